@@ -1,0 +1,2 @@
+// Package docker is the only door to the Docker Engine.
+package docker

@@ -1,0 +1,97 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/berth-project/berth/spec"
+)
+
+// Backend is the scheduler as the API sees it. The owner loop answers every call; all values it hands out are immutable.
+type Backend interface {
+	// Snapshot is the state after the last decision.
+	Snapshot(ctx context.Context) (*Snapshot, error)
+	// Versions lists an app's stored versions, newest first. Unknown app: ErrNotFound.
+	Versions(ctx context.Context, app spec.AppID) ([]*spec.App, error)
+	// Change decides and stores a new set of apps and starts a deployment towards it. It returns when the change is durable.
+	Change(ctx context.Context, c Change) (*Changed, error)
+	// Kill ends tasks by id; unknown ids are skipped. Replacements start, unless scale.
+	Kill(ctx context.Context, ids []string, opts KillOptions) (killed []*spec.Task, changed *Changed, err error)
+	// CancelDeployment stops a deployment. With force nothing is reverted and the result is nil; otherwise a new deployment
+	// back to the original apps begins.
+	CancelDeployment(ctx context.Context, id string, force bool) (*Changed, error)
+	// ResetDelay ends the app's launch delay. An app that is not in the queue: ErrNotFound.
+	ResetDelay(ctx context.Context, app spec.AppID) error
+	// HostDocument waits until the host's document is newer than version, or ctx ends (then it returns nil, nil).
+	HostDocument(ctx context.Context, host string, version uint64) (*spec.HostDocument, error)
+	// Report takes in what an agent found.
+	Report(ctx context.Context, r spec.HostReport) error
+}
+
+// Change is one atomic change of the wanted apps.
+type Change struct {
+	// Decide runs in the owner loop with the newest apps and returns the apps to put (value) and to remove (nil). Its error
+	// goes to the caller unchanged and nothing is stored. It must not block and must not change current. Version,
+	// LastScaling, LastConfigChange and service ports of the returned apps are assigned by the scheduler afterwards.
+	Decide func(current map[spec.AppID]*spec.App) (map[spec.AppID]*spec.App, error)
+	// Force cancels deployments that touch the same apps; without it such a change fails with *LockedError.
+	Force bool
+	// Restart lists apps that are restarted although nothing changed.
+	Restart []spec.AppID
+	// ClientIP and URI go into api_post_event; Post says whether one is published for each changed app.
+	ClientIP, URI string
+	Post          bool
+}
+
+// Changed is the result of a change.
+type Changed struct {
+	Version      time.Time
+	DeploymentID string
+	Apps         map[spec.AppID]*spec.App // as stored
+	Created      map[spec.AppID]bool
+}
+
+// KillOptions are the query flags of the kill calls.
+type KillOptions struct{ Scale, Wipe, Force bool }
+
+// Snapshot is an immutable view of the scheduler's state.
+type Snapshot struct {
+	Apps         map[spec.AppID]*spec.App
+	Tasks        map[spec.AppID][]*spec.Task // live tasks, by seat, then creation
+	Deployments  []*spec.Deployment          // oldest first
+	Queue        []QueueItem                 // by app id
+	LastFailure  map[spec.AppID]*spec.TaskFailure
+	Seats        map[spec.SeatID]spec.Seat
+	Leases       []spec.Lease
+	Usage        map[string]spec.Usage // task id -> last measured
+	Pools        []spec.Pool
+	FrameworkID  string
+	EngineURL    string // the Mesos master or the embedded engine
+	Connected    bool   // subscribed to the engine
+	Version      time.Time
+	Now          time.Time
+}
+
+// QueueItem is one app that waits for launches.
+type QueueItem struct {
+	App          *spec.App
+	Count        int
+	Since        time.Time
+	BackoffUntil time.Time // zero: no delay
+	Processed    int       // offers looked at
+	Unused       int
+	LastUnused   time.Time
+	LastUsed     time.Time
+	// Refusals is the funnel of the last offers, in Marathon's order of reasons; Attempt the same since the app waits.
+	Refusals []Refusal
+	Attempt  []Refusal
+	// Why is Berth's own: every reason, for people, with numbers.
+	Why []string
+}
+
+// Refusal is one stage of the funnel: Processed offers reached it, Declined were refused there.
+type Refusal struct {
+	Reason    string // Marathon's name
+	Declined  int
+	Processed int
+}

@@ -1,0 +1,48 @@
+package spec
+
+import "time"
+
+// ActionKind is Marathon's name of a deployment action.
+type ActionKind string
+
+const (
+	StartApplication   ActionKind = "StartApplication"
+	ScaleApplication   ActionKind = "ScaleApplication"
+	RestartApplication ActionKind = "RestartApplication"
+	StopApplication    ActionKind = "StopApplication"
+)
+
+// Action is one app's part of a step, with the reason it is there.
+type Action struct {
+	Kind   ActionKind
+	App    AppID
+	Reason string
+}
+
+// Step is a set of actions that run side by side.
+type Step struct{ Actions []Action }
+
+// Deployment is the ordered way from the apps that were to the apps that are wanted.
+type Deployment struct {
+	ID      string
+	Version time.Time
+	Steps   []Step
+	// Current is the index of the running step, from 0; len(Steps) when done.
+	Current int
+	// StepSince is when the current step began.
+	StepSince time.Time
+	// Original holds the affected apps as they were; nil value: the app did not exist.
+	Original map[AppID]*App
+}
+
+// Affects says whether the deployment touches the app.
+func (d *Deployment) Affects(app AppID) bool {
+	for _, s := range d.Steps {
+		for _, a := range s.Actions {
+			if a.App == app {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,107 @@
+package spec
+
+import (
+	"net/netip"
+	"time"
+)
+
+// HostDocument is everything one host must know that is not fixed when a container is created. The scheduler decides it
+// (scheduler/hostdoc), the host's agent fetches it by long poll, keeps it on disk and converges to it.
+type HostDocument struct {
+	Schema  int // 1
+	Version uint64
+	Host    string
+	Pools   []Pool
+	// AuthorizedKeys are the operators' public keys, in authorized_keys form.
+	AuthorizedKeys []string
+	Seats          []HostSeat // sorted by seat
+}
+
+// HostSeat is one seat with a live task on the host.
+type HostSeat struct {
+	Seat     SeatID
+	TaskID   string
+	Instance string
+	Hostname string
+	Pool     string
+	Address  netip.Addr
+	HostKeys []HostKey // secret
+
+	AppVersion string            // Marathon timestamp
+	Labels     map[string]string // the app's labels
+	CPUs       float64           // quota in cores
+	Mem        float64           // MiB
+	Ports      []HostPort
+
+	Probes   []Probe // health checks, in the app's order
+	Services []Service
+	// Drain: clients must be told that this task goes away: out of Consul, then acknowledge with HostReport.Drained.
+	Drain bool
+	// Temporary seats exist only during a rolling update.
+	Temporary bool
+}
+
+// HostPort is one port of the instance on its own address.
+type HostPort struct {
+	Name     string
+	Port     int
+	Protocol string
+	Labels   map[string]string
+}
+
+// Probe is one health check with its target resolved to the container's own address.
+type Probe struct {
+	Protocol    string // HTTP, HTTPS, TCP, COMMAND
+	Path        string
+	Port        int
+	Command     string
+	GracePeriod time.Duration
+	Interval    time.Duration
+	Timeout     time.Duration
+	Delay       time.Duration
+}
+
+// Service is one Consul service that the instance should have once its probes pass.
+type Service struct {
+	Name  string
+	Tags  []string
+	Port  int
+	Meta  map[string]string
+	Check *Probe // nil: no check
+}
+
+// HostReport is what an agent tells the scheduler: only what changed matters, but each part present is whole.
+type HostReport struct {
+	Host            string
+	DocumentVersion uint64                   // the version that the host has applied
+	Networks        map[string]string        // pool -> "" when ready, otherwise the reason why not
+	Held            []Held                   // addresses that something else holds
+	Health          map[string][]CheckHealth // task id -> one entry a probe
+	Drained         []string                 // task ids whose drain is done
+	Usage           map[string]Usage         // task id -> figures for people
+}
+
+// Usage is what the host measured of one task.
+type Usage struct {
+	CPUQuota       float64 // cores, read from the cgroup; 0: no quota
+	ThrottledShare float64 // throttled periods / periods since the last measurement, 0..1
+	CPU            float64 // cores used since the last measurement
+	MemBytes       int64
+}
+
+// HostState is what the components on one host share: the document beside what the host found out.
+type HostState struct {
+	Document HostDocument
+	Health   map[string][]CheckHealth // task id -> results
+}
+
+// Healthy says whether all probes of the task have passed; a task without probes is healthy.
+func (s HostState) Healthy(seat HostSeat) bool {
+	got := s.Health[seat.TaskID]
+	for i := range seat.Probes {
+		if i >= len(got) || !got[i].Alive {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,36 @@
+package spec
+
+// Container label keys that the scheduler stamps on every container. They carry identity and the schema version only;
+// what can change lives in the host document.
+const (
+	LabelSchema  = "berth.schema"  // "1"
+	LabelApp     = "berth.app"     // "/prod/web"
+	LabelSeat    = "berth.seat"    // "0"
+	LabelTask    = "berth.task"    // Mesos task id
+	LabelVersion = "berth.version" // app version
+	LabelCPUs    = "berth.cpus"    // the base CPU quota in cores, "0.5"
+)
+
+// LabelSchemaVersion is the value of LabelSchema.
+const LabelSchemaVersion = "1"
+
+// LabelPrefix is the prefix of every container label that Berth owns; definitions may not set one.
+const LabelPrefix = "berth."
+
+// App label keys by which a definition asks for what Marathon has no field for.
+const (
+	AppLabelIPs      = "BERTH_IPS"      // comma separated addresses, seat 0 first
+	AppLabelPool     = "BERTH_POOL"     // pool name; default: the network's name, then the default pool
+	AppLabelIdentity = "BERTH_IDENTITY" // "seat" (default) or "float"
+	AppLabelService  = "BERTH_SERVICE"  // Consul service name; default: the id with "-" for "/"
+	AppLabelTags     = "BERTH_TAGS"     // comma separated Consul tags
+)
+
+// AppLabelPrefix is the prefix of all of them.
+const AppLabelPrefix = "BERTH_"
+
+// BaseImage is the image of apps that name none; make up and `berth` build it.
+const BaseImage = "berth/base:bookworm"
+
+// SeatMount is where a seat's folder (SSH host keys, authorized_keys, motd) is mounted read-only in the container.
+const SeatMount = "/etc/berth"

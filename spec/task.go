@@ -1,0 +1,108 @@
+package spec
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Rung is how far a task has come. It never goes back; a restart is a new task.
+type Rung int
+
+const (
+	Created  Rung = iota // in the store, the engine has not heard of it
+	Launched             // ACCEPT sent
+	Staged               // the engine said STAGING or STARTING
+	Running
+	Killing // a kill is wanted; the engine may still be waiting for the drain
+	Terminal
+)
+
+var rungNames = [...]string{"created", "launched", "staged", "running", "killing", "terminal"}
+
+func (r Rung) String() string {
+	if r < 0 || int(r) >= len(rungNames) {
+		return "unknown"
+	}
+	return rungNames[r]
+}
+
+// Task is one run of an instance (a seat).
+type Task struct {
+	ID       string // Mesos task id
+	Instance string // Marathon instance id
+	Seat     SeatID
+
+	AppVersion    time.Time // App.Version it was launched from
+	ConfigVersion time.Time // App.LastConfigChange it was launched from
+
+	Rung    Rung
+	State   string // last Mesos state, "TASK_RUNNING"; TASK_STAGING before any
+	Message string // the engine's last message
+	Reason  string // Mesos reason, "" when none was given
+
+	Host        string // the agent's host name
+	AgentID     string
+	ContainerID string // Mesos container id; the Docker name is "mesos-"+it
+
+	Pool    string
+	Address netip.Addr // the container's own address
+	// Ports are the effective ports in the order of the definitions or mappings: host ports where the host publishes them,
+	// otherwise the container's own.
+	Ports []int
+
+	CreatedAt, StagedAt, StartedAt, EndedAt time.Time
+
+	// Unreachable since; zero while the engine reaches the task. A flag beside the rung, not a rung.
+	UnreachableSince time.Time
+
+	KillWanted time.Time // when the kill was decided; zero: not wanted
+	KillReason string
+	Drained    bool      // the host confirmed that clients were told (Consul), or was given its time
+	KillSent   time.Time // when the last KILL call went out
+
+	Health []CheckHealth // one entry a health check; empty before the first result
+	Ready  bool          // readiness check passed once, or the app has none
+	// HealthySince is when all checks became alive (or, without checks, when it ran); zero while not.
+	HealthySince time.Time
+}
+
+// Live says that the task occupies its seat: its container may exist.
+func (t *Task) Live() bool { return t.Rung != Terminal }
+
+// CheckHealth is the last known result of one health check of one task.
+type CheckHealth struct {
+	Alive               bool
+	Known               bool // at least one result
+	ConsecutiveFailures int
+	FirstSuccess        time.Time
+	LastSuccess         time.Time
+	LastFailure         time.Time
+	LastFailureCause    string
+}
+
+// Seat is the lasting identity of one instance: it outlives every task and is kept when the app scales down.
+type Seat struct {
+	ID       SeatID
+	Hostname string
+	HostKeys []HostKey
+	LastHost string
+}
+
+// HostKey is one SSH host key of a seat, in OpenSSH's file formats.
+type HostKey struct {
+	Type    string // "ed25519"
+	Private string // secret: never logged
+	Public  string // authorized_keys form
+}
+
+// TaskFailure is Marathon's lastTaskFailure of an app.
+type TaskFailure struct {
+	App        AppID
+	TaskID     string
+	Host       string
+	AgentID    string
+	State      string
+	Message    string
+	Timestamp  time.Time
+	AppVersion time.Time
+}
