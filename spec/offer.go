@@ -75,7 +75,7 @@ type TaskStatus struct {
 	Message     string
 	Reason      string // "" when unset
 	Source      string
-	Healthy     *bool  // Mesos-native checks
+	Healthy     *bool // Mesos-native checks
 	ContainerID string
 	// Addresses are container_status.network_infos'; only RUNNING updates carry the container's own.
 	Addresses []string

@@ -56,20 +56,20 @@ type KillOptions struct{ Scale, Wipe, Force bool }
 
 // Snapshot is an immutable view of the scheduler's state.
 type Snapshot struct {
-	Apps         map[spec.AppID]*spec.App
-	Tasks        map[spec.AppID][]*spec.Task // live tasks, by seat, then creation
-	Deployments  []*spec.Deployment          // oldest first
-	Queue        []QueueItem                 // by app id
-	LastFailure  map[spec.AppID]*spec.TaskFailure
-	Seats        map[spec.SeatID]spec.Seat
-	Leases       []spec.Lease
-	Usage        map[string]spec.Usage // task id -> last measured
-	Pools        []spec.Pool
-	FrameworkID  string
-	EngineURL    string // the Mesos master or the embedded engine
-	Connected    bool   // subscribed to the engine
-	Version      time.Time
-	Now          time.Time
+	Apps        map[spec.AppID]*spec.App
+	Tasks       map[spec.AppID][]*spec.Task // live tasks, by seat, then creation
+	Deployments []*spec.Deployment          // oldest first
+	Queue       []QueueItem                 // by app id
+	LastFailure map[spec.AppID]*spec.TaskFailure
+	Seats       map[spec.SeatID]spec.Seat
+	Leases      []spec.Lease
+	Usage       map[string]spec.Usage // task id -> last measured
+	Pools       []spec.Pool
+	FrameworkID string
+	EngineURL   string // the Mesos master or the embedded engine
+	Connected   bool   // subscribed to the engine
+	Version     time.Time
+	Now         time.Time
 }
 
 // QueueItem is one app that waits for launches.
