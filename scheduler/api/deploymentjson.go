@@ -1,0 +1,74 @@
+package api
+
+import (
+	"slices"
+
+	"github.com/berth-project/berth/spec"
+)
+
+type actionJSON struct {
+	Action    spec.ActionKind `json:"action"`
+	App       spec.AppID      `json:"app"`
+	Readiness *[]any          `json:"readinessCheckResults,omitempty"` // currentActions only, then present even when empty
+}
+
+type stepJSON struct {
+	Actions []actionJSON `json:"actions"`
+}
+
+type planJSON struct {
+	ID      string     `json:"id"`
+	Version string     `json:"version"`
+	Steps   []stepJSON `json:"steps"`
+}
+
+type deploymentJSON struct {
+	planJSON
+	AffectedApps   []spec.AppID `json:"affectedApps"`
+	AffectedPods   []spec.AppID `json:"affectedPods"`
+	CurrentActions []actionJSON `json:"currentActions"`
+	CurrentStep    int          `json:"currentStep"` // from 1; 0 before the first step
+	TotalSteps     int          `json:"totalSteps"`
+}
+
+func encodeStep(s spec.Step) stepJSON {
+	out := stepJSON{Actions: make([]actionJSON, 0, len(s.Actions))}
+	for _, a := range s.Actions {
+		out.Actions = append(out.Actions, actionJSON{Action: a.Kind, App: a.App})
+	}
+	return out
+}
+
+func encodePlan(d *spec.Deployment) planJSON {
+	out := planJSON{ID: d.ID, Version: spec.FormatTime(d.Version), Steps: make([]stepJSON, 0, len(d.Steps))}
+	for _, s := range d.Steps {
+		out.Steps = append(out.Steps, encodeStep(s))
+	}
+	return out
+}
+
+func encodeDeployment(d *spec.Deployment) deploymentJSON {
+	out := deploymentJSON{
+		planJSON: encodePlan(d), AffectedApps: affectedApps(d), AffectedPods: []spec.AppID{},
+		CurrentActions: []actionJSON{}, TotalSteps: len(d.Steps),
+	}
+	if d.StepSince.IsZero() || len(d.Steps) == 0 {
+		return out
+	}
+	out.CurrentStep = min(d.Current+1, len(d.Steps))
+	for _, a := range d.Steps[out.CurrentStep-1].Actions {
+		out.CurrentActions = append(out.CurrentActions, actionJSON{Action: a.Kind, App: a.App, Readiness: &[]any{}})
+	}
+	return out
+}
+
+func affectedApps(d *spec.Deployment) []spec.AppID {
+	out := []spec.AppID{}
+	for _, s := range d.Steps {
+		for _, a := range s.Actions {
+			out = append(out, a.App)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}

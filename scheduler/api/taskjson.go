@@ -1,0 +1,109 @@
+package api
+
+import (
+	"time"
+
+	"github.com/berth-project/berth/spec"
+)
+
+// taskJSON is Marathon's task. Which keys may be missing matters to clients: ports and healthCheckResults never are.
+type taskJSON struct {
+	ID           string        `json:"id"`
+	AppID        spec.AppID    `json:"appId"`
+	Host         string        `json:"host"`
+	SlaveID      string        `json:"slaveId,omitempty"`
+	State        string        `json:"state"`
+	StagedAt     string        `json:"stagedAt,omitempty"`
+	StartedAt    string        `json:"startedAt,omitempty"`
+	Version      string        `json:"version,omitempty"`
+	Ports        []int         `json:"ports"`
+	ServicePorts []int         `json:"servicePorts,omitempty"`
+	IPAddresses  []addressJSON `json:"ipAddresses"`
+	Health       []healthJSON  `json:"healthCheckResults"`
+	Role         string        `json:"role,omitempty"`
+}
+
+type addressJSON struct {
+	IPAddress string `json:"ipAddress"`
+	Protocol  string `json:"protocol"`
+}
+
+type healthJSON struct {
+	InstanceID          string `json:"instanceId"`
+	Alive               bool   `json:"alive"`
+	ConsecutiveFailures int    `json:"consecutiveFailures"`
+	FirstSuccess        string `json:"firstSuccess,omitempty"`
+	LastSuccess         string `json:"lastSuccess,omitempty"`
+	LastFailure         string `json:"lastFailure,omitempty"`
+	LastFailureCause    string `json:"lastFailureCause,omitempty"`
+}
+
+func encodeTask(t *spec.Task) taskJSON {
+	out := taskJSON{
+		ID: t.ID, AppID: t.Seat.App, Host: t.Host, SlaveID: t.AgentID, State: taskState(t),
+		StagedAt: optionalTime(t.StagedAt), StartedAt: optionalTime(t.StartedAt),
+		Ports: taskPorts(t), IPAddresses: taskAddresses(t), Health: []healthJSON{},
+	}
+	if !t.StagedAt.IsZero() || !t.StartedAt.IsZero() {
+		out.Version = spec.FormatTime(t.AppVersion)
+	}
+	for _, h := range t.Health {
+		if h.Known {
+			out.Health = append(out.Health, healthJSON{
+				InstanceID: t.Instance, Alive: h.Alive, ConsecutiveFailures: h.ConsecutiveFailures,
+				FirstSuccess: optionalTime(h.FirstSuccess), LastSuccess: optionalTime(h.LastSuccess),
+				LastFailure: optionalTime(h.LastFailure), LastFailureCause: h.LastFailureCause,
+			})
+		}
+	}
+	return out
+}
+
+func encodeTasks(tasks []*spec.Task) []taskJSON {
+	out := make([]taskJSON, 0, len(tasks))
+	for _, t := range tasks {
+		out = append(out, encodeTask(t))
+	}
+	return out
+}
+
+// taskState is the state that clients see. A task that the engine cannot reach keeps its last Mesos state inside Berth
+// (reachability is a flag beside the rung), and one whose kill is wanted is on its way out whatever the engine last said.
+func taskState(t *spec.Task) string {
+	switch {
+	case t.Rung == spec.Terminal:
+	case !t.UnreachableSince.IsZero():
+		return "TASK_UNREACHABLE"
+	case t.Rung == spec.Killing:
+		return "TASK_KILLING"
+	}
+	if t.State == "" {
+		return "TASK_STAGING"
+	}
+	return t.State
+}
+
+func taskPorts(t *spec.Task) []int {
+	if t.Ports == nil {
+		return []int{}
+	}
+	return t.Ports
+}
+
+func taskAddresses(t *spec.Task) []addressJSON {
+	if !t.Address.IsValid() {
+		return []addressJSON{}
+	}
+	protocol := "IPv4"
+	if t.Address.Is6() {
+		protocol = "IPv6"
+	}
+	return []addressJSON{{IPAddress: t.Address.String(), Protocol: protocol}}
+}
+
+func optionalTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return spec.FormatTime(t)
+}
