@@ -66,8 +66,8 @@ type Container struct {
 	Type         ContainerType
 	Docker       *Docker // nil only with Type MESOS and no image
 	Volumes      []Volume
-	PortMappings []PortMapping // container and bridge mode; nil in host mode
-	LinuxInfo    json.RawMessage
+	PortMappings []PortMapping   // container and bridge mode; nil in host mode
+	LinuxInfo    json.RawMessage `json:",omitempty"` // omitted when nil: null would come back as the text "null"
 }
 
 // ContainerType is Marathon's container type; Berth runs both as Docker containers.
@@ -95,8 +95,8 @@ type Volume struct {
 	ContainerPath string
 	Mode          string          // "RO" or "RW"
 	HostPath      string          // host volume
-	Persistent    json.RawMessage // Marathon's "persistent" object, kept as it came (canonical keys)
-	External      json.RawMessage // Marathon's "external" object
+	Persistent    json.RawMessage `json:",omitempty"` // Marathon's "persistent" object, kept as it came (canonical keys)
+	External      json.RawMessage `json:",omitempty"` // Marathon's "external" object
 	Secret        string
 }
 

@@ -1,0 +1,153 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/berth-project/berth/spec"
+)
+
+// maxKey is the longest record key, in bytes; bbolt's limit.
+const maxKey = 32768
+
+type opKind int
+
+const (
+	opPut     opKind = iota
+	opDelete         // one key
+	opDropApp        // all versions of the app whose id is the key
+	opTrim           // all but the newest MaxVersions of the app whose id is the key
+	opRaise          // put, unless the stored number is already larger
+)
+
+type op struct {
+	kind   opKind
+	bucket string
+	key    string
+	value  []byte
+}
+
+// Txn is an ordered batch of changes; the zero Txn is empty and ready. Values are encoded when they are put: later changes
+// to the caller's objects do not reach the Txn. A value that cannot be encoded makes Commit fail with everything else in the Txn.
+type Txn struct {
+	ops  []op
+	errs []error
+}
+
+// Empty says that there is nothing to commit.
+func (t Txn) Empty() bool { return len(t.ops) == 0 && len(t.errs) == 0 }
+
+// Len is the number of changes.
+func (t Txn) Len() int { return len(t.ops) }
+
+// Err joins the faults of the values put so far; Commit returns it.
+func (t Txn) Err() error { return errors.Join(t.errs...) }
+
+// Append adds other's changes after t's own.
+func (t *Txn) Append(other Txn) {
+	t.ops = append(t.ops, other.ops...)
+	t.errs = append(t.errs, other.errs...)
+}
+
+// PutApp stores the app as wanted now.
+func (t *Txn) PutApp(a *spec.App) { t.put(opPut, bucketApps, string(a.ID), a) }
+
+// DeleteApp removes the app, and its versions when asked.
+func (t *Txn) DeleteApp(id spec.AppID, versions bool) {
+	t.add(opDelete, bucketApps, string(id), nil)
+	if versions {
+		t.add(opDropApp, bucketVersions, string(id), nil)
+	}
+}
+
+// AddVersion stores a as one of its app's versions, in the order of App.Version. The same Version again replaces it; beyond
+// MaxVersions the oldest are dropped.
+func (t *Txn) AddVersion(a *spec.App) {
+	if !validKey(string(a.ID)) { // checked apart, as the id is only a part of the record's key
+		t.fail(bucketVersions, string(a.ID), errBadKey)
+		return
+	}
+	t.put(opPut, bucketVersions, versionKey(a), a)
+	t.add(opTrim, bucketVersions, string(a.ID), nil)
+}
+
+// PutTask stores the task.
+func (t *Txn) PutTask(task *spec.Task) { t.put(opPut, bucketTasks, task.ID, task) }
+
+// DeleteTask forgets the task.
+func (t *Txn) DeleteTask(id string) { t.add(opDelete, bucketTasks, id, nil) }
+
+// PutSeat stores the seat.
+func (t *Txn) PutSeat(s spec.Seat) { t.put(opPut, bucketSeats, s.ID.String(), s) }
+
+// DeleteSeat forgets the seat, with its host keys.
+func (t *Txn) DeleteSeat(id spec.SeatID) { t.add(opDelete, bucketSeats, id.String(), nil) }
+
+// PutLease stores the lease of its address.
+func (t *Txn) PutLease(l spec.Lease) {
+	if !l.Address.IsValid() {
+		t.fail(bucketLeases, "", fmt.Errorf("lease of seat %s has no address", l.Seat))
+		return
+	}
+	t.put(opPut, bucketLeases, l.Address.String(), l)
+}
+
+// DeleteLease frees the address.
+func (t *Txn) DeleteLease(a netip.Addr) { t.add(opDelete, bucketLeases, a.String(), nil) }
+
+// PutDeployment stores the deployment.
+func (t *Txn) PutDeployment(d *spec.Deployment) { t.put(opPut, bucketDeployments, d.ID, d) }
+
+// DeleteDeployment forgets the deployment.
+func (t *Txn) DeleteDeployment(id string) { t.add(opDelete, bucketDeployments, id, nil) }
+
+// PutFailure stores the app's last task failure.
+func (t *Txn) PutFailure(f *spec.TaskFailure) { t.put(opPut, bucketFailures, string(f.App), f) }
+
+// DeleteFailure forgets the app's last task failure.
+func (t *Txn) DeleteFailure(app spec.AppID) { t.add(opDelete, bucketFailures, string(app), nil) }
+
+// PutDelay stores the app's launch delay.
+func (t *Txn) PutDelay(app spec.AppID, d Delay) { t.put(opPut, bucketDelays, string(app), d) }
+
+// DeleteDelay ends the app's launch delay.
+func (t *Txn) DeleteDelay(app spec.AppID) { t.add(opDelete, bucketDelays, string(app), nil) }
+
+// SetFrameworkID stores the id that the engine gave; "" forgets it, so that the next subscription is a new framework.
+func (t *Txn) SetFrameworkID(id string) { t.put(opPut, bucketMeta, keyFramework, id) }
+
+// SetSequence stores the newest host document version. It only grows: a smaller number than the stored one is not taken.
+func (t *Txn) SetSequence(n uint64) { t.put(opRaise, bucketMeta, keySequence, n) }
+
+func (t *Txn) put(kind opKind, bucket, key string, value any) {
+	b, err := json.Marshal(value)
+	if err != nil {
+		t.fail(bucket, key, err)
+		return
+	}
+	t.add(kind, bucket, key, b)
+}
+
+func (t *Txn) add(kind opKind, bucket, key string, value []byte) {
+	// A version's key holds its app's id, checked by AddVersion, and the separator that ids must not hold.
+	if !validKey(key) && (kind != opPut || bucket != bucketVersions) {
+		t.fail(bucket, key, errBadKey)
+		return
+	}
+	t.ops = append(t.ops, op{kind: kind, bucket: bucket, key: key, value: value})
+}
+
+func (t *Txn) fail(bucket, key string, err error) {
+	t.errs = append(t.errs, fmt.Errorf("encode %s %q: %w", bucket, key, err))
+}
+
+var errBadKey = errors.New("the id is empty, too long, or not plain UTF-8 text")
+
+// validKey keeps ids to what every backend takes and what JSON gives back unchanged.
+func validKey(key string) bool {
+	return key != "" && len(key) <= maxKey/2 && utf8.ValidString(key) && !strings.Contains(key, versionSeparator)
+}
