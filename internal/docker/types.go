@@ -23,6 +23,11 @@ type Container struct {
 	StartedAt  time.Time
 	FinishedAt time.Time
 
+	Hostname    string
+	TTY         bool
+	NetworkMode string        // "host", "bridge", "none" or the network's name or id
+	StopTimeout time.Duration // 0: the engine's default
+
 	Addresses    map[string]netip.Addr // Docker network name -> address, IPv4, while attached
 	CgroupParent string
 	CPUQuota     int64 // microseconds a period, as created; 0: none
@@ -35,4 +40,68 @@ type Snapshot struct {
 	// Connected is false while the engine cannot be reached; Containers is then the last known state.
 	Connected  bool
 	Containers []Container
+}
+
+// Info is what the engine tells about itself and its machine.
+type Info struct {
+	Name            string // the machine's host name
+	ServerVersion   string
+	APIVersion      string // as negotiated
+	NCPU            int
+	MemTotal        int64 // bytes
+	LiveRestore     bool
+	RootDir         string
+	Driver          string
+	DriverStatus    [][2]string
+	CgroupDriver    string
+	CgroupVersion   string // "1" or "2"
+	OperatingSystem string
+	KernelVersion   string
+}
+
+// Summary is the cheap part of a container, as listed without an inspection.
+type Summary struct {
+	ID, Name, State string
+}
+
+// LogOptions choose a part of a container's log.
+type LogOptions struct {
+	Follow     bool
+	Tail       int // last lines; 0: all
+	Since      time.Time
+	Timestamps bool
+}
+
+// Network is one Docker network.
+type Network struct {
+	ID string
+	NetworkSpec
+}
+
+// NetworkSpec is what a network is created from.
+type NetworkSpec struct {
+	Name        string
+	Driver      string // "bridge", "macvlan" or a plugin's name
+	IPAMDriver  string // "" means Docker's own
+	Subnet      netip.Prefix
+	Gateway     netip.Addr
+	Options     map[string]string
+	IPAMOptions map[string]string
+	Labels      map[string]string
+	Internal    bool
+}
+
+// Event is one change that the engine tells about.
+type Event struct {
+	Type   string // "container" or "network"
+	Action string // start, die, destroy, rename, connect, ...
+	// ID is the object's id: of the container, or of the network for network events.
+	ID string
+	// Container is the id of the container concerned, also for connect and disconnect of a network; "" when there is none.
+	Container string
+	Name      string // of the object
+	// Labels of the container; the engine puts its own attributes (image, name, signal) among them.
+	Labels   map[string]string
+	ExitCode int // of a die event
+	Time     time.Time
 }
