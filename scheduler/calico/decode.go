@@ -1,0 +1,177 @@
+// Package calico turns Calico v3 resources, in YAML as calicoctl reads and writes it, into Berth's nouns. It takes bytes and
+// gives back either all pools or all faults at once, each with the number of its document and its path; it reads no file
+// and keeps no state. Calico's types stop here.
+package calico
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	v3 "github.com/projectcalico/api/pkg/apis/projectcalico/v3"
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+
+	"github.com/berth-project/berth/spec"
+)
+
+// head is what every resource has, and the items of a list.
+type head struct {
+	APIVersion string            `json:"apiVersion"`
+	Kind       string            `json:"kind"`
+	Items      []json.RawMessage `json:"items"`
+}
+
+// found is one decoded pool with the place it came from.
+type found struct {
+	at   place
+	pool spec.Pool
+}
+
+// decoder gathers pools and faults over all documents.
+type decoder struct {
+	pools  []found
+	faults Faults
+}
+
+// DecodePools reads the IPPools of a stream of YAML (or JSON) documents, in the order they stand there: single resources, and lists
+// such as `calicoctl get ippools -o yaml` prints. The error is a Faults.
+func DecodePools(stream []byte) ([]spec.Pool, error) {
+	var d decoder
+	for i, doc := range documents(string(stream)) {
+		d.document(place{Document: i + 1}, []byte(doc))
+	}
+	d.crossCheck()
+	if len(d.pools) == 0 && len(d.faults) == 0 {
+		return nil, Faults{{Text: "there is no IPPool in it"}}
+	}
+	if len(d.faults) > 0 {
+		return nil, d.faults
+	}
+	pools := make([]spec.Pool, len(d.pools))
+	for i, f := range d.pools {
+		pools[i] = f.pool
+	}
+	return pools, nil
+}
+
+// marker begins a line that starts a document; YAML allows it nowhere else, not even inside a block of text.
+var marker = regexp.MustCompile(`(?m)^---(?:[ \t]+|\r?$)`)
+
+// documents cuts a stream at its markers. What stands before the first marker is a document only when it holds more than
+// comments and directives, so that numbers are those a person would count.
+func documents(stream string) []string {
+	parts := marker.Split(strings.TrimPrefix(stream, "\ufeff"), -1)
+	if len(parts) > 1 && blank(parts[0]) {
+		parts = parts[1:]
+	}
+	return parts
+}
+
+func blank(text string) bool {
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line != "" && line != "..." && line[0] != '#' && line[0] != '%' {
+			return false
+		}
+	}
+	return true
+}
+
+// document decodes one YAML document: nothing, a resource, or a list of resources.
+func (d *decoder) document(at place, text []byte) {
+	if blank(string(text)) {
+		return
+	}
+	raw, err := yaml.YAMLToJSONStrict(text)
+	if err != nil {
+		d.faults.add(at, "", "not YAML: %s", yamlText(err))
+		return
+	}
+	d.resource(at, raw)
+}
+
+func (d *decoder) resource(at place, raw []byte) {
+	var h head
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &h); err != nil {
+		d.faults.typeError(at, err)
+		return
+	}
+	if h.Kind == "" {
+		d.faults.add(at, "kind", "is missing: want %s", v3.KindIPPool)
+		return
+	}
+	switch h.Kind {
+	case v3.KindIPPoolList, "List": // kubectl writes "List"
+		for i, item := range h.Items {
+			d.resource(at.item(i), item)
+		}
+	case v3.KindIPPool:
+		d.pool(at, h, raw)
+	default:
+		d.faults.add(at, "kind", "%s is not supported: this version of Berth reads only %s", h.Kind, v3.KindIPPool)
+	}
+}
+
+// pool decodes and checks one IPPool. A pool with faults is kept for the checks across pools when its own range is known.
+func (d *decoder) pool(at place, h head, raw []byte) {
+	if h.APIVersion != v3.GroupVersionCurrent {
+		d.faults.add(at, "apiVersion", "%q is not supported: want %s", h.APIVersion, v3.GroupVersionCurrent)
+	}
+	var p v3.IPPool
+	strict, err := kjson.UnmarshalStrict(raw, &p)
+	if err != nil {
+		d.faults.typeError(at, err)
+		return
+	}
+	for _, e := range strict {
+		d.faults.add(at, "", "%s", e)
+	}
+	name := checkName(p.Name, at, &d.faults)
+	checkBehaviour(p.Spec, at, &d.faults)
+	cidr, ok := checkCIDR(p.Spec.CIDR, at, &d.faults)
+	if !ok || name == "" {
+		return
+	}
+	d.pools = append(d.pools, found{at, spec.Pool{
+		Name: name, CIDR: cidr, NATOutgoing: p.Spec.NATOutgoing, Disabled: p.Spec.Disabled,
+	}})
+}
+
+// yamlText drops the layers that only name the library.
+func yamlText(err error) string {
+	text := err.Error()
+	for _, prefix := range []string{"error converting YAML to JSON: ", "yaml: "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
+	return strings.Join(strings.Fields(text), " ")
+}
+
+// typeError records a JSON value of the wrong type under its path.
+func (f *Faults) typeError(at place, err error) {
+	var wrong *json.UnmarshalTypeError
+	path, text := "", strings.TrimPrefix(err.Error(), "json: ")
+	if errors.As(err, &wrong) {
+		path, text = wrong.Field, fmt.Sprintf("want %s, got %s", article(wrong.Type.Kind().String()), article(wrong.Value))
+	}
+	f.add(at, path, "%s", text)
+}
+
+// article gives people's names for JSON's and Go's kinds of values.
+func article(kind string) string {
+	switch kind {
+	case "bool":
+		return "true or false"
+	case "string", "number":
+		return "a " + kind
+	case "struct", "map", "object":
+		return "an object"
+	case "slice", "array":
+		return "a list"
+	case "int":
+		return "a whole number"
+	}
+	return kind
+}
