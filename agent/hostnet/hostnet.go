@@ -1,0 +1,152 @@
+// Package hostnet (P) compiles the pools of a host document into the whole network that a host should have: the Docker
+// networks, the forwarding rules, the NAT rules. Values in, values out: it reads no clock and touches nothing. What it
+// returns is complete; whoever applies it removes what is not in it.
+package hostnet
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/berth-project/berth/spec"
+)
+
+// LabelPool marks a Docker network as a pool's; its value is the pool's name.
+const LabelPool = "berth.pool"
+
+// Option keys of Docker's bridge driver.
+const (
+	OptionBridge     = "com.docker.network.bridge.name"
+	OptionMasquerade = "com.docker.network.bridge.enable_ip_masquerade"
+	OptionICC        = "com.docker.network.bridge.enable_icc"
+)
+
+// Driver is the Docker network driver that carries the pools on one machine.
+const Driver = "bridge"
+
+// Options are the choices that are the host's, not the document's.
+type Options struct {
+	// IPAMDriver is the name under which this host's Berth answers Docker's address requests.
+	IPAMDriver string
+}
+
+// Network is one Docker network as it should be.
+type Network struct {
+	Name       string
+	Driver     string
+	IPAMDriver string
+	Subnet     netip.Prefix
+	Gateway    netip.Addr
+	Options    map[string]string
+	Labels     map[string]string
+}
+
+// Rule is one iptables rule without its chain, in the order in which `iptables -S` prints it: what is set can then be
+// compared with what is found as text.
+type Rule []string
+
+// Rules is everything that the host's packet filter should hold for Berth. The order inside a list matters.
+type Rules struct {
+	Filter  []Rule // forwarding, evaluated before Docker's own rules
+	NAT     []Rule // source NAT, evaluated before Docker's own rules
+	Forward bool   // net.ipv4.ip_forward is wanted
+}
+
+// Desired is the whole network of one host.
+type Desired struct {
+	Networks []Network // by name
+	Rules    Rules
+	// Refused are the pools that this host cannot carry, with the reason.
+	Refused map[string]string
+}
+
+// Compile decides the host's network from its pools. The result does not depend on the order of pools.
+func Compile(pools []spec.Pool, o Options) Desired {
+	pools = slices.Clone(pools)
+	slices.SortFunc(pools, func(a, b spec.Pool) int { return cmp.Compare(a.Name, b.Name) })
+	d := Desired{Refused: map[string]string{}}
+	var carried []spec.Pool
+	for _, p := range pools {
+		if reason := refuse(p, carried); reason != "" {
+			if _, twice := d.Refused[p.Name]; !twice {
+				d.Refused[p.Name] = reason
+			}
+			continue
+		}
+		carried = append(carried, p)
+		d.Networks = append(d.Networks, network(p, o))
+	}
+	d.Rules = rules(carried)
+	return d
+}
+
+// refuse says why the host cannot carry p beside the pools it carries already; "" means it can.
+func refuse(p spec.Pool, carried []spec.Pool) string {
+	switch {
+	case !p.CIDR.IsValid():
+		return "the pool has no valid network"
+	case !p.CIDR.Addr().Is4():
+		return fmt.Sprintf("%v is not IPv4: Docker's bridge networks carry IPv4 pools only", p.CIDR)
+	case p.CIDR.Bits() > 30:
+		return fmt.Sprintf("%v has no room for a gateway and an instance", p.CIDR)
+	case p.CIDR.Bits() == 0:
+		return fmt.Sprintf("%v is the whole internet, not a pool", p.CIDR)
+	}
+	for _, c := range carried {
+		if c.Name == p.Name {
+			return fmt.Sprintf("the name is given twice (%v and %v)", c.CIDR, p.CIDR)
+		}
+		if c.CIDR.Overlaps(p.CIDR) {
+			return fmt.Sprintf("%v overlaps %v of pool %s", p.CIDR, c.CIDR, c.Name)
+		}
+		if c.Bridge() == p.Bridge() {
+			return fmt.Sprintf("its bridge %s is that of pool %s, too: rename one", p.Bridge(), c.Name)
+		}
+	}
+	return ""
+}
+
+func network(p spec.Pool, o Options) Network {
+	return Network{
+		Name:       p.Name,
+		Driver:     Driver,
+		IPAMDriver: o.IPAMDriver,
+		Subnet:     p.CIDR.Masked(),
+		Gateway:    p.Gateway(),
+		Options: map[string]string{
+			OptionBridge: p.Bridge(),
+			// Docker would masquerade everything that leaves the bridge, also towards other pools and routers that know the
+			// way back; Rules.NAT does it for natOutgoing pools only, towards the outside only.
+			OptionMasquerade: "false",
+			OptionICC:        "true",
+		},
+		Labels: map[string]string{LabelPool: p.Name},
+	}
+}
+
+// rules accepts forwarding to and from every pool's bridge: Docker's isolation chains would drop it between pools, and the
+// DROP policy that Docker gives to FORWARD drops what comes from other machines.
+func rules(pools []spec.Pool) Rules {
+	r := Rules{Forward: len(pools) > 0}
+	for _, p := range pools {
+		r.Filter = append(r.Filter,
+			Rule{"-i", p.Bridge(), "-m", "comment", "--comment", Comment, "-j", "ACCEPT"},
+			Rule{"-o", p.Bridge(), "-m", "comment", "--comment", Comment, "-j", "ACCEPT"})
+	}
+	if !slices.ContainsFunc(pools, func(p spec.Pool) bool { return p.NATOutgoing }) {
+		return r
+	}
+	for _, p := range pools { // towards a pool nothing is changed, whoever sends
+		r.NAT = append(r.NAT, Rule{"-d", p.CIDR.Masked().String(), "-m", "comment", "--comment", Comment, "-j", "RETURN"})
+	}
+	for _, p := range pools {
+		if p.NATOutgoing {
+			r.NAT = append(r.NAT, Rule{"-s", p.CIDR.Masked().String(), "!", "-o", p.Bridge(), "-m", "comment", "--comment", Comment, "-j", "MASQUERADE"})
+		}
+	}
+	return r
+}
+
+// Comment is in every rule of Berth's, for people who read the rules.
+const Comment = "berth"

@@ -1,0 +1,232 @@
+package netplugin
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/spec"
+)
+
+// State is what the agent tells the plugin; each Set replaces the whole.
+type State struct {
+	Pools []spec.Pool
+	// Host are the host's own addresses inside the pools with a text that says where they are; gateways are left out.
+	Host map[netip.Addr]string
+}
+
+// grant is an address that Docker asked for and has not released.
+type grant struct {
+	seen time.Time // when it was granted, or when a container last showed it
+}
+
+// book knows which addresses are taken. Two sources: what this plugin granted, and the addresses that the inventory's
+// containers show (granted before this process began). The zero book grants nothing.
+type book struct {
+	mu     sync.Mutex // guards all below; held for map operations only
+	state  State
+	grants map[netip.Addr]*grant
+	// released are containers by id whose address Docker has given back although the inventory, which lags by the time an
+	// event needs, may still show it. An entry ends when the inventory has caught up, or the address is granted again.
+	released map[netip.Addr]map[string]bool
+}
+
+func newBook() *book {
+	return &book{grants: map[netip.Addr]*grant{}, released: map[netip.Addr]map[string]bool{}}
+}
+
+func (b *book) set(s State) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.state = s
+}
+
+// reset forgets the grants: a Docker daemon has just started and will ask again for everything that its containers hold.
+func (b *book) reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.grants)
+	clear(b.released)
+}
+
+// pool finds the pool by the network that Docker wants.
+func (b *book) pool(cidr string) (spec.Pool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	want, err := netip.ParsePrefix(cidr)
+	if err != nil {
+		return spec.Pool{}, fmt.Errorf("find pool: %q is not a network; name a pool's own with --subnet: %s", cidr, b.poolNames())
+	}
+	for _, p := range b.state.Pools {
+		if p.CIDR.Masked() == want.Masked() {
+			return p, nil
+		}
+	}
+	return spec.Pool{}, fmt.Errorf("find pool: %v is not one of Berth's pools: %s", want, b.poolNames())
+}
+
+// poolNames lists the pools for people; mu is held.
+func (b *book) poolNames() string {
+	text := ""
+	for _, p := range b.state.Pools {
+		if text != "" {
+			text += ", "
+		}
+		text += p.Name + " " + p.CIDR.Masked().String()
+	}
+	if text == "" {
+		return "there are none yet"
+	}
+	return text
+}
+
+// byName finds a pool by its name, which is also the pool id that Docker was given.
+func (b *book) byName(name string) (spec.Pool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.state.Pools {
+		if p.Name == name {
+			return p, nil
+		}
+	}
+	return spec.Pool{}, fmt.Errorf("find pool: %q is not one of Berth's pools: %s", name, b.poolNames())
+}
+
+// request grants a, or says who has it.
+func (b *book) request(p spec.Pool, a netip.Addr, snap docker.Snapshot, now time.Time) error {
+	if !p.CIDR.Contains(a) {
+		return fmt.Errorf("grant address: %v is outside pool %s (%v)", a, p.Name, p.CIDR.Masked())
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if by := b.holder(p, a, snap); by != "" {
+		return fmt.Errorf("grant address: %v of pool %s is held by %s", a, p.Name, by)
+	}
+	b.grants[a] = &grant{seen: now}
+	delete(b.released, a)
+	return nil
+}
+
+// holder says who holds a, "" when nobody does; mu is held.
+//
+// While the inventory is not connected its containers are the last known ones and do not count: a daemon that starts asks
+// again for the addresses of the containers that run on (live-restore), before it answers its API, and must get them.
+// Each gets it once: the second asker meets the grant.
+func (b *book) holder(p spec.Pool, a netip.Addr, snap docker.Snapshot) string {
+	switch a {
+	case p.Gateway():
+		return "the pool's gateway"
+	case p.CIDR.Masked().Addr():
+		return "the network itself"
+	case broadcast(p.CIDR):
+		return "the network's broadcast"
+	}
+	if by, ok := b.state.Host[a]; ok {
+		return by
+	}
+	shown, by := docker.Container{}, false
+	for _, c := range snap.Containers {
+		if Holds(c, a) && !b.released[a][c.ID] {
+			shown, by = c, true
+			break
+		}
+	}
+	if _, ok := b.grants[a]; ok {
+		if by {
+			return Holder(shown)
+		}
+		return "a container that is just being started"
+	}
+	if by && snap.Connected {
+		return Holder(shown)
+	}
+	return ""
+}
+
+// release gives an address back; it may be unknown.
+func (b *book) release(a netip.Addr, snap docker.Snapshot) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.grants, a)
+	for _, c := range snap.Containers {
+		if Holds(c, a) {
+			if b.released[a] == nil {
+				b.released[a] = map[string]bool{}
+			}
+			b.released[a][c.ID] = true
+		}
+	}
+}
+
+// sweep compares with the inventory: grants that no container has shown for the time forget are dropped (the daemon died
+// between asking and starting), releases that the inventory has caught up with are closed.
+func (b *book) sweep(snap docker.Snapshot, now time.Time, forget time.Duration) (dropped []netip.Addr) {
+	if !snap.Connected {
+		return nil
+	}
+	shown := map[netip.Addr]map[string]bool{}
+	for _, c := range snap.Containers {
+		for _, a := range c.Addresses {
+			if Holds(c, a) {
+				if shown[a] == nil {
+					shown[a] = map[string]bool{}
+				}
+				shown[a][c.ID] = true
+			}
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for a, g := range b.grants {
+		if shown[a] != nil {
+			g.seen = now
+		} else if now.Sub(g.seen) > forget {
+			delete(b.grants, a)
+			dropped = append(dropped, a)
+		}
+	}
+	for a, ids := range b.released {
+		for id := range ids {
+			if !shown[a][id] {
+				delete(ids, id)
+			}
+		}
+		if len(ids) == 0 {
+			delete(b.released, a)
+		}
+	}
+	return dropped
+}
+
+// Holds says whether the container is on address a now. A stopped container holds nothing: Docker asks for its address
+// again when it starts.
+func Holds(c docker.Container, a netip.Addr) bool {
+	if !c.Running {
+		return false
+	}
+	for _, has := range c.Addresses {
+		if has == a {
+			return true
+		}
+	}
+	return false
+}
+
+// Holder names a container for people.
+func Holder(c docker.Container) string {
+	if task := c.Labels[spec.LabelTask]; task != "" {
+		return fmt.Sprintf("task %s (container %q)", task, c.Name)
+	}
+	return fmt.Sprintf("container %q", c.Name)
+}
+
+// broadcast is the last address of an IPv4 network.
+func broadcast(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		b[i/8] |= 1 << (7 - i%8)
+	}
+	return netip.AddrFrom4(b)
+}

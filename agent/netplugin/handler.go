@@ -1,0 +1,143 @@
+package netplugin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/docker/go-plugins-helpers/ipam"
+	"github.com/docker/go-plugins-helpers/sdk"
+)
+
+// addressType and gatewayType are how Docker says that it wants a network's gateway.
+const (
+	addressType = "RequestAddressType"
+	gatewayType = "com.docker.network.gateway"
+)
+
+// maxRequest bounds a request body; Docker's are a few hundred bytes.
+const maxRequest = 1 << 20
+
+// capabilities is the answer to GetCapabilities; ipam.CapabilitiesResponse lacks the second field.
+type capabilities struct {
+	// RequiresMACAddress stays false: Docker then derives the MAC from the address, and a seat keeps both over restarts.
+	RequiresMACAddress bool
+	// RequiresRequestReplay makes a starting daemon ask again for the pools and addresses in use.
+	RequiresRequestReplay bool
+}
+
+// Handler is the driver's side of Docker's plugin protocol.
+func (p *Plugin) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/Plugin.Activate", func(w http.ResponseWriter, _ *http.Request) {
+		// Once a daemon process, before its first request: what the previous daemon was granted it asks for again.
+		p.book.reset()
+		sdk.EncodeResponse(w, map[string][]string{"Implements": {"IpamDriver"}}, false)
+	})
+	mux.HandleFunc("/IpamDriver.GetCapabilities", func(w http.ResponseWriter, _ *http.Request) {
+		sdk.EncodeResponse(w, capabilities{RequiresRequestReplay: true}, false)
+	})
+	mux.HandleFunc("/IpamDriver.GetDefaultAddressSpaces", func(w http.ResponseWriter, _ *http.Request) {
+		sdk.EncodeResponse(w, ipam.AddressSpacesResponse{LocalDefaultAddressSpace: "berth", GlobalDefaultAddressSpace: "berth-global"}, false)
+	})
+	mux.HandleFunc("/IpamDriver.RequestPool", answer(p, p.requestPool))
+	mux.HandleFunc("/IpamDriver.ReleasePool", answer(p, func(ipam.ReleasePoolRequest) (struct{}, error) { return struct{}{}, nil }))
+	mux.HandleFunc("/IpamDriver.RequestAddress", answer(p, p.requestAddress))
+	mux.HandleFunc("/IpamDriver.ReleaseAddress", answer(p, p.releaseAddress))
+	return mux
+}
+
+// answer decodes a request, decides, and encodes the answer or the refusal in Docker's form.
+func answer[Q, A any](p *Plugin, decide func(Q) (A, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		q, err := decode[Q](r.Body)
+		if err != nil {
+			sdk.EncodeResponse(w, ipam.NewErrorResponse(err.Error()), true)
+			return
+		}
+		a, err := decide(q)
+		if err != nil {
+			p.o.Log.WithError(err).Warn("refused a request of Docker's")
+			sdk.EncodeResponse(w, ipam.NewErrorResponse("berth: "+err.Error()), true)
+			return
+		}
+		sdk.EncodeResponse(w, a, false)
+	}
+}
+
+func decode[Q any](body io.Reader) (Q, error) {
+	var q Q
+	b, err := io.ReadAll(io.LimitReader(body, maxRequest+1))
+	if err != nil {
+		return q, fmt.Errorf("read request: %w", err)
+	}
+	if len(b) > maxRequest {
+		return q, fmt.Errorf("read request: longer than %d bytes", maxRequest)
+	}
+	if err := json.Unmarshal(b, &q); err != nil {
+		return q, fmt.Errorf("decode request: %w", err)
+	}
+	return q, nil
+}
+
+func (p *Plugin) requestPool(q ipam.RequestPoolRequest) (ipam.RequestPoolResponse, error) {
+	if q.V6 {
+		return ipam.RequestPoolResponse{}, errors.New("request pool: IPv6 pools are not served")
+	}
+	if q.Pool == "" {
+		return ipam.RequestPoolResponse{}, errors.New("request pool: name the pool's network with --subnet")
+	}
+	if q.SubPool != "" {
+		return ipam.RequestPoolResponse{}, errors.New("request pool: leave out --ip-range; addresses are leased by Berth's scheduler")
+	}
+	pool, err := p.book.pool(q.Pool)
+	if err != nil {
+		return ipam.RequestPoolResponse{}, err
+	}
+	return ipam.RequestPoolResponse{PoolID: pool.Name, Pool: pool.CIDR.Masked().String()}, nil
+}
+
+func (p *Plugin) requestAddress(q ipam.RequestAddressRequest) (ipam.RequestAddressResponse, error) {
+	pool, err := p.book.byName(q.PoolID)
+	if err != nil {
+		return ipam.RequestAddressResponse{}, err
+	}
+	var a netip.Addr
+	if q.Address != "" {
+		if a, err = netip.ParseAddr(q.Address); err != nil {
+			return ipam.RequestAddressResponse{}, fmt.Errorf("request address: %q is not an address", q.Address)
+		}
+	}
+	granted := func(a netip.Addr) (ipam.RequestAddressResponse, error) {
+		return ipam.RequestAddressResponse{Address: netip.PrefixFrom(a, pool.CIDR.Bits()).String()}, nil
+	}
+	if q.Options[addressType] == gatewayType {
+		if a.IsValid() && a != pool.Gateway() {
+			return ipam.RequestAddressResponse{}, fmt.Errorf("request address: the gateway of pool %s is %v, not %v", pool.Name, pool.Gateway(), a)
+		}
+		return granted(pool.Gateway())
+	}
+	if !a.IsValid() {
+		return ipam.RequestAddressResponse{}, errors.New("request address: name one with --ip; addresses of this network are leased by Berth's scheduler")
+	}
+	snap, _ := p.o.Inventory.Get()
+	if err := p.book.request(pool, a, snap, time.Now()); err != nil {
+		return ipam.RequestAddressResponse{}, err
+	}
+	return granted(a)
+}
+
+// releaseAddress is idempotent, and knows no pool: one that has left the configuration must still give addresses back.
+func (p *Plugin) releaseAddress(q ipam.ReleaseAddressRequest) (struct{}, error) {
+	a, err := netip.ParseAddr(q.Address)
+	if err != nil {
+		return struct{}{}, fmt.Errorf("release address: %q is not an address", q.Address)
+	}
+	snap, _ := p.o.Inventory.Get()
+	p.book.release(a, snap)
+	return struct{}{}, nil
+}

@@ -1,0 +1,123 @@
+// Package netplugin is Berth's IPAM driver for Docker: Docker asks it over a unix socket which networks and addresses may be
+// used. It decides nothing about who gets which address (the scheduler leases them and names them with --ip); it makes sure
+// that an address is used once, and says who has it otherwise. It answers from its own memory and the container inventory,
+// and never calls Docker inside a callback: the daemon holds locks while it waits for the answer.
+//
+// Why not Docker's own IPAM driver: it gives the fixed address of a stopped container to the next one that asks.
+//
+// What a daemon (20.10, live-restore) does with such networks when it starts, tried: see handler.go.
+package netplugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"regexp"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/berth-project/berth/internal/docker"
+)
+
+// Dir is where Docker looks for the sockets of plugins.
+const Dir = "/run/docker/plugins"
+
+// Inventory tells which containers there are.
+type Inventory interface {
+	Get() (docker.Snapshot, <-chan struct{})
+}
+
+// Options say under which name the driver answers and where it looks.
+type Options struct {
+	Name      string // of the IPAM driver, and of the socket file
+	Dir       string // default Dir
+	Inventory Inventory
+	// Forget is the time after which a granted address that no container shows is free again. Default two minutes: longer
+	// than Docker needs from the grant to the start.
+	Forget time.Duration
+	Log    logrus.FieldLogger
+}
+
+// driverName is what fits a file name and a Docker plugin reference.
+var driverName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+
+// Validate fills defaults and says what is wrong.
+func (o *Options) Validate() error {
+	if !driverName.MatchString(o.Name) {
+		return fmt.Errorf("check IPAM driver options: name %q is not lower-case letters, digits, - and _", o.Name)
+	}
+	if o.Inventory == nil || o.Log == nil {
+		return errors.New("check IPAM driver options: inventory and log are needed")
+	}
+	if o.Dir == "" {
+		o.Dir = Dir
+	}
+	if o.Forget <= 0 {
+		o.Forget = 2 * time.Minute
+	}
+	return nil
+}
+
+// Plugin is the driver.
+type Plugin struct {
+	o    Options
+	book *book
+}
+
+// New makes a driver that refuses everything until Set names pools.
+func New(o Options) (*Plugin, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	return &Plugin{o: o, book: newBook()}, nil
+}
+
+// Set replaces the pools and the host's own addresses.
+func (p *Plugin) Set(s State) { p.book.set(s) }
+
+// Run listens on the socket and serves until ctx ends. It fails at once when another live process holds the socket.
+func (p *Plugin) Run(ctx context.Context) error {
+	l, err := listen(p.o.Dir, p.o.Name)
+	if err != nil {
+		return fmt.Errorf("serve IPAM driver %s: %w", p.o.Name, err)
+	}
+	return p.Serve(ctx, l)
+}
+
+// Listen takes the socket; Serve answers on it. Apart from each other so that a caller can be sure of the socket before it
+// goes on.
+func (p *Plugin) Listen() (net.Listener, error) {
+	l, err := listen(p.o.Dir, p.o.Name)
+	if err != nil {
+		return nil, fmt.Errorf("listen as IPAM driver %s: %w", p.o.Name, err)
+	}
+	return l, nil
+}
+
+// Serve answers Docker on l until ctx ends, and closes l.
+func (p *Plugin) Serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{Handler: p.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(l) }()
+	tick := time.NewTicker(p.o.Forget / 4)
+	defer tick.Stop()
+	for {
+		snap, changed := p.o.Inventory.Get()
+		for _, a := range p.book.sweep(snap, time.Now(), p.o.Forget) {
+			p.o.Log.WithField("address", a).Info("address that Docker asked for and no container uses is free again")
+		}
+		select {
+		case <-ctx.Done():
+			server.Close()
+			<-failed
+			return nil
+		case err := <-failed:
+			return fmt.Errorf("serve IPAM driver %s: %w", p.o.Name, err)
+		case <-changed:
+		case <-tick.C:
+		}
+	}
+}
