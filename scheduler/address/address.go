@@ -1,0 +1,272 @@
+// Package address decides which address each seat has. In: pools, all leases, addresses that something else holds, and
+// the seats that want one. Out: the leases to store, and for each seat without an address the reason. It never reads a
+// clock and never touches the network; the same input gives the same answer.
+//
+// A lease belongs to a seat and outlives its tasks. Leases of unwanted seats rest (IdleSince) and come back to the same
+// seat when it returns; they go to others oldest first, after the rest time, and only when the pool has no unused address.
+package address
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/berth-project/berth/spec"
+)
+
+// Want is one seat that should have an address.
+type Want struct {
+	Seat   spec.SeatID
+	Pool   string
+	Pinned netip.Addr // zero: any
+}
+
+// Input is everything the decision depends on. Nothing in it is changed.
+type Input struct {
+	Pools  []spec.Pool
+	Leases map[netip.Addr]spec.Lease
+	Held   []spec.Held
+	Wants  []Want
+	Rest   time.Duration // how long a released address rests before another app gets it
+	Now    time.Time
+}
+
+// Result holds a lease or a reason for every want.
+type Result struct {
+	Leases  map[spec.SeatID]spec.Lease
+	Waiting map[spec.SeatID]string
+	// Changed are the leases to store, keyed by address, sorted.
+	Changed []spec.Lease
+	// Again is when a waiting seat may be served by a resting address; zero when none will.
+	Again time.Time
+}
+
+// Assign serves the wants in order of seat: kept leases first, then pinned addresses, then new ones.
+func Assign(in Input) Result {
+	a := assigner{in: in, leases: in.Leases, changed: map[netip.Addr]spec.Lease{}, pools: map[string]spec.Pool{},
+		held: map[netip.Addr]string{}, bySeat: map[spec.SeatID][]spec.Lease{}, cursor: map[string]netip.Addr{},
+		out: Result{Leases: map[spec.SeatID]spec.Lease{}, Waiting: map[spec.SeatID]string{}}}
+	for _, p := range in.Pools {
+		a.pools[p.Name] = p
+	}
+	for _, h := range in.Held {
+		a.held[h.Address] = h.By
+	}
+	for _, l := range in.Leases {
+		a.bySeat[l.Seat] = append(a.bySeat[l.Seat], l)
+	}
+	for _, ls := range a.bySeat {
+		slices.SortFunc(ls, func(x, y spec.Lease) int { return x.Address.Compare(y.Address) })
+	}
+	wants := slices.Clone(in.Wants)
+	slices.SortStableFunc(wants, func(x, y Want) int {
+		if x.Seat.Less(y.Seat) {
+			return -1
+		}
+		if y.Seat.Less(x.Seat) {
+			return 1
+		}
+		return 0
+	})
+	var fresh []Want
+	for _, w := range wants {
+		if !a.keep(w) {
+			fresh = append(fresh, w)
+		}
+	}
+	var free []Want
+	for _, w := range fresh {
+		if w.Pinned.IsValid() {
+			a.pin(w)
+		} else {
+			free = append(free, w)
+		}
+	}
+	for _, w := range free {
+		a.pick(w)
+	}
+	for _, l := range a.changed {
+		a.out.Changed = append(a.out.Changed, l)
+	}
+	slices.SortFunc(a.out.Changed, func(x, y spec.Lease) int { return x.Address.Compare(y.Address) })
+	return a.out
+}
+
+type assigner struct {
+	in      Input
+	leases  map[netip.Addr]spec.Lease
+	changed map[netip.Addr]spec.Lease // overlay over leases
+	pools   map[string]spec.Pool
+	held    map[netip.Addr]string
+	bySeat  map[spec.SeatID][]spec.Lease
+	cursor  map[string]netip.Addr // where the search for an unused address goes on
+	out     Result
+}
+
+func (a *assigner) lease(addr netip.Addr) (spec.Lease, bool) {
+	if l, ok := a.changed[addr]; ok {
+		return l, true
+	}
+	l, ok := a.leases[addr]
+	return l, ok
+}
+
+func (a *assigner) give(w Want, l spec.Lease) {
+	l.Seat, l.Pool, l.Pinned, l.IdleSince = w.Seat, w.Pool, w.Pinned.IsValid(), time.Time{}
+	if old, ok := a.leases[l.Address]; !ok || old != l {
+		a.changed[l.Address] = l
+	}
+	a.out.Leases[w.Seat] = l
+}
+
+func (a *assigner) wait(w Want, format string, args ...any) {
+	a.out.Waiting[w.Seat] = fmt.Sprintf(format, args...)
+}
+
+// keep serves a want from the seat's own lease: the active one, or a resting one. It reports whether the want is settled.
+func (a *assigner) keep(w Want) bool {
+	var best *spec.Lease
+	for i, l := range a.bySeat[w.Seat] {
+		if l.Pool != w.Pool || w.Pinned.IsValid() && l.Address != w.Pinned || !w.Pinned.IsValid() && l.Pinned {
+			// The seat asks for something else now: the old address rests, so that nobody takes it over at once.
+			if l.IdleSince.IsZero() {
+				l.IdleSince, l.Pinned = a.in.Now, false
+				a.changed[l.Address] = l
+			}
+			continue
+		}
+		if best == nil || best.IdleSince.After(l.IdleSince) && !l.IdleSince.IsZero() || l.IdleSince.IsZero() {
+			best = &a.bySeat[w.Seat][i]
+		}
+	}
+	if best == nil {
+		return false
+	}
+	a.give(w, *best)
+	if by, ok := a.held[best.Address]; ok {
+		delete(a.out.Leases, w.Seat)
+		a.wait(w, "its address %s is held by %s", best.Address, by)
+	}
+	return true
+}
+
+func (a *assigner) pin(w Want) {
+	p, ok := a.pools[w.Pool]
+	switch {
+	case !ok:
+		a.wait(w, "pool %q does not exist", w.Pool)
+		return
+	case !Usable(p, w.Pinned):
+		a.wait(w, "pinned address %s is no usable address of pool %s (%s)", w.Pinned, p.Name, p.CIDR)
+		return
+	}
+	if l, ok := a.lease(w.Pinned); ok && l.Seat != w.Seat && l.Seat.App != w.Seat.App {
+		a.wait(w, "pinned address %s is leased to %s", w.Pinned, l.Seat)
+		return
+	} else if ok && l.Seat != w.Seat && l.IdleSince.IsZero() {
+		a.wait(w, "pinned address %s is still leased to %s", w.Pinned, l.Seat)
+		return
+	}
+	a.give(w, spec.Lease{Address: w.Pinned})
+	if by, ok := a.held[w.Pinned]; ok {
+		delete(a.out.Leases, w.Seat)
+		a.wait(w, "its address %s is held by %s", w.Pinned, by)
+	}
+}
+
+func (a *assigner) pick(w Want) {
+	p, ok := a.pools[w.Pool]
+	if !ok {
+		a.wait(w, "pool %q does not exist", w.Pool)
+		return
+	}
+	if p.Disabled {
+		a.wait(w, "pool %s is disabled", p.Name)
+		return
+	}
+	addr, ok := a.cursor[p.Name]
+	if !ok {
+		addr = p.CIDR.Masked().Addr()
+	}
+	for ; p.CIDR.Contains(addr); addr = addr.Next() {
+		if _, leased := a.lease(addr); leased || !Usable(p, addr) {
+			continue
+		}
+		if _, held := a.held[addr]; held {
+			continue
+		}
+		a.cursor[p.Name] = addr.Next()
+		a.give(w, spec.Lease{Address: addr})
+		return
+	}
+	a.cursor[p.Name] = addr
+	a.reuse(w, p)
+}
+
+// reuse takes the address that has rested longest.
+func (a *assigner) reuse(w Want, p spec.Pool) {
+	var resting []spec.Lease
+	active, held := 0, 0
+	for addr := range a.leases {
+		l, _ := a.lease(addr)
+		switch {
+		case l.Pool != p.Name:
+		case a.held[l.Address] != "":
+			held++
+		case l.IdleSince.IsZero() || l.Pinned:
+			active++
+		default:
+			resting = append(resting, l)
+		}
+	}
+	for addr, l := range a.changed {
+		if _, old := a.leases[addr]; !old && l.Pool == p.Name {
+			active++
+		}
+	}
+	for addr := range a.held {
+		if _, leased := a.lease(addr); !leased && Usable(p, addr) {
+			held++
+		}
+	}
+	slices.SortFunc(resting, func(x, y spec.Lease) int {
+		return cmp.Or(x.IdleSince.Compare(y.IdleSince), x.Address.Compare(y.Address))
+	})
+	if len(resting) > 0 {
+		ready := resting[0].IdleSince.Add(a.in.Rest)
+		if !ready.After(a.in.Now) {
+			a.give(w, spec.Lease{Address: resting[0].Address})
+			return
+		}
+		if a.out.Again.IsZero() || ready.Before(a.out.Again) {
+			a.out.Again = ready
+		}
+		a.wait(w, "pool %s (%s) has no free address: %d leased, %d held by others, %d resting (the first until %s)",
+			p.Name, p.CIDR, active, held, len(resting), ready.UTC().Format(time.RFC3339))
+		return
+	}
+	a.wait(w, "pool %s (%s) has no free address: %d leased, %d held by others", p.Name, p.CIDR, active, held)
+}
+
+// Usable says whether an address of the pool can be given to a container: not the network's, the gateway's or, in IPv4,
+// the broadcast address.
+func Usable(p spec.Pool, addr netip.Addr) bool {
+	return p.CIDR.Contains(addr) && addr != p.CIDR.Masked().Addr() && addr != p.Gateway() &&
+		(!addr.Is4() || p.CIDR.Contains(addr.Next()))
+}
+
+// Release marks the leases of a seat that is no longer wanted as resting since now and returns what changed. The seat's
+// task must be gone: a lease in use never rests.
+func Release(leases map[netip.Addr]spec.Lease, seat spec.SeatID, now time.Time) []spec.Lease {
+	var out []spec.Lease
+	for _, l := range leases {
+		if l.Seat == seat && l.IdleSince.IsZero() {
+			l.IdleSince = now
+			out = append(out, l)
+		}
+	}
+	slices.SortFunc(out, func(x, y spec.Lease) int { return x.Address.Compare(y.Address) })
+	return out
+}

@@ -1,0 +1,291 @@
+// Package deploy decides what must happen to an app's seats now. In: the app as wanted, its live tasks, and whether the
+// running deployment replaces outdated tasks. Out: seats to launch, tasks to kill with reasons, done, or what it waits for.
+// It is a reconciler: it looks at what is, never at what it decided before, so it resumes anywhere after a crash.
+//
+// A rolling update keeps seats: new tasks start in temporary seats numbered after the last (as few as the health floor
+// needs), then seats 0..N-1 are replaced in place, then the temporary ones end. Two bounds hold at every moment:
+//   - the floor, ceil(N x minimumHealthCapacity): nothing healthy is killed when fewer than the floor would remain;
+//   - the ceiling, floor(N x (1 + maximumOverCapacity)), or N+1 where that leaves no room to replace anything (Marathon's +1 rule).
+package deploy
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/berth-project/berth/spec"
+)
+
+// Mode is what an app's part of the current step wants.
+type Mode int
+
+const (
+	// Keep: as many instances as wanted, outdated ones stay. The state between deployments, and Marathon's ScaleApplication.
+	Keep Mode = iota
+	// Replace: outdated tasks are replaced too. Marathon's RestartApplication.
+	Replace
+	// Stop: all tasks end. Marathon's StopApplication.
+	Stop
+)
+
+// Task is the part of a task that the decision depends on.
+type Task struct {
+	ID       string
+	Seat     int
+	Outdated bool // launched from another configuration than the app's newest
+	Healthy  bool // running, all checks alive, and ready
+	Killing  bool
+	// Unreachable tasks are neither killed for surplus nor counted as healthy.
+	Unreachable bool
+	// Inactive: unreachable for so long that the seat's replacement may start elsewhere.
+	Inactive bool
+}
+
+// Input is one app and its live tasks.
+type Input struct {
+	App   *spec.App
+	Mode  Mode
+	Tasks []Task
+}
+
+// Kill is one task to end, with the reason.
+type Kill struct{ TaskID, Reason string }
+
+// Result is what must happen now.
+type Result struct {
+	Launch []int // seats, ascending
+	Kill   []Kill
+	// Done: everything that the mode wants is so.
+	Done bool
+	// Waiting names the unmet condition when not Done.
+	Waiting string
+}
+
+// Bounds are the two limits of a rolling update for n instances.
+func Bounds(n int, u spec.UpgradeStrategy) (floor, ceiling int) {
+	// The small tolerance keeps ceil(10*0.3) at 3 although 0.3 is a little more in binary.
+	floor = int(math.Ceil(float64(n)*u.MinimumHealthCapacity - 1e-9))
+	ceiling = int(math.Floor(float64(n)*(1+u.MaximumOverCapacity) + 1e-9))
+	if floor >= ceiling {
+		ceiling = floor + 1
+	}
+	return floor, ceiling
+}
+
+// Temporary says whether a seat number is a temporary one for the app as it is wanted.
+func Temporary(app *spec.App, seat int) bool { return seat >= app.Instances }
+
+// Advance decides. Tasks may come in any order.
+func Advance(in Input) Result {
+	tasks := slices.Clone(in.Tasks)
+	slices.SortFunc(tasks, func(a, b Task) int { return cmp.Or(cmp.Compare(a.Seat, b.Seat), cmp.Compare(a.ID, b.ID)) })
+	d := decider{app: in.App, n: in.App.Instances, tasks: tasks, replace: in.Mode == Replace}
+	if in.Mode == Stop {
+		d.n = 0
+	}
+	d.floor, d.ceiling = Bounds(d.n, in.App.Upgrade)
+	d.seats = map[int][]Task{}
+	for _, t := range tasks {
+		d.seats[t.Seat] = append(d.seats[t.Seat], t)
+		if t.Healthy && !t.Killing {
+			d.healthy++
+		}
+		if !t.Inactive {
+			d.live++
+		}
+	}
+	d.fill()
+	d.helpers()
+	d.renew()
+	d.finish()
+	return d.out
+}
+
+type decider struct {
+	app            *spec.App
+	n              int
+	replace        bool
+	tasks          []Task
+	seats          map[int][]Task
+	floor, ceiling int
+	healthy        int // tasks that answer and are not being killed; goes down with each kill decided here
+	live           int // tasks that occupy capacity; goes up with each launch decided here
+	blocked        int // wanted seats that the ceiling keeps from being launched
+	out            Result
+}
+
+// occupied says whether a seat has a task that keeps it: any live one, unless it is unreachable for too long.
+func (d *decider) occupied(seat int) bool {
+	return slices.ContainsFunc(d.seats[seat], func(t Task) bool { return !t.Inactive })
+}
+
+func (d *decider) launch(seat int) {
+	d.out.Launch = append(d.out.Launch, seat)
+	d.live++
+}
+
+func (d *decider) kill(t Task, format string, args ...any) {
+	if t.Healthy && !t.Killing {
+		d.healthy--
+	}
+	d.out.Kill = append(d.out.Kill, Kill{t.ID, fmt.Sprintf(format, args...)})
+}
+
+// fill launches every wanted seat that has no task, within the ceiling while a rolling update runs.
+func (d *decider) fill() {
+	for seat := range d.n {
+		if d.occupied(seat) {
+			continue
+		}
+		if d.replace && d.live >= d.ceiling {
+			d.blocked++
+			continue
+		}
+		d.launch(seat)
+	}
+}
+
+// outdated are the tasks in wanted seats that a rolling update must replace.
+func (d *decider) outdated() []Task {
+	var out []Task
+	if !d.replace {
+		return nil
+	}
+	for _, t := range d.tasks {
+		if t.Seat < d.n && t.Outdated && !t.Killing && !t.Unreachable {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// wave is how many seats are replaced side by side: one, and a tenth of large apps, so that no rollout takes more than
+// about ten waves.
+func (d *decider) wave() int { return max(1, (d.n+9)/10) }
+
+// helpers launches as few temporary seats as the floor needs: none when the floor leaves room for a wave, otherwise
+// enough for one wave, within the ceiling. Surplus tasks of an app that shrinks serve as helpers, so none is added then.
+func (d *decider) helpers() {
+	old := len(d.outdated())
+	if old == 0 {
+		return
+	}
+	want := min(min(d.wave(), old)-(d.n-d.floor), d.ceiling-d.n)
+	have := 0
+	for _, t := range d.tasks {
+		if t.Seat >= d.n && !t.Killing && !t.Unreachable {
+			have++
+		}
+	}
+	for seat := d.n; have < want && d.live < d.ceiling; seat++ {
+		if len(d.seats[seat]) > 0 {
+			continue
+		}
+		d.launch(seat)
+		have++
+	}
+}
+
+// renew kills outdated tasks in place, unhealthy ones first (they do not count for the floor), as long as the floor holds.
+func (d *decider) renew() {
+	old := d.outdated()
+	slices.SortStableFunc(old, func(a, b Task) int {
+		if a.Healthy != b.Healthy {
+			if a.Healthy {
+				return 1
+			}
+			return -1
+		}
+		return cmp.Compare(a.Seat, b.Seat)
+	})
+	for _, t := range old {
+		if t.Healthy && d.healthy-1 < d.floor {
+			continue
+		}
+		d.kill(t, "replaced by the new version")
+	}
+}
+
+// finish ends what is too much once nothing outdated needs it, and says whether the mode is fulfilled.
+func (d *decider) finish() {
+	var surplus []Task
+	missing, unhealthy, outdated, dying := 0, 0, 0, 0
+	for seat := range d.n {
+		ok := false
+		for _, t := range d.seats[seat] {
+			switch {
+			case t.Killing:
+				dying++
+			case t.Unreachable:
+			case d.replace && t.Outdated:
+				outdated++
+				ok = true
+			case t.Healthy:
+				ok = true
+			default:
+				unhealthy++
+				ok = true
+			}
+		}
+		if !ok {
+			missing++
+		}
+	}
+	for _, t := range d.tasks {
+		if t.Seat >= d.n && !t.Killing {
+			surplus = append(surplus, t)
+		}
+	}
+	// Too many at once: the ceiling holds for the surplus of a shrinking app too, and wanted seats go before it.
+	over := d.live + d.blocked - max(d.ceiling, d.n)
+	for _, t := range d.tasks {
+		if t.Killing {
+			over-- // on its way out already
+		}
+	}
+	// While seats are still being replaced, the surplus carries the floor; the highest seats go first.
+	slices.Reverse(surplus)
+	for _, t := range surplus {
+		if t.Unreachable && !t.Inactive && d.n > 0 {
+			continue // it may come back; then it is killed as surplus
+		}
+		settled := !d.replace || missing+unhealthy+outdated+dying == 0
+		if settled || !t.Healthy && t.Outdated || over > 0 && (!t.Healthy || d.healthy-1 >= d.floor) {
+			d.kill(t, "%s", d.surplusReason(t))
+			over--
+		}
+	}
+	left := 0
+	for _, t := range d.tasks {
+		if t.Seat >= d.n && !(t.Unreachable && d.n > 0) {
+			left++
+		}
+	}
+	switch {
+	case missing > 0 && dying > 0:
+		d.out.Waiting = fmt.Sprintf("%d of %d seats have no running task, %d are being stopped", missing, d.n, dying)
+	case missing > 0:
+		d.out.Waiting = fmt.Sprintf("%d of %d instances are not started", missing, d.n)
+	case outdated > 0:
+		d.out.Waiting = fmt.Sprintf("%d of %d instances still run the old version; %d healthy, %d must stay healthy", outdated, d.n, d.healthy, d.floor)
+	case unhealthy > 0:
+		d.out.Waiting = fmt.Sprintf("%d of %d instances are not healthy yet", unhealthy, d.n)
+	case left > 0:
+		d.out.Waiting = fmt.Sprintf("%d tasks are being stopped", left)
+	case dying > 0:
+		d.out.Waiting = fmt.Sprintf("%d instances are being replaced", dying)
+	default:
+		d.out.Done = true
+	}
+}
+
+func (d *decider) surplusReason(t Task) string {
+	switch {
+	case d.n == 0:
+		return "no instance is wanted"
+	case d.replace:
+		return "temporary seat of a rolling update"
+	}
+	return fmt.Sprintf("seat %d is beyond the %d wanted", t.Seat, d.n)
+}

@@ -1,0 +1,193 @@
+package deploy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/berth-project/berth/spec"
+)
+
+func TestBounds(t *testing.T) {
+	for _, c := range []struct {
+		n              int
+		min, over      float64
+		floor, ceiling int
+	}{
+		{4, 1, 1, 4, 8}, {4, 0.5, 0, 2, 4}, {4, 1, 0, 4, 5}, {4, 0, 0, 0, 4}, {5, 0.5, 0.2, 3, 6}, {1, 0.5, 0, 1, 2}, {10, 0.3, 0, 3, 10}, {0, 1, 1, 0, 1},
+	} {
+		f, ceil := Bounds(c.n, spec.UpgradeStrategy{MinimumHealthCapacity: c.min, MaximumOverCapacity: c.over})
+		if f != c.floor || ceil != c.ceiling {
+			t.Errorf("n=%d %v/%v: got %d and %d, want %d and %d", c.n, c.min, c.over, f, ceil, c.floor, c.ceiling)
+		}
+	}
+}
+
+func render(r Result) string {
+	var parts []string
+	for _, s := range r.Launch {
+		parts = append(parts, fmt.Sprintf("launch %d", s))
+	}
+	for _, k := range r.Kill {
+		parts = append(parts, "kill "+k.TaskID)
+	}
+	if r.Done {
+		parts = append(parts, "done")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Tasks are written "seat[o][h][k][u][i]": outdated, healthy, killing, unreachable, inactive.
+func tasks(text string) []Task {
+	var out []Task
+	for i, f := range strings.Fields(text) {
+		var t Task
+		fmt.Sscanf(f, "%d", &t.Seat)
+		t.ID = fmt.Sprintf("s%d#%d", t.Seat, i)
+		t.Outdated, t.Healthy, t.Killing = strings.Contains(f, "o"), strings.Contains(f, "h"), strings.Contains(f, "k")
+		t.Unreachable, t.Inactive = strings.Contains(f, "u"), strings.Contains(f, "i")
+		out = append(out, t)
+	}
+	return out
+}
+
+func TestAdvance(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		n         int
+		min, over float64
+		mode      Mode
+		tasks     string
+		want      string
+	}{
+		{"start", 3, 1, 1, Keep, "", "launch 0, launch 1, launch 2"},
+		{"holes fill first", 3, 1, 1, Keep, "0h 2h", "launch 1"},
+		{"scaled down: the highest go", 1, 1, 1, Keep, "0h 1h 2h", "kill s2#2, kill s1#1"},
+		{"outdated ones stay between deployments", 2, 1, 1, Keep, "0oh 1oh", "done"},
+		{"unhealthy is not done", 1, 1, 1, Keep, "0", ""},
+		{"an unreachable task keeps its seat", 1, 1, 1, Keep, "0u", ""},
+		{"until it is inactive", 1, 1, 1, Keep, "0ui", "launch 0"},
+		{"stop", 2, 1, 1, Stop, "0h 1h", "kill s1#1, kill s0#0"},
+		{"stopped", 2, 1, 1, Stop, "", "done"},
+
+		{"update: one helper when all must stay healthy", 4, 1, 1, Replace, "0oh 1oh 2oh 3oh", "launch 4"},
+		{"wait for the helper", 4, 1, 1, Replace, "0oh 1oh 2oh 3oh 4", ""},
+		{"helper healthy: replace seat 0", 4, 1, 1, Replace, "0oh 1oh 2oh 3oh 4h", "kill s0#0"},
+		{"seat 0 dying", 4, 1, 1, Replace, "0okh 1oh 2oh 3oh 4h", ""},
+		{"seat 0 gone: launch it", 4, 1, 1, Replace, "1oh 2oh 3oh 4h", "launch 0"},
+		{"seat 0 new: next", 4, 1, 1, Replace, "0h 1oh 2oh 3oh 4h", "kill s1#1"},
+		{"all new: the helper goes", 4, 1, 1, Replace, "0h 1h 2h 3h 4h", "kill s4#4"},
+		{"helper dying", 4, 1, 1, Replace, "0h 1h 2h 3h 4hk", ""},
+		{"over", 4, 1, 1, Replace, "0h 1h 2h 3h", "done"},
+		{"no helper below the floor's room", 4, 0.5, 1, Replace, "0oh 1oh 2oh 3oh", "kill s0#0, kill s1#1"},
+		{"min 0: all at once", 3, 0, 0, Replace, "0oh 1oh 2oh", "kill s0#0, kill s1#1, kill s2#2"},
+		{"1 and 0: the +1 rule", 2, 1, 0, Replace, "0oh 1oh", "launch 2"},
+		{"unhealthy old ones go at once", 2, 1, 1, Replace, "0o 1oh", "launch 2, kill s0#0"},
+		{"single instance", 1, 1, 1, Replace, "0oh", "launch 1"},
+		{"shrinking update uses the surplus as helper", 2, 1, 1, Replace, "0oh 1oh 2oh", "kill s0#0"},
+		{"growing update starts the new seats first", 3, 1, 0, Replace, "0oh", "launch 1, launch 2, launch 3"},
+		{"a bad version kills nothing", 2, 1, 1, Replace, "0oh 1oh 2", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			app := &spec.App{Instances: c.n, Upgrade: spec.UpgradeStrategy{MinimumHealthCapacity: c.min, MaximumOverCapacity: c.over}}
+			r := Advance(Input{App: app, Mode: c.mode, Tasks: tasks(c.tasks)})
+			if got := render(r); got != c.want {
+				t.Errorf("got  %q (%s)\nwant %q", got, r.Waiting, c.want)
+			}
+			if r.Done == (r.Waiting != "") {
+				t.Errorf("done=%v, waiting=%q", r.Done, r.Waiting)
+			}
+		})
+	}
+}
+
+// A world that obeys: launches become healthy or fail, kills end. Whatever the order of events, the floor and the ceiling
+// hold, no seat has two tasks, and in the end the deployment is done with exactly the wanted seats.
+func TestRollingUpdateProperty(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		was := rapid.IntRange(0, 12).Draw(t, "was")
+		n := rapid.IntRange(0, 12).Draw(t, "n")
+		u := spec.UpgradeStrategy{
+			MinimumHealthCapacity: rapid.SampledFrom([]float64{0, 0.3, 0.5, 0.75, 1}).Draw(t, "min"),
+			MaximumOverCapacity:   rapid.SampledFrom([]float64{0, 0.2, 0.5, 1}).Draw(t, "over"),
+		}
+		app := &spec.App{Instances: n, Upgrade: u}
+		floor, ceiling := Bounds(n, u)
+		var live []Task
+		for i := range was {
+			live = append(live, Task{ID: fmt.Sprintf("old%d", i), Seat: i, Outdated: true, Healthy: true})
+		}
+		next := 0
+		ready := was >= floor // the floor can only be demanded once it was there
+		failures := rapid.IntRange(0, 5).Draw(t, "failures")
+		for step := 0; ; step++ {
+			if step > 5000 {
+				t.Fatalf("no end: %+v", live)
+			}
+			r := Advance(Input{App: app, Mode: Replace, Tasks: live})
+			if r.Done {
+				break
+			}
+			for _, k := range r.Kill {
+				i := slices.IndexFunc(live, func(x Task) bool { return x.ID == k.TaskID })
+				if live[i].Killing {
+					t.Fatalf("%s is killed twice", k.TaskID)
+				}
+				live[i].Killing = true
+			}
+			for _, s := range r.Launch {
+				if slices.ContainsFunc(live, func(x Task) bool { return x.Seat == s }) {
+					t.Fatalf("seat %d is launched twice", s)
+				}
+				next++
+				live = append(live, Task{ID: fmt.Sprintf("new%d", next), Seat: s})
+			}
+			if len(live) > max(ceiling, was) {
+				t.Fatalf("%d tasks, ceiling %d", len(live), ceiling)
+			}
+			healthy := 0
+			for _, x := range live {
+				if x.Healthy && !x.Killing {
+					healthy++
+				}
+			}
+			ready = ready || healthy >= floor
+			if ready && healthy < floor {
+				t.Fatalf("%d healthy, floor %d: %+v", healthy, floor, live)
+			}
+			var choices []int
+			for i, x := range live {
+				if x.Killing || !x.Healthy {
+					choices = append(choices, i)
+				}
+			}
+			if len(choices) == 0 {
+				if len(r.Kill)+len(r.Launch) == 0 {
+					t.Fatalf("stuck (%s): %+v", r.Waiting, live)
+				}
+				continue
+			}
+			i := rapid.SampledFrom(choices).Draw(t, "event")
+			switch {
+			case live[i].Killing:
+				live = slices.Delete(live, i, i+1)
+			case failures > 0 && rapid.Bool().Draw(t, "fails"):
+				failures--
+				live = slices.Delete(live, i, i+1)
+			default:
+				live[i].Healthy = true
+			}
+		}
+		if len(live) != n {
+			t.Fatalf("%d tasks for %d seats: %+v", len(live), n, live)
+		}
+		for _, x := range live {
+			if x.Seat >= n || x.Outdated {
+				t.Fatalf("left over: %+v", x)
+			}
+		}
+	})
+}

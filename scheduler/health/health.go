@@ -1,0 +1,100 @@
+// Package health decides what probe results mean. In: an app's checks, a task's results and new ones, now. Out: the task
+// after it, which results flipped, and whether the task must be killed for it.
+package health
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/berth-project/berth/spec"
+)
+
+// Change is one check that differs after a report.
+type Change struct {
+	Index  int
+	Failed bool // one more counted failure
+	// Flipped: alive changed (or became known); Alive is the new value.
+	Flipped, Alive bool
+}
+
+// Verdict is what a report means for a task.
+type Verdict struct {
+	Changes []Change
+	// Healthy is the aggregate after the report; Flipped says that it changed.
+	Healthy, Flipped bool
+	// Kill is the reason to kill the task; "" to let it live.
+	Kill string
+}
+
+// Apply takes in the newest results for a task, one a check in the app's order.
+func Apply(app *spec.App, t spec.Task, results []spec.CheckHealth, now time.Time) (spec.Task, Verdict) {
+	var v Verdict
+	before := Healthy(app, &t)
+	old := t.Health
+	t.Health = slices.Clone(results[:min(len(results), len(app.HealthChecks))])
+	for i, r := range t.Health {
+		var o spec.CheckHealth
+		if i < len(old) {
+			o = old[i]
+		}
+		c := Change{Index: i, Alive: r.Alive, Flipped: r.Known && (!o.Known || o.Alive != r.Alive), Failed: r.ConsecutiveFailures > o.ConsecutiveFailures}
+		if c.Failed || c.Flipped {
+			v.Changes = append(v.Changes, c)
+		}
+		if limit := KillAt(app.HealthChecks[i]); c.Failed && limit > 0 && r.ConsecutiveFailures >= limit && v.Kill == "" {
+			v.Kill = fmt.Sprintf("health check %d (%s) failed %d times in a row: %s", i, app.HealthChecks[i].Protocol, r.ConsecutiveFailures, r.LastFailureCause)
+		}
+	}
+	v.Healthy = Healthy(app, &t)
+	v.Flipped = before != v.Healthy
+	t = Settle(app, t, now)
+	return t, v
+}
+
+// KillAt is the number of consecutive failures at which a task is killed; 0: never. Marathon's own checks kill at the
+// failure after maxConsecutiveFailures, Mesos-level ones (COMMAND, MESOS_*) at it.
+func KillAt(c spec.HealthCheck) int {
+	if c.MaxConsecutiveFailures == 0 {
+		return 0
+	}
+	switch c.Protocol {
+	case "HTTP", "HTTPS", "TCP":
+		return c.MaxConsecutiveFailures + 1
+	}
+	return c.MaxConsecutiveFailures
+}
+
+// Healthy says whether a task counts as healthy: running, and every check alive. Without checks running is enough.
+func Healthy(app *spec.App, t *spec.Task) bool {
+	if t.Rung != spec.Running || !t.UnreachableSince.IsZero() {
+		return false
+	}
+	for i := range app.HealthChecks {
+		if i >= len(t.Health) || !t.Health[i].Alive {
+			return false
+		}
+	}
+	return true
+}
+
+// Settle keeps HealthySince right after any change of the task.
+func Settle(app *spec.App, t spec.Task, now time.Time) spec.Task {
+	switch healthy := Healthy(app, &t); {
+	case healthy && t.HealthySince.IsZero():
+		t.HealthySince = now
+	case !healthy:
+		t.HealthySince = time.Time{}
+	}
+	return t
+}
+
+// Known says whether the task has any result, and Unhealthy whether one of them is bad: Marathon's tasksUnhealthy.
+func Known(t *spec.Task) bool {
+	return slices.ContainsFunc(t.Health, func(h spec.CheckHealth) bool { return h.Known })
+}
+
+// Unhealthy says that at least one known result is not alive.
+func Unhealthy(t *spec.Task) bool {
+	return slices.ContainsFunc(t.Health, func(h spec.CheckHealth) bool { return h.Known && !h.Alive })
+}

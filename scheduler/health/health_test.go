@@ -1,0 +1,62 @@
+package health
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/berth-project/berth/spec"
+)
+
+var t0 = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func TestApply(t *testing.T) {
+	bad := func(n int) spec.CheckHealth {
+		return spec.CheckHealth{Known: true, ConsecutiveFailures: n, LastFailure: t0, LastFailureCause: "HTTP 503"}
+	}
+	good := spec.CheckHealth{Known: true, Alive: true, FirstSuccess: t0, LastSuccess: t0}
+	for _, c := range []struct {
+		name     string
+		protocol string
+		max      int
+		rung     spec.Rung
+		old, new spec.CheckHealth
+		healthy  bool
+		flipped  bool
+		kill     bool
+	}{
+		{"first success", "HTTP", 3, spec.Running, spec.CheckHealth{}, good, true, true, false},
+		{"success while staged counts nothing yet", "HTTP", 3, spec.Staged, spec.CheckHealth{}, good, false, false, false},
+		{"failure 3 of 3 on the server side lives", "HTTP", 3, spec.Running, bad(2), bad(3), false, false, false},
+		{"failure 4 of 3 on the server side is killed", "HTTP", 3, spec.Running, bad(3), bad(4), false, false, true},
+		{"failure 3 of 3 of a command is killed", "COMMAND", 3, spec.Running, bad(2), bad(3), false, false, true},
+		{"the same failure again kills no second time", "COMMAND", 3, spec.Running, bad(3), bad(3), false, false, false},
+		{"0 never kills", "TCP", 0, spec.Running, bad(98), bad(99), false, false, false},
+		{"turning bad", "HTTP", 3, spec.Running, good, bad(1), false, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			app := &spec.App{HealthChecks: []spec.HealthCheck{{Protocol: c.protocol, MaxConsecutiveFailures: c.max}}}
+			task := spec.Task{Rung: c.rung, Health: []spec.CheckHealth{c.old}}
+			after, v := Apply(app, task, []spec.CheckHealth{c.new}, t0)
+			if v.Healthy != c.healthy || v.Flipped != c.flipped || (v.Kill != "") != c.kill {
+				t.Errorf("got %+v", v)
+			}
+			if v.Kill != "" && !strings.Contains(v.Kill, "HTTP 503") {
+				t.Errorf("the reason does not name the cause: %s", v.Kill)
+			}
+			if after.HealthySince.IsZero() == c.healthy {
+				t.Errorf("HealthySince is %v", after.HealthySince)
+			}
+			if task.Health[0] != c.old {
+				t.Error("the input was changed")
+			}
+		})
+	}
+}
+
+func TestWithoutChecksRunningIsHealthy(t *testing.T) {
+	app := &spec.App{}
+	if !Healthy(app, &spec.Task{Rung: spec.Running}) || Healthy(app, &spec.Task{Rung: spec.Staged}) || Healthy(app, &spec.Task{Rung: spec.Running, UnreachableSince: t0}) {
+		t.Error("wrong")
+	}
+}

@@ -1,0 +1,232 @@
+// Package place decides where tasks run. In: offers, the intents that want a host, the running tasks, and which hosts are
+// ready for which pool. Out: placements, and for every refused offer the stage that refused it, with numbers.
+package place
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/berth-project/berth/spec"
+)
+
+// Intent is one task that wants a host.
+type Intent struct {
+	Seat     spec.SeatID
+	App      *spec.App
+	Pool     string
+	LastHost string // preferred, when it fits
+	// HostPorts are the host ports it needs: 0 for any, otherwise that one.
+	HostPorts []int
+}
+
+// Host is what the scheduler knows of a host beside its offers.
+type Host struct {
+	// Pools says per pool "" when the host can attach containers to it, otherwise why not. A pool that is missing is not
+	// ready: the host's agent has not spoken of it yet.
+	Pools map[string]string
+}
+
+// Running is a task that counts for constraints.
+type Running struct {
+	App        spec.AppID
+	Host       string
+	Attributes map[string]string
+}
+
+// Input is everything the decision depends on.
+type Input struct {
+	Offers  []spec.Offer
+	Intents []Intent
+	Hosts   map[string]Host
+	Running []Running
+}
+
+// Placement is a decision to run an intent on an offer.
+type Placement struct {
+	Intent    int // index in Input.Intents
+	Offer     int // index in Input.Offers
+	HostPorts []int
+}
+
+// Result holds the placements in the order of the intents, and for each app with unplaced intents the funnel and the
+// reasons for people.
+type Result struct {
+	Placements []Placement
+	Refused    map[spec.AppID]Refusals
+}
+
+// Refusals are why offers were not used for an app.
+type Refusals struct {
+	Processed int
+	Declined  map[Reason]int
+	Why       []string // one a host, for people
+}
+
+// Reason is Marathon's name of a refusal.
+type Reason string
+
+// The reasons in Marathon's fixed order. NetworkNotReady is Berth's own and not shown in Marathon's funnel.
+const (
+	UnfulfilledRole       Reason = "UnfulfilledRole"
+	UnfulfilledConstraint Reason = "UnfulfilledConstraint"
+	NoReservation         Reason = "NoCorrespondingReservationFound"
+	AgentMaintenance      Reason = "AgentMaintenance"
+	InsufficientCpus      Reason = "InsufficientCpus"
+	InsufficientMemory    Reason = "InsufficientMemory"
+	InsufficientDisk      Reason = "InsufficientDisk"
+	InsufficientGpus      Reason = "InsufficientGpus"
+	InsufficientPorts     Reason = "InsufficientPorts"
+	DeclinedScarce        Reason = "DeclinedScarceResources"
+	NetworkNotReady       Reason = "NetworkNotReady"
+)
+
+// Order is Marathon's order of the funnel's stages.
+func Order() []Reason {
+	return []Reason{UnfulfilledRole, UnfulfilledConstraint, NoReservation, AgentMaintenance, InsufficientCpus,
+		InsufficientMemory, InsufficientDisk, InsufficientGpus, InsufficientPorts, DeclinedScarce}
+}
+
+// Match places the intents one after the other: on the seat's last host if it fits, otherwise on the fullest offer that
+// fits (best fit: large holes stay usable). No offer is ever overspent.
+func Match(in Input) Result {
+	m := matcher{in: in, free: make([]free, len(in.Offers)), out: Result{Refused: map[spec.AppID]Refusals{}},
+		running: map[spec.AppID][]Running{}}
+	for i, o := range in.Offers {
+		m.free[i] = free{cpus: o.CPUs, mem: o.Mem, disk: o.Disk, gpus: o.GPUs, ports: slices.Clone(o.Ports)}
+	}
+	for _, r := range in.Running {
+		m.running[r.App] = append(m.running[r.App], r)
+	}
+	for i := range in.Intents {
+		m.place(i)
+	}
+	return m.out
+}
+
+type free struct {
+	cpus, mem, disk, gpus float64
+	ports                 []spec.PortRange
+}
+
+type matcher struct {
+	in      Input
+	free    []free
+	running map[spec.AppID][]Running
+	out     Result
+}
+
+func (m *matcher) place(i int) {
+	it := m.in.Intents[i]
+	var fits []int
+	ref := Refusals{Declined: map[Reason]int{}}
+	for o := range m.in.Offers {
+		ref.Processed++
+		reason, why := m.refuse(it, o)
+		if reason == "" {
+			fits = append(fits, o)
+			continue
+		}
+		ref.Declined[reason]++
+		ref.Why = append(ref.Why, why)
+	}
+	if len(fits) == 0 {
+		m.out.Refused[it.App.ID] = ref
+		return
+	}
+	best := slices.MinFunc(fits, func(a, b int) int {
+		if x, y := m.in.Offers[a].Host == it.LastHost, m.in.Offers[b].Host == it.LastHost; x != y && it.LastHost != "" {
+			if x {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(m.free[a].cpus, m.free[b].cpus), cmp.Compare(m.free[a].mem, m.free[b].mem), cmp.Compare(m.in.Offers[a].ID, m.in.Offers[b].ID))
+	})
+	f := &m.free[best]
+	ports, rest, _ := takePorts(f.ports, it.HostPorts)
+	f.cpus, f.mem, f.disk, f.gpus, f.ports = f.cpus-it.App.CPUs, f.mem-it.App.Mem, f.disk-it.App.Disk, f.gpus-float64(it.App.GPUs), rest
+	offer := m.in.Offers[best]
+	m.running[it.App.ID] = append(m.running[it.App.ID], Running{App: it.App.ID, Host: offer.Host, Attributes: attributes(offer)})
+	m.out.Placements = append(m.out.Placements, Placement{Intent: i, Offer: best, HostPorts: ports})
+}
+
+// slack absorbs the rounding of Mesos's three decimals.
+const slack = 1e-6
+
+func (m *matcher) refuse(it Intent, o int) (Reason, string) {
+	offer, f, app := m.in.Offers[o], m.free[o], it.App
+	if c, why := m.constraints(it.App, offer); !c {
+		return UnfulfilledConstraint, fmt.Sprintf("%s: %s", offer.Host, why)
+	}
+	for _, r := range []struct {
+		reason     Reason
+		name, unit string
+		want, have float64
+	}{
+		{InsufficientCpus, "cpus", "", app.CPUs, f.cpus},
+		{InsufficientMemory, "memory", " MiB", app.Mem, f.mem},
+		{InsufficientDisk, "disk", " MiB", app.Disk, f.disk},
+		{InsufficientGpus, "gpus", "", float64(app.GPUs), f.gpus},
+	} {
+		if r.want > r.have+slack {
+			return r.reason, fmt.Sprintf("%s: %s: %.5g%s wanted, %.5g%s free", offer.Host, r.name, r.want, r.unit, max(0, r.have), r.unit)
+		}
+	}
+	if _, _, missing := takePorts(f.ports, it.HostPorts); missing != "" {
+		return InsufficientPorts, fmt.Sprintf("%s: %s", offer.Host, missing)
+	}
+	if it.Pool != "" {
+		why, known := m.in.Hosts[offer.Host].Pools[it.Pool]
+		if !known {
+			why = "its agent has not reported the network yet"
+		}
+		if why != "" {
+			return NetworkNotReady, fmt.Sprintf("%s: network %s is not ready: %s", offer.Host, it.Pool, why)
+		}
+	}
+	return "", ""
+}
+
+// takePorts takes the wanted host ports (0: the lowest free) out of the ranges; missing says what could not be had.
+func takePorts(ranges []spec.PortRange, want []int) (got []int, rest []spec.PortRange, missing string) {
+	rest = slices.Clone(ranges)
+	got = make([]int, len(want))
+	for i, p := range want { // fixed ones first, so that no random choice takes them
+		if p == 0 {
+			continue
+		}
+		if rest, missing = take(rest, p); missing != "" {
+			return nil, ranges, missing
+		}
+		got[i] = p
+	}
+	for i, p := range want {
+		if p != 0 {
+			continue
+		}
+		if len(rest) == 0 {
+			return nil, ranges, "no free host port left"
+		}
+		got[i] = rest[0].Begin
+		rest, _ = take(rest, got[i])
+	}
+	return got, rest, ""
+}
+
+func take(ranges []spec.PortRange, p int) ([]spec.PortRange, string) {
+	for i, r := range ranges {
+		if p < r.Begin || p > r.End {
+			continue
+		}
+		var parts []spec.PortRange
+		if r.Begin < p {
+			parts = append(parts, spec.PortRange{Begin: r.Begin, End: p - 1})
+		}
+		if p < r.End {
+			parts = append(parts, spec.PortRange{Begin: p + 1, End: r.End})
+		}
+		return slices.Concat(ranges[:i], parts, ranges[i+1:]), ""
+	}
+	return ranges, fmt.Sprintf("host port %d is not free", p)
+}

@@ -1,0 +1,114 @@
+package place
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/berth-project/berth/spec"
+)
+
+func offer(id, host string, cpus, mem float64) spec.Offer {
+	return spec.Offer{ID: id, AgentID: "a-" + host, Host: host, CPUs: cpus, Mem: mem, Disk: 1000, Ports: []spec.PortRange{{Begin: 31000, End: 31003}}}
+}
+
+func TestMatch(t *testing.T) {
+	ready := map[string]Host{"h1": {map[string]string{"p": ""}}, "h2": {map[string]string{"p": ""}}, "h3": {map[string]string{"p": "bridge is missing"}}}
+	app := func(cpus, mem float64, cs ...spec.Constraint) *spec.App {
+		return &spec.App{ID: "/web", CPUs: cpus, Mem: mem, Constraints: cs}
+	}
+	for _, c := range []struct {
+		name    string
+		offers  []spec.Offer
+		app     *spec.App
+		n       int
+		last    string
+		ports   []int
+		running []Running
+		want    string
+	}{
+		{"best fit keeps the large hole", []spec.Offer{offer("o1", "h1", 8, 999), offer("o2", "h2", 1, 999)}, app(1, 1), 1, "", nil, nil, "h2"},
+		{"the last host is preferred", []spec.Offer{offer("o1", "h1", 8, 999), offer("o2", "h2", 1, 999)}, app(1, 1), 1, "h1", nil, nil, "h1"},
+		{"never more than offered", []spec.Offer{offer("o1", "h1", 1, 999)}, app(0.4, 1), 3, "", nil, nil, "h1 h1; InsufficientCpus 1/1: h1: cpus: 0.4 wanted, 0.2 free"},
+		{"memory", []spec.Offer{offer("o1", "h1", 1, 64)}, app(0.1, 65), 1, "", nil, nil, "; InsufficientMemory 1/1: h1: memory: 65 MiB wanted, 64 MiB free"},
+		{"no offers", nil, app(1, 1), 1, "", nil, nil, "; 0"},
+		{"network not ready", []spec.Offer{offer("o1", "h3", 1, 64)}, app(1, 1), 1, "", nil, nil, "; NetworkNotReady 1/1: h3: network p is not ready: bridge is missing"},
+		{"unknown host", []spec.Offer{offer("o1", "h9", 1, 64)}, app(1, 1), 1, "", nil, nil, "; NetworkNotReady 1/1: h9: network p is not ready: its agent has not reported the network yet"},
+		{"ports", []spec.Offer{offer("o1", "h1", 9, 999)}, app(1, 1), 3, "", []int{0, 31001}, nil, "h1; InsufficientPorts 1/1: h1: host port 31001 is not free"},
+		{"unique", []spec.Offer{offer("o1", "h1", 9, 999), offer("o2", "h2", 9, 999)}, app(1, 1, spec.Constraint{Field: "hostname", Operator: "UNIQUE"}), 3, "", nil, nil,
+			`h1 h2; UnfulfilledConstraint 2/2: h1: constraint hostname UNIQUE: 1 instances are on "h1" already`},
+		{"running tasks count", []spec.Offer{offer("o1", "h1", 9, 999), offer("o2", "h2", 9, 999)}, app(1, 1, spec.Constraint{Field: "hostname", Operator: "UNIQUE"}), 1, "", nil,
+			[]Running{{App: "/web", Host: "h1"}}, "h2"},
+		{"like", []spec.Offer{offer("o1", "h1", 9, 999), offer("o2", "h2", 9, 999)}, app(1, 1, spec.Constraint{Field: "hostname", Operator: "LIKE", Value: "h[2-9]"}), 1, "", nil, nil, "h2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			in := Input{Offers: c.offers, Hosts: ready, Running: c.running}
+			for i := range c.n {
+				in.Intents = append(in.Intents, Intent{Seat: spec.SeatID{App: "/web", Index: i}, App: c.app, Pool: "p", LastHost: c.last, HostPorts: c.ports})
+			}
+			r := Match(in)
+			var hosts []string
+			for _, p := range r.Placements {
+				hosts = append(hosts, c.offers[p.Offer].Host)
+			}
+			got := strings.Join(hosts, " ")
+			if ref, ok := r.Refused["/web"]; ok {
+				got += "; "
+				for _, reason := range append(Order(), NetworkNotReady) {
+					if n := ref.Declined[reason]; n > 0 {
+						got += fmt.Sprintf("%s %d/", reason, n)
+					}
+				}
+				got += fmt.Sprint(ref.Processed)
+				if len(ref.Why) > 0 {
+					got += ": " + ref.Why[0]
+				}
+			}
+			if got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestNoOfferIsOverspentAndNoPortGivenTwice(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var in Input
+		in.Hosts = map[string]Host{}
+		for i := range rapid.IntRange(0, 4).Draw(t, "offers") {
+			h := fmt.Sprintf("h%d", i)
+			in.Hosts[h] = Host{map[string]string{"p": ""}}
+			in.Offers = append(in.Offers, offer(fmt.Sprintf("o%d", i), h, float64(rapid.IntRange(0, 40).Draw(t, "cpus"))/10, float64(rapid.IntRange(0, 500).Draw(t, "mem"))))
+		}
+		for i := range rapid.IntRange(0, 12).Draw(t, "intents") {
+			it := Intent{Seat: spec.SeatID{App: "/a", Index: i}, Pool: "p", App: &spec.App{ID: "/a", CPUs: float64(rapid.IntRange(0, 20).Draw(t, "c")) / 10, Mem: float64(rapid.IntRange(0, 200).Draw(t, "m"))}}
+			for range rapid.IntRange(0, 2).Draw(t, "ports") {
+				it.HostPorts = append(it.HostPorts, rapid.SampledFrom([]int{0, 31000, 31002}).Draw(t, "port"))
+			}
+			in.Intents = append(in.Intents, it)
+		}
+		r := Match(in)
+		if fmt.Sprint(r) != fmt.Sprint(Match(in)) {
+			t.Fatal("not repeatable")
+		}
+		cpus, mem, ports := map[int]float64{}, map[int]float64{}, map[int][]int{}
+		for _, p := range r.Placements {
+			cpus[p.Offer] += in.Intents[p.Intent].App.CPUs
+			mem[p.Offer] += in.Intents[p.Intent].App.Mem
+			for _, port := range p.HostPorts {
+				if slices.Contains(ports[p.Offer], port) {
+					t.Fatalf("port %d given twice", port)
+				}
+				ports[p.Offer] = append(ports[p.Offer], port)
+			}
+		}
+		for i, o := range in.Offers {
+			if cpus[i] > o.CPUs+0.001 || mem[i] > o.Mem {
+				t.Fatalf("offer %d is overspent: %v of %v, %v of %v", i, cpus[i], o.CPUs, mem[i], o.Mem)
+			}
+		}
+	})
+}

@@ -1,0 +1,103 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/berth-project/berth/spec"
+)
+
+func apps(as ...*spec.App) map[spec.AppID]*spec.App {
+	m := map[spec.AppID]*spec.App{}
+	for _, a := range as {
+		m[a.ID] = a
+	}
+	return m
+}
+
+func app(id string, n int, cmd string, deps ...spec.AppID) *spec.App {
+	return &spec.App{ID: spec.AppID(id), Instances: n, Cmd: cmd, Dependencies: deps}
+}
+
+func same(a, b *spec.App) bool {
+	return a.Cmd == b.Cmd && fmt.Sprint(a.Dependencies) == fmt.Sprint(b.Dependencies)
+}
+
+func render(steps []spec.Step) string {
+	var out []string
+	for _, s := range steps {
+		var line []string
+		for _, a := range s.Actions {
+			line = append(line, strings.TrimSuffix(string(a.Kind), "Application")+" "+string(a.App))
+		}
+		out = append(out, strings.Join(line, ", "))
+	}
+	return strings.Join(out, " | ")
+}
+
+func TestCompute(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		current, now map[spec.AppID]*spec.App
+		restart      []spec.AppID
+		want         string
+	}{
+		{"new app", nil, apps(app("/a", 2, "x")), nil, "Start /a | Scale /a"},
+		{"scale", apps(app("/a", 2, "x")), apps(app("/a", 3, "x")), nil, "Scale /a"},
+		{"update", apps(app("/a", 2, "x")), apps(app("/a", 2, "y")), nil, "Restart /a"},
+		{"update and scale is a restart", apps(app("/a", 2, "x")), apps(app("/a", 5, "y")), nil, "Restart /a"},
+		{"update to none is a scale", apps(app("/a", 2, "x")), apps(app("/a", 0, "y")), nil, "Scale /a"},
+		{"nothing changed", apps(app("/a", 2, "x")), apps(app("/a", 2, "x")), nil, ""},
+		{"asked restart", apps(app("/a", 2, "x")), apps(app("/a", 2, "x")), []spec.AppID{"/a"}, "Restart /a"},
+		{"delete", apps(app("/a", 2, "x"), app("/b", 1, "x")), apps(app("/b", 1, "x")), nil, "Stop /a"},
+		{"dependencies first, groups count for all below", nil,
+			apps(app("/front", 1, "x", "/back"), app("/back/db", 1, "x"), app("/back/api", 1, "x", "/back/db")), nil,
+			"Start /back/api, Start /back/db, Start /front | Scale /back/db | Scale /back/api | Scale /front"},
+		{"unknown dependencies are ignored", nil, apps(app("/a", 1, "x", "/nowhere")), nil, "Start /a | Scale /a"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			in := Input{Current: c.current, Wanted: c.now, Restart: map[spec.AppID]bool{}, SameConfig: same}
+			for _, id := range c.restart {
+				in.Restart[id] = true
+			}
+			if got := render(Compute(in)); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+// An app never starts in a step before one that it depends on.
+func TestDependenciesComeFirst(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 8).Draw(t, "n")
+		all := map[spec.AppID]*spec.App{}
+		for i := range n {
+			a := app(fmt.Sprintf("/a%d", i), 1, "x")
+			for j := range i {
+				if rapid.Bool().Draw(t, "dep") {
+					a.Dependencies = append(a.Dependencies, spec.AppID(fmt.Sprintf("/a%d", j)))
+				}
+			}
+			all[a.ID] = a
+		}
+		at := map[spec.AppID]int{}
+		for i, s := range Compute(Input{Wanted: all, SameConfig: same}) {
+			for _, a := range s.Actions {
+				if a.Kind == spec.ScaleApplication {
+					at[a.App] = i
+				}
+			}
+		}
+		for id, a := range all {
+			for _, d := range a.Dependencies {
+				if at[d] >= at[id] {
+					t.Fatalf("%s in step %d, its dependency %s in step %d", id, at[id], d, at[d])
+				}
+			}
+		}
+	})
+}
