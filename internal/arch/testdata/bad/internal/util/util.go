@@ -1,0 +1,2 @@
+// Package util takes in anything.
+package util // want `named after what it is for`

@@ -1,0 +1,2 @@
+// Package monitor is a component.
+package monitor
