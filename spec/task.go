@@ -49,6 +49,8 @@ type Task struct {
 	// Ports are the effective ports in the order of the definitions or mappings: host ports where the host publishes them,
 	// otherwise the container's own.
 	Ports []int
+	// HostPorts are the ports taken from the host for those mappings that publish one, in their order.
+	HostPorts []int
 
 	CreatedAt, StagedAt, StartedAt, EndedAt time.Time
 

@@ -1,0 +1,79 @@
+// Package hostdoc decides what each host must know. In: the live tasks with their apps, seats, and the fleet's settings.
+// Out: one document a host, sorted, so that equal states give equal documents. Versions are the caller's.
+package hostdoc
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/berth-project/berth/scheduler/deploy"
+	"github.com/berth-project/berth/scheduler/launch"
+	"github.com/berth-project/berth/spec"
+)
+
+// Task is one live task with what it was launched from.
+type Task struct {
+	*spec.Task
+	App  *spec.App // the version it runs
+	Seat spec.Seat
+	// Now is the app as it is wanted, nil when it is being removed: it says which seats are temporary.
+	Now *spec.App
+}
+
+// Input is everything the documents depend on.
+type Input struct {
+	Hosts          []string // hosts that get a document even without tasks
+	Pools          []spec.Pool
+	AuthorizedKeys []string
+	Tasks          []Task
+}
+
+// Compile makes one document a host. A task that ended is in none.
+func Compile(in Input) map[string]spec.HostDocument {
+	out := map[string]spec.HostDocument{}
+	doc := func(host string) spec.HostDocument {
+		d, ok := out[host]
+		if !ok {
+			d = spec.HostDocument{Schema: 1, Host: host, Pools: in.Pools, AuthorizedKeys: in.AuthorizedKeys}
+		}
+		return d
+	}
+	for _, h := range in.Hosts {
+		out[h] = doc(h)
+	}
+	for _, t := range in.Tasks {
+		if !t.Live() || t.Host == "" {
+			continue
+		}
+		d := doc(t.Host)
+		d.Seats = append(d.Seats, seat(t))
+		out[t.Host] = d
+	}
+	for _, d := range out {
+		slices.SortFunc(d.Seats, func(a, b spec.HostSeat) int {
+			if a.Seat.Less(b.Seat) {
+				return -1
+			}
+			if b.Seat.Less(a.Seat) {
+				return 1
+			}
+			return strings.Compare(a.TaskID, b.TaskID)
+		})
+	}
+	return out
+}
+
+func seat(t Task) spec.HostSeat {
+	ports := launch.Ports(t.App, t.HostPorts)
+	probes := launch.Probes(t.App, ports)
+	s := spec.HostSeat{
+		Seat: t.Seat.ID, TaskID: t.ID, Instance: t.Instance, Hostname: t.Seat.Hostname, Pool: t.Pool, Address: t.Address,
+		HostKeys: t.Seat.HostKeys, AppVersion: spec.FormatTime(t.AppVersion), Labels: t.App.Labels, CPUs: t.App.CPUs, Mem: t.App.Mem,
+		Probes: probes, Services: launch.Services(t.App, ports, probes), Drain: t.Rung == spec.Killing,
+		Temporary: t.Now != nil && deploy.Temporary(t.Now, t.Seat.ID.Index),
+	}
+	for _, p := range ports {
+		s.Ports = append(s.Ports, p.HostPort)
+	}
+	return s
+}

@@ -1,0 +1,280 @@
+// Package launch says what the engine is told about one task. In: the app, its seat, the task with its address, and what
+// the host gave. Out: a spec.Launch with identity, address, host name, quota and mounts stamped on it.
+package launch
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/berth-project/berth/scheduler/marathon"
+	"github.com/berth-project/berth/spec"
+)
+
+// Options are the scheduler's settings that every launch carries.
+type Options struct {
+	BaseImage string
+	// SeatsDir is the folder on every host below which each seat has its own (SSH host keys, authorized_keys, motd).
+	SeatsDir string
+	// KillGrace is the time between TERM and KILL for apps that name none.
+	KillGrace time.Duration
+	EnvPrefix string
+}
+
+// cfsPeriod is the quota's period in microseconds: the kernel's default.
+const cfsPeriod = 100_000
+
+// minQuota is the kernel's smallest quota in microseconds, 0.01 of a core.
+const minQuota = 1_000
+
+// HostNetwork says that the definition asks for the host's own network stack by docker parameter (refused at the door
+// unless the configuration allows it). Marathon's network mode "host" does not: such an app gets an address of its own.
+func HostNetwork(app *spec.App) bool {
+	if app.Container == nil || app.Container.Docker == nil {
+		return false
+	}
+	return slices.ContainsFunc(app.Container.Docker.Parameters, func(p spec.Parameter) bool {
+		return (p.Key == "net" || p.Key == "network") && p.Value == "host"
+	})
+}
+
+// HostPorts are the ports that the app wants published on the host: 0 for any, one an entry. Only port mappings with a
+// host port are published; an app in Marathon's host mode listens on its own address instead.
+func HostPorts(app *spec.App) []int {
+	var out []int
+	if app.Container == nil || HostNetwork(app) {
+		return nil
+	}
+	for _, m := range app.Container.PortMappings {
+		if m.HostPort != nil {
+			out = append(out, *m.HostPort)
+		}
+	}
+	return out
+}
+
+// Port is one port of a task: where it listens on its own address, and where the host publishes it (0: nowhere).
+type Port struct {
+	spec.HostPort
+	Host int
+}
+
+// Ports are the app's ports in the order of its definitions or mappings, given the host ports that were taken for
+// HostPorts. A mapping without a container port uses its host port, or its service port where there is none.
+func Ports(app *spec.App, taken []int) []Port {
+	var out []Port
+	if app.Container == nil || app.Container.PortMappings == nil {
+		for _, d := range app.PortDefinitions {
+			out = append(out, Port{HostPort: spec.HostPort{Name: d.Name, Port: d.Port, Protocol: d.Protocol, Labels: d.Labels}})
+		}
+		return out
+	}
+	next := 0
+	for _, m := range app.Container.PortMappings {
+		p := Port{HostPort: spec.HostPort{Name: m.Name, Port: m.ContainerPort, Protocol: m.Protocol, Labels: m.Labels}}
+		if m.HostPort != nil && next < len(taken) {
+			p.Host = taken[next]
+			next++
+		}
+		if p.Port == 0 {
+			if p.Port = p.Host; p.Port == 0 {
+				p.Port = m.ServicePort
+			}
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// Effective are Marathon's task ports: the host's where it publishes one, otherwise the container's own.
+func Effective(ports []Port) []int {
+	out := []int{}
+	for _, p := range ports {
+		if p.Host != 0 {
+			out = append(out, p.Host)
+		} else {
+			out = append(out, p.Port)
+		}
+	}
+	return out
+}
+
+// Build makes the launch of a task. taken are the host ports given for HostPorts(app).
+func Build(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, taken []int, o Options) spec.Launch {
+	ports := Ports(app, taken)
+	l := spec.Launch{
+		TaskID: t.ID, Name: strings.Join(reversed(app.ID.Segments()), "."), AgentID: offer.AgentID, OfferID: offer.ID,
+		CPUs: app.CPUs, Mem: app.Mem, Disk: app.Disk,
+		Network: t.Pool, HostNet: HostNetwork(app), User: app.User, Fetch: app.Fetch,
+		KillGrace: o.KillGrace, Labels: app.Labels,
+	}
+	if app.KillGrace != nil {
+		l.KillGrace = *app.KillGrace
+	}
+	for _, p := range taken {
+		l.HostPorts = append(l.HostPorts, spec.PortRange{Begin: p, End: p})
+	}
+	for _, p := range ports {
+		if p.Host == 0 {
+			continue
+		}
+		for _, proto := range strings.Split(p.Protocol, ",") {
+			l.PortMappings = append(l.PortMappings, spec.LaunchPort{Container: p.Port, Host: p.Host, Protocol: proto})
+		}
+	}
+	command(&l, app, o)
+	host := offer.Host
+	if t.Address.IsValid() {
+		host = t.Address.String() // what an app that binds $HOST:$PORT0 needs
+	}
+	l.Env = marathon.TaskEnv(app, marathon.EnvInput{TaskID: t.ID, Host: host, Ports: containerPorts(ports), EnvPrefix: o.EnvPrefix})
+	volumes(&l, app)
+	l.Parameters = parameters(app, seat, t, o)
+	return l
+}
+
+// command: an app without an image runs in the base image, as a service beside sshd: its command goes to the image's init
+// as arguments. With an image the command replaces the entrypoint, as Mesos does it.
+func command(l *spec.Launch, app *spec.App, o Options) {
+	if app.Container == nil || app.Container.Docker == nil || app.Container.Docker.Image == "" {
+		l.Image = o.BaseImage
+		l.Args = app.Args
+		if app.Cmd != "" {
+			l.Args = []string{"/bin/sh", "-c", app.Cmd}
+		}
+		return
+	}
+	d := app.Container.Docker
+	l.Image, l.ForcePull, l.Privileged = d.Image, d.ForcePullImage, d.Privileged
+	l.Shell, l.Command, l.Args = app.Cmd != "", app.Cmd, app.Args
+}
+
+func volumes(l *spec.Launch, app *spec.App) {
+	if app.Container == nil {
+		return
+	}
+	for _, v := range app.Container.Volumes {
+		if v.HostPath != "" {
+			l.Volumes = append(l.Volumes, spec.LaunchVolume{HostPath: v.HostPath, ContainerPath: v.ContainerPath, ReadOnly: v.Mode == "RO"})
+		}
+	}
+}
+
+// parameters puts Berth's own options last: docker takes the last of a key, so a definition cannot override them.
+func parameters(app *spec.App, seat spec.Seat, t *spec.Task, o Options) []spec.Parameter {
+	var out []spec.Parameter
+	if app.Container != nil && app.Container.Docker != nil {
+		for _, p := range app.Container.Docker.Parameters {
+			if p.Key != "net" && p.Key != "network" { // said by Launch.HostNet already; docker refuses a second one
+				out = append(out, p)
+			}
+		}
+	}
+	own := func(k, v string) { out = append(out, spec.Parameter{Key: k, Value: v}) }
+	for _, kv := range []spec.Parameter{
+		{Key: spec.LabelSchema, Value: spec.LabelSchemaVersion},
+		{Key: spec.LabelApp, Value: string(app.ID)},
+		{Key: spec.LabelSeat, Value: strconv.Itoa(seat.ID.Index)},
+		{Key: spec.LabelTask, Value: t.ID},
+		{Key: spec.LabelVersion, Value: spec.FormatTime(app.Version)},
+		{Key: spec.LabelCPUs, Value: strconv.FormatFloat(app.CPUs, 'f', -1, 64)},
+	} {
+		own("label", kv.Key+"="+kv.Value)
+	}
+	own("cpu-period", strconv.Itoa(cfsPeriod))
+	own("cpu-quota", strconv.Itoa(Quota(app.CPUs)))
+	own("volume", fmt.Sprintf("%s:%s:ro", path.Join(o.SeatsDir, seat.ID.Safe()), spec.SeatMount))
+	if !HostNetwork(app) {
+		own("hostname", seat.Hostname)
+		own("ip", t.Address.String())
+	}
+	return out
+}
+
+// Quota is the CFS quota in microseconds a period of 100 ms for a number of cores.
+func Quota(cpus float64) int { return max(minQuota, int(math.Round(cpus*cfsPeriod))) }
+
+func containerPorts(ports []Port) []int {
+	out := []int{}
+	for _, p := range ports {
+		out = append(out, p.Port)
+	}
+	return out
+}
+
+func reversed(s []string) []string {
+	s = slices.Clone(s)
+	slices.Reverse(s)
+	return s
+}
+
+// Probes are the app's health checks with their targets resolved to the task's own ports, in the app's order. Mesos-level
+// kinds are probed like the others.
+func Probes(app *spec.App, ports []Port) []spec.Probe {
+	var out []spec.Probe
+	for _, c := range app.HealthChecks {
+		p := spec.Probe{Protocol: strings.TrimPrefix(c.Protocol, "MESOS_"), Path: c.Path, Command: c.Command,
+			GracePeriod: c.GracePeriod, Interval: c.Interval, Timeout: c.Timeout, Delay: c.Delay}
+		switch {
+		case p.Protocol == "COMMAND":
+		case c.Port != nil:
+			p.Port = *c.Port
+		default:
+			i := 0
+			if c.PortIndex != nil {
+				i = *c.PortIndex
+			}
+			if i < len(ports) {
+				p.Port = ports[i].Port
+			}
+		}
+		if p.Path == "" && strings.HasPrefix(p.Protocol, "HTTP") {
+			p.Path = "/"
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// Services are the Consul services of an instance: one a port, the first under the app's name, the others with the
+// port's name added. The health check that probes the port comes along; a COMMAND check goes to the first port.
+func Services(app *spec.App, ports []Port, probes []spec.Probe) []spec.Service {
+	name := app.Labels[spec.AppLabelService]
+	if name == "" {
+		name = strings.ReplaceAll(strings.Trim(string(app.ID), "/"), "/", "-")
+		name = strings.ReplaceAll(name, ".", "-") // Consul's DNS knows no dots in service names
+	}
+	var tags []string
+	for _, t := range strings.Split(app.Labels[spec.AppLabelTags], ",") {
+		if t = strings.TrimSpace(t); t != "" {
+			tags = append(tags, t)
+		}
+	}
+	var out []spec.Service
+	for i, p := range ports {
+		s := spec.Service{Name: name, Tags: tags, Port: p.Port, Meta: map[string]string{}}
+		if i > 0 {
+			suffix := p.Name
+			if suffix == "" {
+				suffix = strconv.Itoa(p.Port)
+			}
+			s.Name += "-" + suffix
+		}
+		if p.Name != "" {
+			s.Meta["port-name"] = p.Name
+		}
+		maps.Copy(s.Meta, p.Labels)
+		for j, c := range probes {
+			if c.Port == p.Port && c.Protocol != "COMMAND" || c.Protocol == "COMMAND" && i == 0 && s.Check == nil {
+				s.Check = &probes[j]
+			}
+		}
+		out = append(out, s)
+	}
+	return out
+}
