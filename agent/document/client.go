@@ -1,0 +1,219 @@
+package document
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/berth-project/berth/internal/watch"
+	"github.com/berth-project/berth/spec"
+)
+
+// Client is the host's side of the scheduler's /berth/v1/hosts.
+type Client struct {
+	o    Options
+	base string
+	http *http.Client
+
+	document watch.Value[*spec.HostDocument]
+	report   watch.Value[*spec.HostReport]
+	// returned changes each time the scheduler answers after it did not.
+	returned watch.Value[int]
+}
+
+// New makes a client that knows the document kept on disk, if any. A kept document that cannot be read is said in the log
+// and left alone: the scheduler's next answer replaces it.
+func New(o Options) (*Client, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	base, socket, err := endpoint(o.API)
+	if err != nil {
+		return nil, err
+	}
+	if o.Transport == nil {
+		o.Transport = transport(socket)
+	}
+	c := &Client{o: o, base: base + "/berth/v1/hosts/" + url.PathEscape(o.Host), http: &http.Client{Transport: o.Transport}}
+	kept, err := load(o.File, o.Host)
+	if err != nil {
+		o.Log.WithError(err).Warn("the kept host document is unusable; waiting for the scheduler's")
+	}
+	if kept != nil {
+		c.document.Set(kept)
+	}
+	return c, nil
+}
+
+// Document is the newest document; nil until there is one. Documents are never changed.
+func (c *Client) Document() *watch.Value[*spec.HostDocument] { return &c.document }
+
+// Report hands over the newest whole report; older ones that are not yet sent are dropped. The maps and slices in it must
+// not be changed afterwards.
+func (c *Client) Report(r spec.HostReport) { c.report.Set(&r) }
+
+// Run polls and reports until ctx ends.
+func (c *Client) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { c.poll(ctx) })
+	wg.Go(func() { c.send(ctx) })
+	wg.Wait()
+	return nil
+}
+
+// poll asks for a newer document for ever. After an error it asks for any document (version 0): a scheduler that lost its
+// state counts from the start again and would hold back everything below our number.
+func (c *Client) poll(ctx context.Context) {
+	pause := backoff{first: c.o.FirstBackoff, max: c.o.MaxBackoff}
+	version, lost := uint64(0), true
+	for ctx.Err() == nil {
+		began := time.Now()
+		doc, err := c.fetch(ctx, version)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			if !lost || pause.next == 0 {
+				c.o.Log.WithError(err).Warn("no host document from the scheduler; going on with the last one")
+			}
+			version, lost = 0, true
+			if !pause.wait(ctx) {
+				return
+			}
+			continue
+		}
+		if lost {
+			lost = false
+			n, _ := c.returned.Get()
+			c.returned.Set(n + 1)
+			c.o.Log.Info("the scheduler answers")
+		}
+		if doc == nil && time.Since(began) < time.Second { // a scheduler that does not hold the poll must not be flooded
+			if !pause.wait(ctx) {
+				return
+			}
+			continue
+		}
+		pause.reset()
+		if doc != nil {
+			version = doc.Version
+		}
+	}
+}
+
+// fetch is one poll; nil without an error means nothing newer.
+func (c *Client) fetch(ctx context.Context, version uint64) (*spec.HostDocument, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.o.Wait+15*time.Second)
+	defer cancel()
+	at := c.base + "/document?version=" + strconv.FormatUint(version, 10) + "&wait=" + c.o.Wait.String()
+	resp, err := c.do(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return nil, fmt.Errorf("fetch host document: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusNoContent {
+		return nil, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
+	if err != nil {
+		return nil, fmt.Errorf("fetch host document: %w", err)
+	}
+	if len(body) > maxDocument {
+		return nil, fmt.Errorf("fetch host document: longer than %d bytes", maxDocument)
+	}
+	doc, err := Decode(body, c.o.Host)
+	if err != nil {
+		return nil, err
+	}
+	if known, _ := c.document.Get(); known == nil || !reflect.DeepEqual(known, doc) {
+		c.document.Set(doc) // first to those who wait for it, then to the disk
+		if err := save(c.o.File, body); err != nil {
+			c.o.Log.WithError(err).Error("host document not kept; a start without the scheduler would find an older one")
+		}
+	}
+	return doc, nil
+}
+
+// send posts the newest report whenever it differs from the last accepted one, and at times anyway. A scheduler that comes
+// back may have forgotten everything, so it is told at once.
+func (c *Client) send(ctx context.Context) {
+	pause := backoff{first: c.o.FirstBackoff, max: c.o.MaxBackoff}
+	var accepted *spec.HostReport
+	for ctx.Err() == nil {
+		report, changed := c.report.Get()
+		_, returned := c.returned.Get()
+		if report != nil && (accepted == nil || !reflect.DeepEqual(accepted, report)) {
+			if err := c.post(ctx, report); err != nil {
+				if pause.next == 0 && ctx.Err() == nil {
+					c.o.Log.WithError(err).Warn("report not accepted; trying again")
+				}
+				if !pause.wait(ctx) {
+					return
+				}
+				continue
+			}
+			pause.reset()
+			accepted = report
+		}
+		refresh := time.NewTimer(c.o.Refresh)
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-returned:
+			accepted = nil
+		case <-refresh.C:
+			accepted = nil
+		}
+		refresh.Stop()
+	}
+}
+
+func (c *Client) post(ctx context.Context, r *spec.HostReport) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	body, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode report: %w", err)
+	}
+	resp, err := c.do(ctx, http.MethodPost, c.base+"/report", body)
+	if err != nil {
+		return fmt.Errorf("post report: %w", err)
+	}
+	// The connection is used again only after the body has been read.
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
+	return resp.Body.Close()
+}
+
+// do sends a request; every status outside 2xx is an error that holds the beginning of the answer.
+func (c *Client) do(ctx context.Context, method, at string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, at, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/json")
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.o.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.o.Token)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode/100 != 2 {
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 512)) // only for the message
+		return nil, fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(text)))
+	}
+	return resp, nil
+}

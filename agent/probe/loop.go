@@ -1,0 +1,118 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"time"
+
+	"github.com/berth-project/berth/spec"
+)
+
+// Where a definition leaves a time out, Marathon's default holds.
+const (
+	defaultInterval = time.Minute
+	defaultTimeout  = 20 * time.Second
+)
+
+// fast is the pause between probes of a task that has not come up yet: going live must not wait for the interval.
+const fast = time.Second
+
+// loop performs one probe again and again until ctx ends, and sends each outcome to the owner.
+func (m *Manager) loop(ctx context.Context, of *running, index int, h spec.CheckHealth, results chan<- result) {
+	p := of.target.Probes[index]
+	if p.Interval <= 0 {
+		p.Interval = defaultInterval
+	}
+	if p.Timeout <= 0 {
+		p.Timeout = defaultTimeout
+	}
+	phase := phaseOf(of.target.TaskID, index, p.Interval)
+	timer := time.NewTimer(first(time.Now(), of.target.Since, p, phase))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case m.slots <- struct{}{}:
+		}
+		began := time.Now()
+		err := attempt(ctx, m.o.Prober, of.target, p)
+		<-m.slots
+		now := time.Now()
+		h = Next(h, err, now, of.target.Since, p.GracePeriod)
+		select {
+		case <-ctx.Done():
+			return
+		case results <- result{of: of, index: index, health: h}:
+		}
+		timer.Reset(max(0, following(h, began, of.target.Since, p, phase).Sub(now)))
+	}
+}
+
+// attempt is one probe with its timeout.
+func attempt(ctx context.Context, prober Prober, t Target, p spec.Probe) error {
+	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
+	defer cancel()
+	err := prober.Probe(ctx, t, p)
+	if err != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded)) {
+		return fmt.Errorf("timeout after %v", p.Timeout)
+	}
+	return err
+}
+
+// Next is the health after one more outcome (nil: success). A failure before the first success inside the grace period is
+// not a result: only its cause is kept, so that people see why an instance is not up yet.
+func Next(h spec.CheckHealth, err error, now, since time.Time, grace time.Duration) spec.CheckHealth {
+	if err == nil {
+		if h.FirstSuccess.IsZero() {
+			h.FirstSuccess = now
+		}
+		h.Alive, h.Known, h.ConsecutiveFailures, h.LastSuccess = true, true, 0, now
+		return h
+	}
+	h.LastFailure, h.LastFailureCause = now, err.Error()
+	if h.FirstSuccess.IsZero() && now.Sub(since) < grace {
+		return h
+	}
+	h.Alive, h.Known = false, true
+	h.ConsecutiveFailures++
+	return h
+}
+
+// first is the pause before the first probe: none for a task that is coming up; for one that runs for long (the agent has
+// just started) a part of a second, so that a thousand of them do not fire at once.
+func first(now, since time.Time, p spec.Probe, phase time.Duration) time.Duration {
+	if now.Sub(since) < p.GracePeriod || now.Sub(since) < p.Delay {
+		return max(0, since.Add(p.Delay).Sub(now))
+	}
+	return phase % fast
+}
+
+// following is when the probe after one that began at the given time is due. In the steady state every (task, check) has
+// its own place within the interval.
+func following(h spec.CheckHealth, began, since time.Time, p spec.Probe, phase time.Duration) time.Time {
+	if h.FirstSuccess.IsZero() && began.Sub(since) < p.GracePeriod {
+		return began.Add(min(p.Interval, fast))
+	}
+	// The next moment after began whose distance from the epoch, modulo the interval, is the phase.
+	gone := (time.Duration(began.UnixNano()) - phase) % p.Interval
+	if gone < 0 {
+		gone += p.Interval
+	}
+	return began.Add(p.Interval - gone)
+}
+
+// phaseOf is a fixed place in the interval for each check of each task.
+func phaseOf(task string, index int, interval time.Duration) time.Duration {
+	h := fnv.New64a()
+	h.Write([]byte(task + "/" + strconv.Itoa(index))) // never fails
+	return time.Duration(h.Sum64() % uint64(interval))
+}

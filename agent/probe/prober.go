@@ -1,0 +1,163 @@
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-project/berth/spec"
+)
+
+// Prober performs one probe. A nil error is a success; the error's text is the cause, for people. The context carries the
+// probe's timeout.
+type Prober interface {
+	Probe(ctx context.Context, t Target, p spec.Probe) error
+}
+
+// Exec runs a command inside a container and returns its exit code and (bounded) output.
+type Exec interface {
+	Exec(ctx context.Context, id string, cmd []string) (exitCode int, output []byte, err error)
+}
+
+// maxBody bounds what is read of an answer: enough to let small servers finish writing, no more.
+const maxBody = 64 << 10
+
+// network is the real Prober.
+type network struct {
+	exec   Exec
+	client *http.Client
+	dialer net.Dialer
+}
+
+// NewProber probes over the network, and through exec for COMMAND probes.
+func NewProber(exec Exec) Prober {
+	n := &network{exec: exec}
+	n.client = &http.Client{
+		// A redirect is an answer (3xx is a success); where it leads is not this container.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			Proxy:             nil, // the container is on this host, whatever the environment says
+			DialContext:       n.dialer.DialContext,
+			DisableKeepAlives: true, // a probe shows that new connections work, and leaves none behind
+			// Certificates of instances are for their clients' names, not for addresses.
+			TLSClientConfig:        &tls.Config{InsecureSkipVerify: true},
+			MaxResponseHeaderBytes: maxBody,
+		},
+	}
+	return n
+}
+
+// Probe performs p against the target's own address.
+func (n *network) Probe(ctx context.Context, t Target, p spec.Probe) error {
+	switch strings.TrimPrefix(p.Protocol, "MESOS_") {
+	case "HTTP":
+		return n.http(ctx, "http", t.Address, p)
+	case "HTTPS":
+		return n.http(ctx, "https", t.Address, p)
+	case "TCP":
+		c, err := n.dialer.DialContext(ctx, "tcp", hostPort(t.Address, p.Port))
+		if err != nil {
+			return plain(err)
+		}
+		return c.Close()
+	case "COMMAND":
+		return n.command(ctx, t.Container, p.Command)
+	}
+	return fmt.Errorf("unknown protocol %q", p.Protocol)
+}
+
+func (n *network) http(ctx context.Context, scheme string, a netip.Addr, p spec.Probe) error {
+	path := p.Path
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+hostPort(a, p.Port)+path, nil)
+	if err != nil {
+		return fmt.Errorf("path %q cannot be requested", p.Path)
+	}
+	req.Header.Set("User-Agent", "berth-health-check")
+	req.Header.Set("Accept", "*/*")
+	resp, err := n.client.Do(req)
+	if err != nil {
+		return plain(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode < 200 || resp.StatusCode >= 400 {
+		return fmt.Errorf("HTTP %d", resp.StatusCode)
+	}
+	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxBody)); err != nil {
+		return fmt.Errorf("HTTP %d, but its body broke off: %w", resp.StatusCode, plain(err))
+	}
+	return nil
+}
+
+// command counts exit code 0 as success. A command that outlives its timeout goes on running in the container: Docker
+// cannot end an exec.
+func (n *network) command(ctx context.Context, container, line string) error {
+	code, output, err := n.exec.Exec(ctx, container, []string{"/bin/sh", "-c", line})
+	if err != nil {
+		return plain(err)
+	}
+	if code == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("command ended with exit code %d", code)
+	if first, _, _ := strings.Cut(strings.TrimSpace(string(output)), "\n"); first != "" {
+		text += ": " + clip(first)
+	}
+	return errors.New(text)
+}
+
+// hostPort is the target; without an address (host network) it is the host itself.
+func hostPort(a netip.Addr, port int) string {
+	if !a.IsValid() {
+		a = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return net.JoinHostPort(a.String(), strconv.Itoa(port))
+}
+
+// plain turns a network error into words. Timeouts pass unchanged: the caller knows how long it waited.
+func plain(err error) error {
+	var hostile tls.RecordHeaderError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, unix.ECONNREFUSED):
+		return errors.New("connection refused")
+	case errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
+		return errors.New("connection reset")
+	case errors.Is(err, unix.EHOSTUNREACH):
+		return errors.New("no route to host")
+	case errors.Is(err, unix.ENETUNREACH):
+		return errors.New("network is unreachable")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("connection closed without an answer")
+	case errors.As(err, &hostile):
+		return errors.New("no TLS on this port")
+	}
+	text := err.Error()
+	// net/http and net put the whole request in front; the reason is the last part.
+	if i := strings.LastIndex(text, "\": "); i >= 0 {
+		text = text[i+3:]
+	}
+	return errors.New(clip(text))
+}
+
+// clip keeps a cause short enough for a table.
+func clip(text string) string {
+	const most = 200
+	text = strings.ToValidUTF8(text, "?")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "..."
+	}
+	return text
+}

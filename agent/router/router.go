@@ -1,0 +1,199 @@
+// Package router sets the host's packet filter: the forwarding and NAT rules that hostnet compiled. Set takes everything
+// that should be there, compares with what is there, adds before it removes, and is safe to repeat. Rules of others are
+// never touched; ours live in two chains of our own, each entered by one jump.
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/coreos/go-iptables/iptables"
+
+	"github.com/berth-project/berth/agent/hostnet"
+)
+
+// Our chains, and where they are entered.
+const (
+	ForwardChain = "BERTH-FORWARD"
+	NATChain     = "BERTH-NAT"
+)
+
+const forwardSysctl = "/proc/sys/net/ipv4/ip_forward"
+
+// tables is the part of iptables that is used; *iptables.IPTables is the real one.
+type tables interface {
+	ChainExists(table, chain string) (bool, error)
+	NewChain(table, chain string) error
+	List(table, chain string) ([]string, error)
+	Insert(table, chain string, pos int, rule ...string) error
+	Delete(table, chain string, rule ...string) error
+	DeleteById(table, chain string, id int) error
+	ClearAndDeleteChain(table, chain string) error
+}
+
+// Router sets rules with the iptables command, which is also what Docker uses: both then speak to the same backend
+// (nf_tables or legacy), and the order between Docker's rules and ours is one order.
+type Router struct{ ipt tables }
+
+// New finds iptables.
+func New() (*Router, error) {
+	ipt, err := iptables.New(iptables.IPFamily(iptables.ProtocolIPv4), iptables.Timeout(10))
+	if err != nil {
+		return nil, fmt.Errorf("find iptables: %w", err)
+	}
+	return &Router{ipt: ipt}, nil
+}
+
+// Set makes the rules so. What fails does not keep the rest from being set; all errors are returned.
+func (r *Router) Set(ctx context.Context, want hostnet.Rules) error {
+	var errs []error
+	if want.Forward {
+		errs = append(errs, forwarding())
+	}
+	for _, c := range []struct {
+		table, chain string
+		rules        []hostnet.Rule
+	}{{"filter", ForwardChain, want.Filter}, {"nat", NATChain, want.NAT}} {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		if err := r.chain(c.table, c.chain, c.rules); err != nil {
+			errs = append(errs, fmt.Errorf("set chain %s: %w", c.chain, err))
+		} else if err := r.jumps(c.table, c.chain, true); err != nil { // entered only when it is complete
+			errs = append(errs, fmt.Errorf("enter chain %s: %w", c.chain, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Cleanup removes everything that Set ever made; ip_forward stays, as Docker wants it too.
+func (r *Router) Cleanup(ctx context.Context) error {
+	var errs []error
+	for table, chain := range map[string]string{"filter": ForwardChain, "nat": NATChain} {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		if err := r.jumps(table, chain, false); err != nil {
+			errs = append(errs, fmt.Errorf("leave chain %s: %w", chain, err))
+		}
+		there, err := r.ipt.ChainExists(table, chain)
+		if err == nil && there {
+			err = r.ipt.ClearAndDeleteChain(table, chain)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("remove chain %s: %w", chain, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// chain makes one of our chains hold exactly the wanted rules, in their order.
+func (r *Router) chain(table, chain string, want []hostnet.Rule) error {
+	there, err := r.ipt.ChainExists(table, chain)
+	if err != nil {
+		return err
+	}
+	if !there {
+		if err := r.ipt.NewChain(table, chain); err != nil {
+			return err
+		}
+	}
+	have, err := r.list(table, chain)
+	if err != nil {
+		return err
+	}
+	for _, s := range Difference(have, texts(want)) {
+		if s.Insert {
+			err = r.ipt.Insert(table, chain, s.At, strings.Fields(s.Rule)...)
+		} else {
+			err = r.ipt.DeleteById(table, chain, s.At)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// jumps makes the jump into our chain the first rule of the one place where it belongs, and removes it elsewhere.
+//
+// Filter rules belong into DOCKER-USER: Docker promises to evaluate it before its own rules and never to change what is in
+// it. It is Docker's chain, so it is not made here; until Docker has made it (or when Docker runs without iptables) the
+// jump is in FORWARD.
+func (r *Router) jumps(table, chain string, wanted bool) error {
+	places := []string{"POSTROUTING"}
+	if table == "filter" {
+		places = []string{"FORWARD"}
+		docker, err := r.ipt.ChainExists(table, "DOCKER-USER")
+		if err != nil {
+			return err
+		}
+		if docker {
+			places = []string{"DOCKER-USER", "FORWARD"}
+		}
+	}
+	jump := []string{"-m", "comment", "--comment", hostnet.Comment, "-j", chain}
+	for i, place := range places {
+		have, err := r.list(table, place)
+		if err != nil {
+			return err
+		}
+		text := strings.Join(jump, " ")
+		if wanted && i == 0 {
+			if len(have) > 0 && have[0] == text {
+				continue
+			}
+			if err := r.ipt.Insert(table, place, 1, jump...); err != nil {
+				return err
+			}
+			have = slices.Insert(have, 0, text)
+		}
+		// Duplicates and jumps that others' rules have overtaken; from the back, so that numbers stay true.
+		for n := len(have) - 1; n >= 0; n-- {
+			if have[n] == text && !(wanted && i == 0 && n == 0) {
+				if err := r.ipt.DeleteById(table, place, n+1); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// list is the rules of a chain as text, without the chain's own line.
+func (r *Router) list(table, chain string) ([]string, error) {
+	lines, err := r.ipt.List(table, chain)
+	if err != nil {
+		return nil, err
+	}
+	var rules []string
+	for _, l := range lines {
+		if rule, ok := strings.CutPrefix(l, "-A "+chain+" "); ok {
+			rules = append(rules, rule)
+		}
+	}
+	return rules, nil
+}
+
+func texts(rules []hostnet.Rule) []string {
+	out := make([]string, len(rules))
+	for i, r := range rules {
+		out[i] = strings.Join(r, " ")
+	}
+	return out
+}
+
+// forwarding switches ip_forward on, if it is not.
+func forwarding() error {
+	if b, err := os.ReadFile(forwardSysctl); err == nil && strings.TrimSpace(string(b)) == "1" {
+		return nil
+	}
+	if err := os.WriteFile(forwardSysctl, []byte("1\n"), 0o644); err != nil {
+		return fmt.Errorf("switch IP forwarding on: %w", err)
+	}
+	return nil
+}
