@@ -1,0 +1,182 @@
+package registrator
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/berth-project/berth/registrator/services"
+)
+
+// call runs one call to Consul apart from the loop; done runs in the loop with its error.
+func (l *loop) call(do func(context.Context) error, done func(error, time.Time)) {
+	go func() {
+		ctx, cancel := context.WithTimeout(l.ctx, l.r.o.CallTimeout)
+		defer cancel()
+		err := do(ctx)
+		select {
+		case l.results <- func(now time.Time) { done(err, now) }:
+		case <-l.ctx.Done():
+		}
+	}()
+}
+
+// list reads what Consul has. News of an id that was written meanwhile are older than what we know, so they are dropped.
+func (l *loop) list(now time.Time) {
+	l.listing = true
+	l.listNext = now.Add(l.r.o.AntiEntropy) // a write that fails meanwhile may bring it forward
+	clear(l.dirty)
+	for id := range l.busy {
+		l.dirty[id] = true
+	}
+	var got listing
+	l.call(func(ctx context.Context) (err error) {
+		got, err = l.r.agent.list(ctx)
+		return err
+	}, func(err error, now time.Time) {
+		l.listing = false
+		if err != nil {
+			l.unreachable(err, now)
+			return
+		}
+		l.reached()
+		l.take(got)
+	})
+}
+
+func (l *loop) take(got listing) {
+	for id := range l.dirty {
+		delete(got.ours, id)
+		if have, ok := l.actual[id]; ok {
+			got.ours[id] = have
+		}
+	}
+	for id := range l.ttl {
+		if _, ok := got.ours[id]; !ok {
+			delete(l.ttl, id)
+		}
+	}
+	for id := range got.foreign {
+		if !l.foreign[id] {
+			l.log.WithField("service", id).Warn("A service in Consul has an id of ours but not our ownership meta; leaving it alone")
+		}
+	}
+	l.actual, l.foreign, l.listed = got.ours, got.foreign, true
+}
+
+func (l *loop) reached() {
+	if l.reach != reachable {
+		l.log.Info("Connected to the Consul agent")
+		clear(l.retries)
+	}
+	l.reach = reachable
+	delete(l.retries, listKey)
+}
+
+// listKey is the listing's place among the retries; no service id is empty.
+const listKey = ""
+
+func (l *loop) unreachable(err error, now time.Time) {
+	if l.reach != unreachable {
+		l.log.WithError(err).Warn("The Consul agent does not answer; trying again")
+	}
+	l.reach = unreachable
+	l.listNext = now.Add(l.failed(listKey, now))
+}
+
+// failed notes a failure and gives the time to wait.
+func (l *loop) failed(key string, now time.Time) time.Duration {
+	n := l.retries[key].failures + 1
+	wait := backoff(n)
+	l.retries[key] = retry{failures: n, at: now.Add(wait)}
+	return wait
+}
+
+// start marks a write of the id as under way.
+func (l *loop) start(id string, lane *int, do func(context.Context) error, done func(error, time.Time)) {
+	l.busy[id], l.dirty[id] = true, true
+	*lane++
+	l.call(do, func(err error, now time.Time) {
+		delete(l.busy, id)
+		l.dirty[id] = true
+		*lane--
+		if err == nil {
+			delete(l.retries, id)
+		} else {
+			l.writeFailed(id, err, now)
+		}
+		done(err, now)
+	})
+}
+
+// writeFailed decides what a failed write means. An answer concerns that service only; a call that ran out of time may
+// have worked or not, so the list is read again; no connection means that nothing else would work either.
+func (l *loop) writeFailed(id string, err error, now time.Time) {
+	log := l.log.WithError(err).WithField("service", id)
+	wait := l.failed(id, now)
+	switch {
+	case code(err) != 0:
+		log.WithField("retry_in", wait).Warn("Consul refused a service")
+		l.listNext = minTime(l.listNext, now.Add(wait))
+	case errors.Is(err, context.DeadlineExceeded):
+		log.WithField("retry_in", wait).Warn("Consul took too long for a service")
+		l.listNext = now
+	case l.reach == reachable:
+		l.unreachable(err, now)
+	}
+}
+
+func minTime(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func (l *loop) register(s services.Service, reason string) {
+	l.start(s.ID, &l.adding, func(ctx context.Context) error {
+		return l.r.agent.register(ctx, s)
+	}, func(err error, now time.Time) {
+		if err != nil {
+			return
+		}
+		l.actual[s.ID] = s.Registered()
+		if s.Check != nil && s.Check.TTL > 0 {
+			l.ttl[s.ID] = ttlState{passing: s.Check.Passing, at: now}
+		}
+		l.log.WithFields(logrus.Fields{
+			"service": s.ID, "app": s.Seat.App, "task": s.Task, "address": s.Address, "port": s.Port, "reason": reason,
+		}).Info("Registered in Consul")
+	})
+}
+
+func (l *loop) deregister(id string) {
+	have, reason := l.actual[id], "no live task has it"
+	if w, ok := l.withheld[id]; ok {
+		reason = w.Reason
+	}
+	l.start(id, &l.leaving, func(ctx context.Context) error {
+		return l.r.agent.deregister(ctx, id)
+	}, func(err error, _ time.Time) {
+		if err != nil {
+			return
+		}
+		delete(l.actual, id)
+		delete(l.ttl, id)
+		l.log.WithFields(logrus.Fields{
+			"service": id, "app": have.Meta[services.MetaApp], "task": have.Meta[services.MetaTask], "reason": reason,
+		}).Info("Removed from Consul")
+	})
+}
+
+func (l *loop) refresh(s services.Service) {
+	l.start(s.ID, &l.adding, func(ctx context.Context) error {
+		return l.r.agent.updateTTL(ctx, s.ID, s.Check.Passing)
+	}, func(err error, now time.Time) {
+		if err == nil {
+			l.ttl[s.ID] = ttlState{passing: s.Check.Passing, at: now}
+		}
+	})
+}

@@ -1,0 +1,141 @@
+package registrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/berth-project/berth/registrator/services"
+)
+
+// agent is the local Consul agent, in our words. Every call is for this host's services only.
+type agent struct {
+	api  *api.Agent
+	host string
+	o    Options
+}
+
+func newAgent(o Options) (*agent, error) {
+	c := api.Config{
+		Address: o.Address, Datacenter: o.Datacenter, Namespace: o.Namespace, HttpClient: o.HTTPClient,
+		TLSConfig: api.TLSConfig{
+			Address: o.ServerName, CAFile: o.CAFile, CertFile: o.CertFile, KeyFile: o.KeyFile, InsecureSkipVerify: o.Insecure,
+		},
+	}
+	if o.TokenFile != "" {
+		b, err := os.ReadFile(o.TokenFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the Consul token: %w", err)
+		}
+		if c.Token = strings.TrimSpace(string(b)); c.Token == "" {
+			return nil, fmt.Errorf("read the Consul token: %s is empty", o.TokenFile)
+		}
+	}
+	client, err := api.NewClient(&c)
+	if err != nil {
+		return nil, fmt.Errorf("set up the Consul client for %s: %w", o.Address, err)
+	}
+	return &agent{api: client.Agent(), host: o.Host, o: o}, nil
+}
+
+// listing is what the agent has under our id prefix.
+type listing struct {
+	ours map[string]services.Registered
+	// foreign are ids that look like ours but lack our ownership meta. They are left alone.
+	foreign map[string]bool
+}
+
+func (a *agent) list(ctx context.Context) (listing, error) {
+	q := (&api.QueryOptions{}).WithContext(ctx)
+	prefix := services.Prefix(a.host)
+	pattern := fmt.Sprintf(`matches "^%s"`, strings.ReplaceAll(regexp.QuoteMeta(prefix), `\`, `\\`))
+	list, err := a.api.ServicesWithFilterOpts("ID "+pattern, q)
+	if err != nil {
+		return listing{}, fmt.Errorf("list the Consul agent's services: %w", err)
+	}
+	checks, err := a.api.ChecksWithFilterOpts("ServiceID "+pattern, q)
+	if err != nil {
+		return listing{}, fmt.Errorf("list the Consul agent's checks: %w", err)
+	}
+	l := listing{ours: map[string]services.Registered{}, foreign: map[string]bool{}}
+	for id, s := range list {
+		switch {
+		case !strings.HasPrefix(id, prefix):
+		case s.Meta[services.MetaOwner] != a.host:
+			l.foreign[id] = true
+		default:
+			l.ours[id] = services.Registered{
+				ID: id, Name: s.Service, Tags: s.Tags, Address: s.Address, Port: s.Port, Meta: s.Meta,
+				HasCheck: checks[checkID(id)] != nil,
+			}
+		}
+	}
+	return l, nil
+}
+
+func (a *agent) register(ctx context.Context, s services.Service) error {
+	r := &api.AgentServiceRegistration{
+		ID: s.ID, Name: s.Name, Tags: s.Tags, Address: s.Address, Port: s.Port, Meta: s.Meta, Namespace: a.o.Namespace,
+	}
+	if s.Check != nil {
+		r.Check = a.check(s)
+	}
+	return a.api.ServiceRegisterOpts(r, api.ServiceRegisterOpts{ReplaceExistingChecks: true}.WithContext(ctx))
+}
+
+func (a *agent) check(s services.Service) *api.AgentServiceCheck {
+	c := &api.AgentServiceCheck{
+		CheckID: checkID(s.ID), Name: "Health of " + s.Seat.String(), Status: status(s.Check.Passing),
+		DeregisterCriticalServiceAfter: a.o.DeregisterAfter.String(),
+	}
+	if s.Check.TTL > 0 {
+		c.TTL = s.Check.TTL.String()
+		return c
+	}
+	c.HTTP, c.TCP = s.Check.HTTP, s.Check.TCP
+	c.Interval, c.Timeout = s.Check.Interval.String(), s.Check.Timeout.String()
+	// The certificate names a host name of the service; the check goes to the instance's own address.
+	c.TLSSkipVerify = strings.HasPrefix(c.HTTP, "https:")
+	return c
+}
+
+func (a *agent) deregister(ctx context.Context, id string) error {
+	err := a.api.ServiceDeregisterOpts(id, (&api.QueryOptions{}).WithContext(ctx))
+	if code(err) == http.StatusNotFound {
+		return nil // gone already, which is what we want
+	}
+	return err
+}
+
+func (a *agent) updateTTL(ctx context.Context, id string, passing bool) error {
+	note := "Berth's probe passes"
+	if !passing {
+		note = "Berth's probe fails"
+	}
+	return a.api.UpdateTTLOpts(checkID(id), note, status(passing), (&api.QueryOptions{}).WithContext(ctx))
+}
+
+// checkID is the id that Consul itself would give to a service's only check.
+func checkID(service string) string { return "service:" + service }
+
+func status(passing bool) string {
+	if passing {
+		return api.HealthPassing
+	}
+	return api.HealthCritical
+}
+
+// code is the agent's HTTP status when it answered with one; 0 when it did not answer.
+func code(err error) int {
+	var s api.StatusError
+	if errors.As(err, &s) {
+		return s.Code
+	}
+	return 0
+}

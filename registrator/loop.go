@@ -1,0 +1,205 @@
+package registrator
+
+import (
+	"context"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/registrator/services"
+	"github.com/berth-project/berth/spec"
+)
+
+// loop is the state of Run; only Run's goroutine touches it. Calls to Consul run in goroutines and come back as results.
+type loop struct {
+	r       *Registrator
+	ctx     context.Context // Run's; ends the calls
+	log     *logrus.Entry
+	results chan func(now time.Time)
+
+	state    spec.HostState
+	running  []services.Container
+	known    bool // the first state and the first inventory are here; before, nothing may be removed
+	admitted map[string]bool
+	wanted   map[string]services.Service
+	withheld map[string]services.Withheld
+
+	// actual is what Consul has, as far as we know: the last listing plus what was written since.
+	actual   map[string]services.Registered
+	foreign  map[string]bool
+	listed   bool            // actual and foreign are real
+	listing  bool            // a listing is under way
+	dirty    map[string]bool // ids written since that listing began: its news of them is old
+	reach    reach
+	listNext time.Time
+
+	busy    map[string]bool // ids with a write under way; one at a time each
+	adding  int             // registrations and TTL updates among them
+	leaving int             // removals among them
+	retries map[string]retry
+	ttl     map[string]ttlState
+	drains  map[string]drain
+}
+
+// reach is whether the agent answers. It starts unknown, so that the first answer is logged.
+type reach int
+
+const (
+	unknown reach = iota
+	reachable
+	unreachable
+)
+
+type retry struct {
+	failures int
+	at       time.Time
+}
+
+type ttlState struct {
+	passing bool
+	at      time.Time
+}
+
+func newLoop(r *Registrator, ctx context.Context) *loop {
+	return &loop{
+		r: r, ctx: ctx, log: r.log(), results: make(chan func(time.Time)),
+		admitted: map[string]bool{}, wanted: map[string]services.Service{}, withheld: map[string]services.Withheld{},
+		actual: map[string]services.Registered{}, foreign: map[string]bool{}, dirty: map[string]bool{},
+		busy: map[string]bool{}, retries: map[string]retry{}, ttl: map[string]ttlState{}, drains: map[string]drain{},
+	}
+}
+
+// look takes in the newest state and inventory. While the Docker Engine is away its last known containers count.
+func (l *loop) look(state spec.HostState, snapshot docker.Snapshot) {
+	l.state = state
+	named := state.Document.Version > 0 || state.Document.Host != ""
+	l.known = l.known || named && snapshot.Connected
+	l.running = l.running[:0]
+	for _, c := range snapshot.Containers {
+		if task := c.Labels[spec.LabelTask]; c.Running && task != "" {
+			l.running = append(l.running, services.Container{Task: task, Addresses: c.Addresses})
+		}
+	}
+}
+
+// converge starts what is to be written now and says how long nothing else can become due.
+func (l *loop) converge(now time.Time) time.Duration {
+	if l.known {
+		l.decide()
+		l.write(now)
+	}
+	l.acknowledge(now)
+	if l.known && !l.listing && !now.Before(l.listNext) {
+		l.list(now)
+	}
+	return l.due(now).Sub(now)
+}
+
+// decide computes the wanted services anew.
+func (l *loop) decide() {
+	live := map[string]bool{}
+	for _, seat := range l.state.Document.Seats {
+		live[seat.TaskID] = true
+		for _, have := range l.actual {
+			if services.OfTask(have.Meta, seat.TaskID) {
+				l.admitted[seat.TaskID] = true
+			}
+		}
+	}
+	maps.DeleteFunc(l.admitted, func(task string, _ bool) bool { return !live[task] })
+	wanted, withheld := services.From(services.Input{
+		Host: l.r.o.Host, State: l.state, Running: l.running, Admitted: l.admitted,
+	})
+	clear(l.wanted)
+	clear(l.withheld)
+	for _, s := range wanted {
+		l.wanted[s.ID] = s
+		l.admitted[s.Task] = true
+	}
+	for _, w := range withheld {
+		if _, ok := l.wanted[w.ID]; !ok {
+			l.withheld[w.ID] = w
+		}
+	}
+}
+
+// write starts the writes that make Consul's list the wanted one: removals first, as clients are misled by them.
+func (l *loop) write(now time.Time) {
+	if !l.listed || l.reach != reachable {
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(l.actual)) {
+		if _, ok := l.wanted[id]; !ok && l.leaving < l.r.o.Workers && l.free(id, now) {
+			l.deregister(id)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(l.wanted)) {
+		if l.adding >= l.r.o.Workers {
+			return
+		}
+		if l.free(id, now) && !l.foreign[id] {
+			l.writeOne(l.wanted[id], now)
+		}
+	}
+}
+
+func (l *loop) writeOne(s services.Service, now time.Time) {
+	have, ok := l.actual[s.ID]
+	switch {
+	case !ok:
+		l.register(s, "new")
+	case s.Differs(have) != "":
+		l.register(s, s.Differs(have)+" changed")
+	case s.Check != nil && s.Check.TTL > 0 && s.Check.Known:
+		last, ok := l.ttl[s.ID]
+		if !ok || last.passing != s.Check.Passing || now.Sub(last.at) >= l.r.o.AntiEntropy {
+			l.refresh(s)
+		}
+	}
+}
+
+// free says whether the id may be written now.
+func (l *loop) free(id string, now time.Time) bool {
+	return !l.busy[id] && !now.Before(l.retries[id].at)
+}
+
+// due is when the loop must look again although nothing happens.
+func (l *loop) due(now time.Time) time.Time {
+	next := now.Add(l.r.o.AntiEntropy)
+	sooner := func(t time.Time) {
+		if t.After(now) && t.Before(next) {
+			next = t
+		}
+	}
+	sooner(l.listNext)
+	for _, r := range l.retries {
+		sooner(r.at)
+	}
+	for _, t := range l.ttl {
+		sooner(t.at.Add(l.r.o.AntiEntropy))
+	}
+	for _, d := range l.drains {
+		sooner(d.since.Add(l.r.o.DrainLimit))
+	}
+	return next
+}
+
+// Waiting times after failures: they double from the first to the last.
+const (
+	firstWait = 500 * time.Millisecond
+	lastWait  = 30 * time.Second
+)
+
+// backoff waits the longer the more often something failed, with jitter so that the hosts of a fleet do not call a
+// server that comes back all at once.
+func backoff(failures int) time.Duration {
+	wait := lastWait
+	if failures < 7 {
+		wait = min(firstWait<<max(failures-1, 0), lastWait)
+	}
+	return wait/2 + rand.N(wait/2)
+}

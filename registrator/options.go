@@ -1,0 +1,82 @@
+package registrator
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/internal/watch"
+	"github.com/berth-project/berth/spec"
+)
+
+// Inventory is the container inventory: the newest snapshot, and a channel that closes when it is no longer the newest.
+type Inventory interface {
+	Get() (docker.Snapshot, <-chan struct{})
+}
+
+// Options say where Consul is and what to register. Only Host, State, Inventory and Log have no defaults.
+type Options struct {
+	Host      string
+	State     *watch.Value[spec.HostState]
+	Inventory Inventory
+	Log       logrus.FieldLogger
+
+	// Address of the local Consul agent: host:port, http://, https:// or unix://. Empty: 127.0.0.1:8500.
+	Address    string
+	TokenFile  string // holds the ACL token; read once
+	Datacenter string
+	Namespace  string
+	CAFile     string // with https
+	CertFile   string
+	KeyFile    string
+	ServerName string
+	Insecure   bool         // do not verify the agent's certificate
+	HTTPClient *http.Client // nil: made from the options above
+
+	AntiEntropy     time.Duration // between comparisons with the agent's own list; 30 s
+	CallTimeout     time.Duration // of one call; 5 s
+	DrainLimit      time.Duration // after which a drain is acknowledged although Consul does not answer; 5 s
+	DeregisterAfter time.Duration // Consul removes a service that is critical for so long; 1 h
+	Workers         int           // writes at the same time, apart for registrations and for removals; 8
+}
+
+// minDeregisterAfter keeps a partition, in which all checks of a host fail at once, from emptying the catalog.
+const minDeregisterAfter = 10 * time.Minute
+
+// Validate fills in the defaults and reports every fault at once.
+func (o *Options) Validate() error {
+	var faults []error
+	if o.Host == "" {
+		faults = append(faults, errors.New("registrator: no host name"))
+	}
+	if o.State == nil || o.Inventory == nil || o.Log == nil {
+		faults = append(faults, errors.New("registrator: State, Inventory and Log are needed"))
+	}
+	setDefault(&o.Address, "127.0.0.1:8500")
+	setDefault(&o.AntiEntropy, 30*time.Second)
+	setDefault(&o.CallTimeout, 5*time.Second)
+	setDefault(&o.DrainLimit, 5*time.Second)
+	setDefault(&o.DeregisterAfter, time.Hour)
+	setDefault(&o.Workers, 8)
+	if o.DeregisterAfter < minDeregisterAfter {
+		faults = append(faults, fmt.Errorf("registrator: DeregisterAfter %v is below %v", o.DeregisterAfter, minDeregisterAfter))
+	}
+	if o.AntiEntropy < 0 || o.CallTimeout < 0 || o.DrainLimit < 0 || o.Workers < 0 {
+		faults = append(faults, errors.New("registrator: negative times or numbers"))
+	}
+	if (o.CertFile == "") != (o.KeyFile == "") {
+		faults = append(faults, errors.New("registrator: a certificate needs its key, and the other way round"))
+	}
+	return errors.Join(faults...)
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
