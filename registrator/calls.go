@@ -3,6 +3,7 @@ package registrator
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -177,6 +178,10 @@ func (l *loop) refresh(s services.Service) {
 	}, func(err error, now time.Time) {
 		if err == nil {
 			l.ttl[s.ID] = ttlState{passing: s.Check.Passing, at: now}
+		}
+		if have, ok := l.actual[s.ID]; ok && code(err) == http.StatusNotFound {
+			have.HasCheck = false // somebody removed the check; the service is to be written again
+			l.actual[s.ID] = have
 		}
 	})
 }

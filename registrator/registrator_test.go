@@ -185,7 +185,7 @@ func TestResyncWritesOnlyDifferences(t *testing.T) {
 		w.consul.RemoveCheck("service:" + service(1))
 		pass(31 * time.Second)
 		if w.consul.Check("service:"+service(0)).Status != "passing" || w.consul.Check("service:"+service(1)).Status != "passing" {
-			t.Error("removed checks did not come back")
+			t.Errorf("removed checks did not come back: %v", w.consul.Writes()[writes:])
 		}
 	})
 }
