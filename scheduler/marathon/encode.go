@@ -1,0 +1,188 @@
+package marathon
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/berth-project/berth/spec"
+)
+
+// Encode is the app in Marathon's canonical form. The result shares maps and slices with the app: write it, do not change it.
+func Encode(app *spec.App) *AppJSON {
+	a := &AppJSON{
+		ID:   string(app.ID),
+		Cmd:  unlessEmpty(app.Cmd),
+		Args: app.Args, AcceptedResourceRoles: app.AcceptedResourceRoles,
+		BackoffFactor: app.BackoffFactor, BackoffSeconds: seconds(app.Backoff),
+		Container: encodeContainer(app),
+		CPUs:      app.CPUs, Disk: app.Disk, GPUs: app.GPUs, Mem: app.Mem,
+		Executor: app.Executor, Instances: app.Instances, KillSelection: string(app.KillSelection),
+		Labels: present(app.Labels), MaxLaunchDelaySeconds: seconds(app.MaxLaunchDelay),
+		RequirePorts: app.RequirePorts, Role: app.Role, TTY: app.TTY, User: unlessEmpty(app.User),
+		UpgradeStrategy: UpgradeJSON{app.Upgrade.MaximumOverCapacity, app.Upgrade.MinimumHealthCapacity},
+		Version:         spec.FormatTime(app.Version),
+		HealthChecks:    convert(app.HealthChecks, encodeHealthCheck),
+		ReadinessChecks: convert(app.ReadinessChecks, encodeReadinessCheck),
+		Networks:        []NetworkJSON{},
+	}
+	for _, n := range app.Networks {
+		a.Networks = append(a.Networks, NetworkJSON{Labels: n.Labels, Mode: string(n.Mode), Name: n.Name})
+	}
+	for _, c := range app.Constraints {
+		parts := []string{c.Field, c.Operator}
+		if c.Value != "" {
+			parts = append(parts, c.Value)
+		}
+		a.Constraints = append(a.Constraints, parts)
+	}
+	for _, d := range app.Dependencies {
+		a.Dependencies = append(a.Dependencies, string(d))
+	}
+	for _, f := range app.Fetch {
+		a.Fetch = append(a.Fetch, FetchJSON{URI: f.URI, Extract: f.Extract, Executable: f.Executable, Cache: f.Cache, DestPath: f.DestPath})
+	}
+	if isHostMode(app) {
+		ports := convert(app.PortDefinitions, encodePortDefinition)
+		a.PortDefinitions = &ports
+	}
+	encodeOptional(app, a)
+	return a
+}
+
+// encodeOptional writes the parts that most apps do not have.
+func encodeOptional(app *spec.App, a *AppJSON) {
+	if len(app.Env) > 0 {
+		a.Env = make(map[string]any, len(app.Env))
+		for name, v := range app.Env {
+			if a.Env[name] = any(v.Value); v.Secret != "" {
+				a.Env[name] = SecretRefJSON{v.Secret}
+			}
+		}
+	}
+	if len(app.Secrets) > 0 {
+		a.Secrets = make(map[string]SourceJSON, len(app.Secrets))
+		for name, source := range app.Secrets {
+			a.Secrets[name] = SourceJSON{source}
+		}
+	}
+	if app.Check != nil {
+		a.Check = json.RawMessage(*app.Check)
+	}
+	if app.KillGrace != nil {
+		grace := seconds(*app.KillGrace)
+		a.TaskKillGracePeriod = &grace
+	}
+	if r := app.ExecutorResources; r != nil {
+		a.ExecutorResources = &ResourcesJSON{CPUs: r.CPUs, Disk: r.Disk, Mem: r.Mem}
+	}
+	if l := app.ResourceLimits; l != nil {
+		a.ResourceLimits = map[string]any{}
+		encodeLimit(a.ResourceLimits, "cpus", l.CPUs)
+		encodeLimit(a.ResourceLimits, "mem", l.Mem)
+	}
+	if r := app.Residency; r != nil {
+		a.Residency = &ResidencyJSON{seconds(r.RelaunchEscalationTimeout), r.TaskLostBehavior}
+	}
+	a.UnreachableStrategy = UnreachableJSON{seconds(app.Unreachable.ExpungeAfter), seconds(app.Unreachable.InactiveAfter)}
+	if app.Unreachable.Disabled {
+		a.UnreachableStrategy = "disabled"
+	}
+}
+
+func encodeLimit(limits map[string]any, key string, limit *float64) {
+	switch {
+	case limit == nil:
+	case *limit < 0:
+		limits[key] = "unlimited"
+	default:
+		limits[key] = *limit
+	}
+}
+
+func encodeContainer(app *spec.App) *ContainerJSON {
+	c := app.Container
+	if c == nil {
+		return nil
+	}
+	out := &ContainerJSON{Type: string(c.Type), LinuxInfo: c.LinuxInfo, Volumes: convert(c.Volumes, encodeVolume)}
+	if !isHostMode(app) {
+		mappings := convert(c.PortMappings, encodePortMapping)
+		out.PortMappings = &mappings
+	}
+	if d := c.Docker; d != nil {
+		out.Docker = &DockerJSON{
+			ForcePullImage: d.ForcePullImage, Image: d.Image, Privileged: d.Privileged,
+			Parameters: convert(d.Parameters, func(p spec.Parameter) ParameterJSON { return ParameterJSON(p) }),
+		}
+		if d.PullConfig != "" {
+			out.Docker.PullConfig = &SecretRefJSON{d.PullConfig}
+		}
+	}
+	return out
+}
+
+func encodeVolume(v spec.Volume) VolumeJSON {
+	return VolumeJSON{
+		ContainerPath: v.ContainerPath, Mode: v.Mode, HostPath: v.HostPath,
+		Persistent: v.Persistent, External: v.External, Secret: v.Secret,
+	}
+}
+
+func encodePortMapping(m spec.PortMapping) PortMappingJSON {
+	return PortMappingJSON{
+		ContainerPort: m.ContainerPort, HostPort: m.HostPort, Labels: present(m.Labels), Name: m.Name,
+		NetworkNames: m.NetworkNames, Protocol: m.Protocol, ServicePort: m.ServicePort,
+	}
+}
+
+func encodePortDefinition(p spec.PortDefinition) PortDefinitionJSON {
+	return PortDefinitionJSON{Labels: p.Labels, Name: p.Name, Port: p.Port, Protocol: p.Protocol}
+}
+
+func encodeHealthCheck(h spec.HealthCheck) HealthCheckJSON {
+	out := HealthCheckJSON{
+		DelaySeconds: seconds(h.Delay), GracePeriodSeconds: seconds(h.GracePeriod), IntervalSeconds: seconds(h.Interval),
+		TimeoutSeconds: seconds(h.Timeout), MaxConsecutiveFailures: h.MaxConsecutiveFailures, IPProtocol: h.IPProtocol,
+		Path: h.Path, Port: h.Port, PortIndex: h.PortIndex, Protocol: h.Protocol,
+	}
+	switch h.Protocol {
+	case healthCommand:
+		out.Command = &CommandJSON{h.Command}
+	case healthHTTP, healthHTTPS:
+		out.IgnoreHTTP1xx = &h.IgnoreHTTP1xx
+	}
+	return out
+}
+
+func encodeReadinessCheck(r spec.ReadinessCheck) ReadinessCheckJSON {
+	return ReadinessCheckJSON{
+		HTTPStatusCodesForReady: r.HTTPStatusCodesForReady, IntervalSeconds: seconds(r.Interval), Name: r.Name, Path: r.Path,
+		PortName: r.PortName, PreserveLastResponse: r.PreserveLastResponse, Protocol: r.Protocol, TimeoutSeconds: seconds(r.Timeout),
+	}
+}
+
+// convert maps a slice; the result is never nil, as keys of empty lists are written "[]" where they are always present.
+func convert[A, B any](in []A, one func(A) B) []B {
+	out := make([]B, len(in))
+	for i, a := range in {
+		out[i] = one(a)
+	}
+	return out
+}
+
+// present is m, or an empty map for keys that are always written.
+func present(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}
+
+func unlessEmpty(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func seconds(d time.Duration) int { return int(d / time.Second) }

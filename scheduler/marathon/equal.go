@@ -1,0 +1,31 @@
+package marathon
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+
+	"github.com/berth-project/berth/spec"
+)
+
+// ConfigEqual says whether the two definitions differ in nothing but the number of instances and the versions: the change
+// from one to the other is then a pure scale, and tasks of either are up to date.
+func ConfigEqual(a, b *spec.App) bool {
+	x, errA := json.Marshal(Encode(sansScale(a)))
+	y, errB := json.Marshal(Encode(sansScale(b)))
+	return errA == nil && errB == nil && bytes.Equal(x, y)
+}
+
+// sansScale is the app without what a scale changes. Its checks name their port: leaving out index 0 is no difference.
+func sansScale(app *spec.App) *spec.App {
+	c := *app
+	c.Instances, c.Version = 0, time.Time{}
+	c.HealthChecks = make([]spec.HealthCheck, len(app.HealthChecks))
+	for i, h := range app.HealthChecks {
+		if h.Protocol != healthCommand {
+			h = explicitIndex(h)
+		}
+		c.HealthChecks[i] = h
+	}
+	return &c
+}
