@@ -9,20 +9,31 @@ type Step struct {
 	Rule   string
 }
 
-// Difference lists the steps that turn have into want. Every rule that is wanted is in place before any is removed, so no
-// packet ever meets a chain that lacks one which both states hold.
+// Difference lists the steps that turn have into want, in order. Rules that are wanted and in their place stay untouched,
+// and everything wanted is in place before anything is removed.
 func Difference(have, want []string) []Step {
 	var steps []Step
 	now := slices.Clone(have)
+	keep := make([]bool, len(now))
+	at := 0 // wanted rules so far are before this index
 	for i, w := range want {
-		if i < len(now) && now[i] == w {
+		next := at
+		for next < len(now) && !slices.Contains(want[i:], now[next]) {
+			next++ // wanted no more: removed below
+		}
+		if next < len(now) && now[next] == w {
+			keep[next] = true
+			at = next + 1
 			continue
 		}
-		steps = append(steps, Step{Insert: true, At: i + 1, Rule: w})
-		now = slices.Insert(now, i, w)
+		steps = append(steps, Step{Insert: true, At: at + 1, Rule: w})
+		now, keep = slices.Insert(now, at, w), slices.Insert(keep, at, true)
+		at++
 	}
-	for n := len(now); n > len(want); n-- {
-		steps = append(steps, Step{At: n, Rule: now[n-1]})
+	for n := len(now) - 1; n >= 0; n-- { // from the back, so that numbers stay true
+		if !keep[n] {
+			steps = append(steps, Step{At: n + 1, Rule: now[n]})
+		}
 	}
 	return steps
 }

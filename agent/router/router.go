@@ -30,7 +30,6 @@ type tables interface {
 	NewChain(table, chain string) error
 	List(table, chain string) ([]string, error)
 	Insert(table, chain string, pos int, rule ...string) error
-	Delete(table, chain string, rule ...string) error
 	DeleteById(table, chain string, id int) error
 	ClearAndDeleteChain(table, chain string) error
 }
@@ -119,7 +118,7 @@ func (r *Router) chain(table, chain string, want []hostnet.Rule) error {
 	return nil
 }
 
-// jumps makes the jump into our chain the first rule of the one place where it belongs, and removes it elsewhere.
+// jumps makes sure that our chain is entered once, in the place where it belongs, and nowhere else.
 //
 // Filter rules belong into DOCKER-USER: Docker promises to evaluate it before its own rules and never to change what is in
 // it. It is Docker's chain, so it is not made here; until Docker has made it (or when Docker runs without iptables) the
@@ -138,30 +137,47 @@ func (r *Router) jumps(table, chain string, wanted bool) error {
 	}
 	jump := []string{"-m", "comment", "--comment", hostnet.Comment, "-j", chain}
 	for i, place := range places {
-		have, err := r.list(table, place)
-		if err != nil {
+		if err := r.jump(table, place, jump, wanted && i == 0); err != nil {
 			return err
 		}
-		text := strings.Join(jump, " ")
-		if wanted && i == 0 {
-			if len(have) > 0 && have[0] == text {
-				continue
-			}
-			if err := r.ipt.Insert(table, place, 1, jump...); err != nil {
-				return err
-			}
-			have = slices.Insert(have, 0, text)
+	}
+	return nil
+}
+
+// jump keeps one good jump in the place, or none.
+func (r *Router) jump(table, place string, jump []string, wanted bool) error {
+	have, err := r.list(table, place)
+	if err != nil {
+		return err
+	}
+	text := strings.Join(jump, " ")
+	keep := slices.Index(have, text)
+	if wanted && (keep < 0 || slices.ContainsFunc(have[:keep], func(rule string) bool { return overtakes(place, rule) })) {
+		if err := r.ipt.Insert(table, place, 1, jump...); err != nil {
+			return err
 		}
-		// Duplicates and jumps that others' rules have overtaken; from the back, so that numbers stay true.
-		for n := len(have) - 1; n >= 0; n-- {
-			if have[n] == text && !(wanted && i == 0 && n == 0) {
-				if err := r.ipt.DeleteById(table, place, n+1); err != nil {
-					return err
-				}
+		have, keep = slices.Insert(have, 0, text), 0
+	}
+	for n := len(have) - 1; n >= 0; n-- { // from the back, so that numbers stay true
+		if have[n] == text && !(wanted && n == keep) {
+			if err := r.ipt.DeleteById(table, place, n+1); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
+}
+
+// overtakes says whether our jump would be useless behind the rule. What an operator puts before it otherwise (a DROP in
+// DOCKER-USER) is meant to come first and stays there.
+func overtakes(place, rule string) bool {
+	switch place {
+	case "DOCKER-USER":
+		return rule == "-j RETURN" // Docker's own last rule
+	case "POSTROUTING":
+		return strings.Contains(rule, "-j MASQUERADE") || strings.Contains(rule, "-j SNAT")
+	}
+	return strings.Contains(rule, "-j DROP") || strings.Contains(rule, "-j REJECT") || strings.Contains(rule, "-j DOCKER-ISOLATION")
 }
 
 // list is the rules of a chain as text, without the chain's own line.

@@ -1,0 +1,290 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/berth-project/berth/agent/document"
+	"github.com/berth-project/berth/agent/hostnet"
+	"github.com/berth-project/berth/agent/netplugin"
+	"github.com/berth-project/berth/agent/probe"
+	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/internal/watch"
+	"github.com/berth-project/berth/spec"
+)
+
+// recheck is how often the host is compared with what is wanted although nothing changed here: others restart Docker,
+// flush packet filters and remove networks.
+const recheck = 10 * time.Second
+
+// firstLook is how long the agent waits for the first inventory before it answers address requests. With it, it knows who
+// holds what before it grants anything; without Docker (the host boots) it must not wait long, as Docker waits for it.
+const firstLook = time.Second
+
+// Agent is one host's agent.
+type Agent struct {
+	o        Options
+	client   *document.Client
+	probes   *probe.Manager
+	plugin   *netplugin.Plugin
+	networks *worker[networksJob, networksDone]
+	folders  *worker[seatsJob, seatsDone]
+	state    watch.Value[spec.HostState]
+}
+
+// New makes an agent; Run does the work.
+func New(o Options) (*Agent, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o.Log = o.Log.WithField("component", "agent")
+	client, err := document.New(document.Options{
+		API: o.API, Token: o.Token, Host: o.Host, File: o.documentFile(), Transport: o.Transport, Log: o.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	probes, err := probe.New(probe.Options{Prober: o.Prober, Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	plugin, err := netplugin.New(netplugin.Options{Name: o.IPAMName, Dir: o.PluginDir, Inventory: o.Inventory, Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	return &Agent{
+		o: o, client: client, probes: probes, plugin: plugin,
+		networks: newWorker[networksJob, networksDone](), folders: newWorker[seatsJob, seatsDone](),
+	}, nil
+}
+
+// State is what the other components of this host need: the document and the health of its tasks.
+func (a *Agent) State() *watch.Value[spec.HostState] { return &a.state }
+
+// Run works until ctx ends. It fails at once when another process answers for the same IPAM driver.
+func (a *Agent) Run(ctx context.Context) error {
+	own := newOwner(a)
+	own.look() // the plugin must know the kept document's pools before Docker can ask
+	a.awaitInventory(ctx)
+	l, err := a.plugin.Listen()
+	if err != nil {
+		return err
+	}
+	return a.work(ctx, own, func(ctx context.Context) error { return a.plugin.Serve(ctx, l) })
+}
+
+// work runs the loop and everything beside it until ctx ends or one of them fails.
+func (a *Agent) work(ctx context.Context, own *owner, beside ...func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	folders := newSeats(SeatsDir(a.o.StateDir), a.o.Log)
+	parts := append(beside, a.client.Run, a.probes.Run, own.run,
+		func(ctx context.Context) error {
+			return a.networks.run(ctx, func(ctx context.Context, j networksJob) networksDone { return applyNetworks(ctx, a.o, j) })
+		},
+		func(ctx context.Context) error { return a.folders.run(ctx, folders.apply) })
+	var wg sync.WaitGroup
+	for _, part := range parts {
+		wg.Go(func() {
+			if err := part(ctx); err != nil {
+				cancel(err) // without effect when ctx has ended: the first cause stays
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// awaitInventory waits for the first look at the host's containers, but not long.
+func (a *Agent) awaitInventory(ctx context.Context) {
+	timeout := time.NewTimer(firstLook)
+	defer timeout.Stop()
+	for {
+		snap, changed := a.o.Inventory.Get()
+		if snap.Connected {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-timeout.C:
+			return
+		case <-changed:
+		}
+	}
+}
+
+// owner is the loop's state; only the loop touches it.
+type owner struct {
+	*Agent
+	// Newest inputs, each with the channel that closes when it is old.
+	doc      *spec.HostDocument
+	snap     docker.Snapshot
+	health   map[string][]spec.CheckHealth
+	drained  map[string]bool
+	usage    map[string]spec.Usage
+	host     map[netip.Addr]string // the host's own addresses
+	changes  [5]<-chan struct{}
+	rechecks int
+
+	// What was last given out, to give it out only when it changes.
+	networksJob networksJob
+	seatsJob    seatsJob
+	targets     []probe.Target
+	shared      spec.HostState
+
+	settled  networksDone // the last answer of the networks worker
+	written  uint64       // the last document whose seat folders are written
+	applied  uint64
+	refused  map[string]string
+	// The folders are looked at again when foldersAgain differs: every minute (for those that have been gone for long), and
+	// at each recheck while writing them fails.
+	foldersAgain int
+	complaint    string // the last error of the folders' worker, said once; "" when it had none
+}
+
+func newOwner(a *Agent) *owner { return &owner{Agent: a} }
+
+// run is the loop: take in what changed, decide, hand out.
+func (w *owner) run(ctx context.Context) error {
+	tick := time.NewTicker(recheck)
+	defer tick.Stop()
+	for {
+		w.look()
+		w.decide()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.changes[0]:
+		case <-w.changes[1]:
+		case <-w.changes[2]:
+		case <-w.changes[3]:
+		case <-w.changes[4]:
+		case <-tick.C:
+			w.rechecks++
+			w.host = nil
+			if w.complaint != "" || w.rechecks%6 == 0 {
+				w.foldersAgain++
+			}
+		case d := <-w.networks.done:
+			w.settled = d
+		case d := <-w.folders.done:
+			w.foldersDone(d)
+		}
+	}
+}
+
+// look takes in the newest inputs, and tells the plugin what it needs before anything else is done with them.
+func (w *owner) look() {
+	was := w.snap.Connected
+	old := w.doc
+	w.doc, w.changes[0] = w.client.Document().Get()
+	w.snap, w.changes[1] = w.o.Inventory.Get()
+	w.health, w.changes[2] = w.probes.Results().Get()
+	if w.o.Drained != nil {
+		w.drained, w.changes[3] = w.o.Drained.Get()
+	}
+	if w.o.Usage != nil {
+		w.usage, w.changes[4] = w.o.Usage.Get()
+	}
+	if w.snap.Connected && !was {
+		w.rechecks++ // Docker may have started anew, with its chains and without ours
+	}
+	if w.doc == nil || (w.doc == old && w.host != nil) {
+		return
+	}
+	if w.host == nil {
+		addresses, err := w.o.HostAddresses()
+		if err != nil {
+			w.o.Log.WithError(err).Warn("host addresses unknown; a clash with one of them would not be seen")
+			addresses = map[netip.Addr]string{}
+		}
+		w.host = addresses
+	}
+	w.plugin.Set(netplugin.State{Pools: w.carried(), Host: hostHeld(w.doc.Pools, w.host)})
+}
+
+// carried are the document's pools without those that the host cannot carry.
+func (w *owner) carried() []spec.Pool {
+	w.refused = hostnet.Compile(w.doc.Pools, hostnet.Options{IPAMDriver: w.o.IPAMName}).Refused
+	return slices.DeleteFunc(slices.Clone(w.doc.Pools), func(p spec.Pool) bool { return w.refused[p.Name] != "" })
+}
+
+// decide compiles the inputs and hands out what changed. Without a document it does nothing: what a predecessor made stays.
+func (w *owner) decide() {
+	if w.doc == nil {
+		return
+	}
+	byTask := running(w.snap)
+	if s := (spec.HostState{Document: *w.doc, Health: w.health}); !reflect.DeepEqual(s, w.shared) {
+		w.shared = s
+		w.state.Set(s)
+	}
+	if t := targets(w.doc, byTask); !reflect.DeepEqual(t, w.targets) {
+		w.targets = t
+		w.probes.Set(t)
+	}
+	w.giveFolders(byTask)
+	desired := w.giveNetworks()
+	if reflect.DeepEqual(w.settled.desired, desired) && w.written == w.doc.Version {
+		w.applied = w.doc.Version
+	}
+	w.client.Report(report(found{
+		doc: w.doc, applied: w.applied, snap: w.snap, refused: w.refused, networks: w.settled.status,
+		held:   held(w.doc, w.snap, hostHeld(w.doc.Pools, w.host), time.Now()),
+		health: w.health, drained: w.drained, drainAll: w.o.Drained == nil, usage: w.usage,
+	}))
+}
+
+// giveFolders hands the seats' folders to their worker when something in them changes.
+func (w *owner) giveFolders(byTask map[string]docker.Container) {
+	j := seatsJob{doc: w.doc, started: map[string]time.Time{}, mounted: map[string]bool{}, again: w.foldersAgain}
+	for task, c := range byTask {
+		j.started[task] = c.StartedAt
+	}
+	for _, c := range w.snap.Containers {
+		if seat, err := spec.ParseSeatID(c.Labels[spec.LabelApp] + "." + c.Labels[spec.LabelSeat]); err == nil {
+			j.mounted[seat.Safe()] = true
+		}
+	}
+	if !w.snap.Connected && w.seatsJob.mounted != nil {
+		j.mounted = w.seatsJob.mounted // unknown: what was mounted may still be
+	}
+	if !reflect.DeepEqual(j, w.seatsJob) {
+		w.seatsJob = j
+		w.folders.give(j)
+	}
+}
+
+func (w *owner) foldersDone(d seatsDone) {
+	if d.err == nil {
+		w.written, w.complaint = d.version, ""
+		return
+	}
+	if text := d.err.Error(); text != w.complaint {
+		w.complaint = text
+		w.o.Log.WithError(d.err).Error("seat folders not written")
+	}
+}
+
+// giveNetworks hands the wanted network to its worker when it changes, and at rechecks.
+func (w *owner) giveNetworks() hostnet.Desired {
+	desired := hostnet.Compile(w.doc.Pools, hostnet.Options{IPAMDriver: w.o.IPAMName})
+	j := networksJob{known: w.snap.Connected, desired: desired, again: w.rechecks}
+	last := w.networksJob
+	last.attached = nil // containers coming and going change nothing by themselves
+	if !reflect.DeepEqual(j, last) {
+		j.attached = attached(w.snap)
+		w.networksJob = j
+		w.networks.give(j)
+	}
+	return desired
+}

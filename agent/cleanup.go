@@ -1,0 +1,62 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/berth-project/berth/agent/netplugin"
+	"github.com/berth-project/berth/internal/docker"
+)
+
+// Cleanup removes what an agent leaves on a host when it ends: the pools' networks, the packet filter's rules and the
+// plugin's socket. Instances must be gone before, and the agent must not run. Engine, IPAMName and Log of the options are
+// used. What is gone already is no error.
+func Cleanup(ctx context.Context, o Options) error {
+	if err := o.network(); err != nil {
+		return err
+	}
+	return errors.Join(cleanNetworks(ctx, o), o.Router.Cleanup(ctx))
+}
+
+// cleanNetworks removes this driver's networks. Docker gives each network's gateway back to the driver and waits 15 s for
+// one that does not answer, so the driver answers meanwhile.
+func cleanNetworks(ctx context.Context, o Options) error {
+	plugin, err := netplugin.New(netplugin.Options{Name: o.IPAMName, Dir: o.PluginDir, Inventory: nobody{}, Log: o.Log})
+	if err != nil {
+		return err
+	}
+	l, err := plugin.Listen() // and this replaces the socket of a killed agent; Serve removes it at its end
+	if err != nil {
+		return fmt.Errorf("clean up networks: %w", err)
+	}
+	serving, stop := context.WithCancel(ctx)
+	served := make(chan error, 1)
+	go func() { served <- plugin.Serve(serving, l) }()
+	errs := []error{removeAll(ctx, o)}
+	stop()
+	return errors.Join(append(errs, <-served)...)
+}
+
+func removeAll(ctx context.Context, o Options) error {
+	have, err := o.Engine.Networks(ctx)
+	if err != nil {
+		return fmt.Errorf("clean up networks: %w", err)
+	}
+	var errs []error
+	for _, n := range have {
+		if !ours(n, o.IPAMName) {
+			continue
+		}
+		if err := o.Engine.RemoveNetwork(ctx, n.ID); err != nil && !docker.IsNotFound(err) {
+			errs = append(errs, fmt.Errorf("clean up: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// nobody is an inventory without containers.
+type nobody struct{}
+
+// Get says that nothing is known, and never changes.
+func (nobody) Get() (docker.Snapshot, <-chan struct{}) { return docker.Snapshot{}, nil }

@@ -1,0 +1,154 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/berth-project/berth/agent/netplugin"
+	"github.com/berth-project/berth/agent/probe"
+	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/spec"
+)
+
+// Everything in this file is computed from values, without effects.
+
+// running finds each task's running container.
+func running(snap docker.Snapshot) map[string]docker.Container {
+	byTask := map[string]docker.Container{}
+	for _, c := range snap.Containers {
+		if task := c.Labels[spec.LabelTask]; task != "" && c.Running {
+			byTask[task] = c
+		}
+	}
+	return byTask
+}
+
+// targets are the probes that the document wants of containers that run.
+func targets(doc *spec.HostDocument, byTask map[string]docker.Container) []probe.Target {
+	var out []probe.Target
+	for _, s := range doc.Seats {
+		c, ok := byTask[s.TaskID]
+		if !ok || len(s.Probes) == 0 {
+			continue
+		}
+		out = append(out, probe.Target{TaskID: s.TaskID, Container: c.ID, Address: s.Address, Since: c.StartedAt, Probes: s.Probes})
+	}
+	return out
+}
+
+// attached counts the containers on each Docker network.
+func attached(snap docker.Snapshot) map[string]int {
+	n := map[string]int{}
+	for _, c := range snap.Containers {
+		if c.Running {
+			for network := range c.Addresses {
+				n[network]++
+			}
+		}
+	}
+	return n
+}
+
+// orphanAfter is how long a container of Berth's may run before the document must know it. The document of a launch travels
+// beside the launch itself; without this patience every start would be reported as a stranger for a moment.
+const orphanAfter = 5 * time.Second
+
+// held lists the addresses inside pools that something other than a task of the document is on: containers started by
+// hand, tasks that the scheduler does not know, the host itself.
+func held(doc *spec.HostDocument, snap docker.Snapshot, host map[netip.Addr]string, now time.Time) []spec.Held {
+	known := map[string]bool{}
+	for _, s := range doc.Seats {
+		known[s.TaskID] = true
+	}
+	by := map[netip.Addr]string{}
+	for _, c := range snap.Containers {
+		task := c.Labels[spec.LabelTask]
+		if !c.Running || (task != "" && (known[task] || now.Sub(c.StartedAt) < orphanAfter)) {
+			continue
+		}
+		for _, a := range c.Addresses {
+			if inPools(doc.Pools, a) {
+				by[a] = netplugin.Holder(c)
+			}
+		}
+	}
+	maps.Copy(by, host)
+	out := make([]spec.Held, 0, len(by))
+	for _, a := range slices.SortedFunc(maps.Keys(by), netip.Addr.Compare) {
+		out = append(out, spec.Held{Address: a, By: by[a]})
+	}
+	return out
+}
+
+func inPools(pools []spec.Pool, a netip.Addr) bool {
+	return slices.ContainsFunc(pools, func(p spec.Pool) bool { return p.CIDR.Contains(a) })
+}
+
+// hostHeld picks the host's own addresses that lie in a pool. Gateways are there for the pool's sake.
+func hostHeld(pools []spec.Pool, host map[netip.Addr]string) map[netip.Addr]string {
+	out := map[netip.Addr]string{}
+	for a, link := range host {
+		gateway := slices.ContainsFunc(pools, func(p spec.Pool) bool { return p.CIDR.IsValid() && p.Gateway() == a })
+		if inPools(pools, a) && !gateway {
+			out[a] = fmt.Sprintf("this host's own interface %s", link)
+		}
+	}
+	return out
+}
+
+// found is everything a report is made of.
+type found struct {
+	doc      *spec.HostDocument
+	applied  uint64
+	snap     docker.Snapshot
+	refused  map[string]string // pools that the host cannot carry
+	networks map[string]string // what the networks worker said
+	held     []spec.Held
+	health   map[string][]spec.CheckHealth
+	drained  map[string]bool
+	drainAll bool
+	usage    map[string]spec.Usage
+}
+
+// report assembles the whole report.
+func report(f found) spec.HostReport {
+	r := spec.HostReport{
+		Host: f.doc.Host, DocumentVersion: f.applied, Networks: map[string]string{}, Held: f.held,
+		Health: map[string][]spec.CheckHealth{}, Usage: map[string]spec.Usage{},
+	}
+	for _, p := range f.doc.Pools {
+		r.Networks[p.Name] = readiness(f, p.Name)
+	}
+	for _, s := range f.doc.Seats {
+		if h, ok := f.health[s.TaskID]; ok {
+			r.Health[s.TaskID] = h
+		}
+		if u, ok := f.usage[s.TaskID]; ok {
+			r.Usage[s.TaskID] = u
+		}
+		if s.Drain && (f.drainAll || f.drained[s.TaskID]) {
+			r.Drained = append(r.Drained, s.TaskID)
+		}
+	}
+	slices.SortFunc(r.Drained, cmp.Compare[string])
+	return r
+}
+
+// readiness is why the pool's network cannot be used now, "" when it can.
+func readiness(f found, pool string) string {
+	if reason, ok := f.refused[pool]; ok {
+		return reason
+	}
+	if !f.snap.Connected {
+		return "the Docker Engine does not answer"
+	}
+	reason, ok := f.networks[pool]
+	if !ok {
+		return "its Docker network is not created yet"
+	}
+	return reason
+}

@@ -1,0 +1,138 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/berth-project/berth/agent/hostnet"
+	"github.com/berth-project/berth/internal/docker"
+)
+
+// networksJob is the network that is wanted.
+type networksJob struct {
+	known    bool // the containers are known; otherwise nothing is removed
+	desired  hostnet.Desired
+	attached map[string]int // Docker network -> containers on it
+	again    int            // differs when the same must be checked once more
+}
+
+// networksDone is what came of it.
+type networksDone struct {
+	desired hostnet.Desired
+	status  map[string]string // pool -> "" when ready, otherwise why not
+}
+
+// networkTimeout bounds one round: an engine that starts holds calls back instead of refusing them.
+const networkTimeout = 30 * time.Second
+
+// applyNetworks makes the packet filter and the Docker networks so, and says which pools are ready.
+func applyNetworks(ctx context.Context, o Options, j networksJob) networksDone {
+	ctx, cancel := context.WithTimeout(ctx, networkTimeout)
+	defer cancel()
+	done := networksDone{desired: j.desired, status: map[string]string{}}
+	filter := ""
+	// Rules come first, so that a network works from its first packet.
+	if err := o.Router.Set(ctx, j.desired.Rules); err != nil {
+		filter = "the packet filter is not set: " + oneLine(err)
+		o.Log.WithError(err).Error("packet filter not set as wanted")
+	}
+	have, err := o.Engine.Networks(ctx)
+	if err != nil {
+		for _, n := range j.desired.Networks {
+			done.status[n.Name] = "the Docker Engine does not answer: " + oneLine(err)
+		}
+		return done
+	}
+	removed := removeNetworks(ctx, o, j, have)
+	for _, n := range j.desired.Networks {
+		reason := ensureNetwork(ctx, o, n, have, removed)
+		if reason == "" {
+			reason = filter
+		}
+		done.status[n.Name] = reason
+	}
+	return done
+}
+
+// ensureNetwork creates the network or checks the existing one; the result is why it cannot be used.
+func ensureNetwork(ctx context.Context, o Options, want hostnet.Network, have []docker.Network, removed map[string]bool) string {
+	for _, h := range have {
+		if h.Name == want.Name && !removed[h.ID] {
+			if d := difference(h, want); d != "" {
+				return fmt.Sprintf("a Docker network %q exists and %s; remove it (docker network rm %s) or rename the pool", h.Name, d, h.Name)
+			}
+			return ""
+		}
+	}
+	err := o.Engine.CreateNetwork(ctx, docker.NetworkSpec{
+		Name: want.Name, Driver: want.Driver, IPAMDriver: want.IPAMDriver, Subnet: want.Subnet, Gateway: want.Gateway,
+		Options: want.Options, Labels: want.Labels,
+	})
+	if err != nil {
+		o.Log.WithError(err).WithField("pool", want.Name).Error("network of a pool not created")
+		return "its Docker network is not created: " + oneLine(err)
+	}
+	o.Log.WithFields(logrus.Fields{"pool": want.Name, "subnet": want.Subnet}).Info("network of a pool created")
+	return ""
+}
+
+// removeNetworks removes the networks of this agent that are wanted no more (or no more like that) and have no container.
+// Networks of others, also of a Berth with another driver name, are never touched. It says which ids are gone. It runs
+// before networks are created because a pool that was renamed needs its subnet back.
+func removeNetworks(ctx context.Context, o Options, j networksJob, have []docker.Network) map[string]bool {
+	removed := map[string]bool{}
+	if !j.known {
+		return removed
+	}
+	wanted := map[string]hostnet.Network{}
+	for _, n := range j.desired.Networks {
+		wanted[n.Name] = n
+	}
+	for _, h := range have {
+		w, ok := wanted[h.Name]
+		if !ours(h, o.IPAMName) || j.attached[h.Name] > 0 || (ok && difference(h, w) == "") {
+			continue
+		}
+		// Without force: a container that joined this instant makes it fail, and the next round sees that container.
+		if err := o.Engine.RemoveNetwork(ctx, h.ID); err != nil && !docker.IsNotFound(err) {
+			o.Log.WithError(err).WithField("pool", h.Name).Warn("network of a former pool not removed yet")
+			continue
+		}
+		o.Log.WithField("pool", h.Name).Info("network of a former pool removed")
+		removed[h.ID] = true
+	}
+	return removed
+}
+
+func ours(n docker.Network, ipamName string) bool {
+	return n.IPAMDriver == ipamName && n.Labels[hostnet.LabelPool] != ""
+}
+
+// difference says in what a network is not the wanted one; "" when it will do.
+func difference(have docker.Network, want hostnet.Network) string {
+	switch {
+	case have.Driver != want.Driver:
+		return fmt.Sprintf("has driver %s, not %s", have.Driver, want.Driver)
+	case have.IPAMDriver != want.IPAMDriver:
+		return fmt.Sprintf("has IPAM driver %s, not %s", have.IPAMDriver, want.IPAMDriver)
+	case have.Subnet.Masked() != want.Subnet:
+		return fmt.Sprintf("has subnet %v, not %v", have.Subnet, want.Subnet)
+	case have.Gateway != want.Gateway:
+		return fmt.Sprintf("has gateway %v, not %v", have.Gateway, want.Gateway)
+	case have.Internal:
+		return "is internal"
+	}
+	for _, key := range []string{hostnet.OptionBridge, hostnet.OptionMasquerade} {
+		if have.Options[key] != want.Options[key] {
+			return fmt.Sprintf("has %s %q, not %q", key, have.Options[key], want.Options[key])
+		}
+	}
+	return ""
+}
+
+// oneLine is an error as part of a sentence.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

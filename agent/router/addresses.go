@@ -1,0 +1,32 @@
+package router
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// HostAddresses are the host's own IPv4 addresses, each with the name of its interface.
+func HostAddresses() (map[netip.Addr]string, error) {
+	links, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("list the host's interfaces: %w", err)
+	}
+	byAddress := map[netip.Addr]string{}
+	for _, l := range links {
+		addresses, err := l.Addrs()
+		if err != nil {
+			continue // it has just gone: veth pairs come and go with containers
+		}
+		for _, a := range addresses {
+			n, ok := a.(*net.IPNet)
+			if !ok {
+				continue
+			}
+			if ip, ok := netip.AddrFromSlice(n.IP); ok && ip.Unmap().Is4() {
+				byAddress[ip.Unmap()] = l.Name
+			}
+		}
+	}
+	return byAddress, nil
+}
