@@ -23,10 +23,10 @@ const DefaultEventBacklog = 4096
 
 // Log is a bounded memory of the last events with any number of subscribers. Publish never waits for anybody.
 type Log struct {
-	mu      sync.Mutex // guards all below
-	ring    []Event    // ring[(id-1) % len(ring)] holds event id
-	last    uint64
-	subs    map[*Subscription]struct{}
+	mu   sync.Mutex // guards all below
+	ring []Event    // ring[(id-1) % len(ring)] holds event id
+	last uint64
+	subs map[*Subscription]struct{}
 }
 
 // NewLog makes a log that remembers the last backlog events; 0 means DefaultEventBacklog.

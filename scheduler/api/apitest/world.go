@@ -1,0 +1,306 @@
+// Package apitest is a small world behind the API: an in-memory api.Backend in which apps start, scale, restart and end
+// step by step, without goroutines or timers. Its clock, ids and addresses are the same in every run.
+package apitest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/scheduler/marathon"
+	"github.com/berth-project/berth/spec"
+)
+
+// Start is the world's first moment.
+var Start = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
+
+// Host is the only host's name.
+const Host = "host-1"
+
+// World is the double. Its exported fields may be set before it is used.
+type World struct {
+	// StepOnRead moves the world one step at every Snapshot, so that whoever polls sees progress.
+	StepOnRead bool
+	// Events, when set, receives what a scheduler would publish.
+	Events *api.Log
+
+	mu          sync.Mutex // guards all below
+	now         time.Time
+	ids         int
+	apps        map[spec.AppID]*spec.App
+	versions    map[spec.AppID][]*spec.App // newest first
+	tasks       map[spec.AppID][]*spec.Task
+	deployments []*spec.Deployment
+	failures    map[spec.AppID]*spec.TaskFailure
+	leases      map[spec.SeatID]spec.Lease
+	usage       map[string]spec.Usage
+	stuck       map[spec.AppID]api.QueueItem
+	documents   map[string]*spec.HostDocument
+	changed     chan struct{} // closed when a document changes
+	reports     []spec.HostReport
+}
+
+// New makes an empty world.
+func New(events *api.Log) *World {
+	return &World{
+		Events: events, now: Start, apps: map[spec.AppID]*spec.App{}, versions: map[spec.AppID][]*spec.App{},
+		tasks: map[spec.AppID][]*spec.Task{}, failures: map[spec.AppID]*spec.TaskFailure{}, leases: map[spec.SeatID]spec.Lease{},
+		usage: map[string]spec.Usage{}, stuck: map[spec.AppID]api.QueueItem{}, documents: map[string]*spec.HostDocument{},
+		changed: make(chan struct{}),
+	}
+}
+
+// Snapshot implements api.Backend.
+func (w *World) Snapshot(context.Context) (*api.Snapshot, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.StepOnRead {
+		w.step()
+	}
+	s := &api.Snapshot{
+		Apps: maps.Clone(w.apps), Tasks: map[spec.AppID][]*spec.Task{}, Deployments: []*spec.Deployment{},
+		LastFailure: maps.Clone(w.failures), Seats: map[spec.SeatID]spec.Seat{}, Usage: maps.Clone(w.usage),
+		FrameworkID: "framework-1", EngineURL: "http://127.0.0.1:5050", Connected: true, Version: w.now, Now: w.now,
+	}
+	for id, tasks := range w.tasks {
+		for _, t := range tasks {
+			copied := *t
+			s.Tasks[id] = append(s.Tasks[id], &copied)
+		}
+	}
+	for _, d := range w.deployments {
+		copied := *d
+		s.Deployments = append(s.Deployments, &copied)
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.stuck)) {
+		if app := w.apps[id]; app != nil && len(w.tasks[id]) < app.Instances {
+			item := w.stuck[id]
+			item.App, item.Count = app, app.Instances-len(w.tasks[id])
+			s.Queue = append(s.Queue, item)
+		}
+	}
+	for seat, lease := range w.leases {
+		s.Leases = append(s.Leases, lease)
+		s.Seats[seat] = spec.Seat{ID: seat, Hostname: seat.Hostname(), HostKeys: []spec.HostKey{{
+			Type: "ed25519", Private: "SECRET", Public: "ssh-ed25519 AAAA" + seat.Safe() + " berth\n",
+		}}}
+	}
+	return s, nil
+}
+
+// Versions implements api.Backend.
+func (w *World) Versions(_ context.Context, app spec.AppID) ([]*spec.App, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.versions[app]) == 0 {
+		return nil, api.ErrNotFound
+	}
+	return slices.Clone(w.versions[app]), nil
+}
+
+// Change implements api.Backend.
+func (w *World) Change(_ context.Context, c api.Change) (*api.Changed, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next, err := c.Decide(maps.Clone(w.apps))
+	if err != nil {
+		return nil, err
+	}
+	var locks []string
+	for _, d := range w.deployments {
+		if slices.ContainsFunc(slices.Collect(maps.Keys(next)), d.Affects) {
+			locks = append(locks, d.ID)
+		}
+	}
+	if len(locks) > 0 && !c.Force {
+		return nil, &api.LockedError{Deployments: locks}
+	}
+	for _, id := range locks {
+		w.endDeployment(id, "cancelled by a newer one")
+	}
+	return w.store(next, c)
+}
+
+// store makes the decided apps true and starts the deployment towards them.
+func (w *World) store(next map[spec.AppID]*spec.App, c api.Change) (*api.Changed, error) {
+	w.now = w.now.Add(time.Second)
+	out := &api.Changed{Version: w.now, DeploymentID: w.uuid(), Apps: map[spec.AppID]*spec.App{}, Created: map[spec.AppID]bool{}}
+	d := &spec.Deployment{ID: out.DeploymentID, Version: w.now, Original: map[spec.AppID]*spec.App{}}
+	tree := maps.Clone(w.apps)
+	for id, app := range next {
+		if app != nil {
+			copied := *app
+			tree[id], out.Apps[id] = &copied, &copied
+		} else {
+			delete(tree, id)
+		}
+	}
+	if err := marathon.AssignServicePorts(tree, w.apps, 10000, 20000); err != nil {
+		return nil, err
+	}
+	var starts, rest []spec.Action
+	for _, id := range slices.Sorted(maps.Keys(next)) {
+		before, app := w.apps[id], tree[id]
+		kind := kindOf(before, app, slices.Contains(c.Restart, id))
+		if before == nil && app != nil {
+			out.Created[id] = true
+			starts = append(starts, spec.Action{Kind: spec.StartApplication, App: id})
+		}
+		if kind != "" {
+			rest = append(rest, spec.Action{Kind: kind, App: id})
+			d.Original[id] = before
+		}
+		w.keep(id, before, app, kind)
+		if c.Post && app != nil {
+			w.publish(api.APIPost(app, c.ClientIP, c.URI, w.now))
+		}
+	}
+	for _, actions := range [][]spec.Action{starts, rest} {
+		if len(actions) > 0 {
+			d.Steps = append(d.Steps, spec.Step{Actions: actions})
+		}
+	}
+	w.publish(api.GroupChangeSuccess("/", w.now, w.now))
+	if len(d.Steps) > 0 {
+		d.StepSince = w.now
+		w.deployments = append(w.deployments, d)
+		w.publish(api.DeploymentInfo(d, 0, w.now))
+	} else {
+		w.publish(api.DeploymentSuccess(d, w.now))
+	}
+	return out, nil
+}
+
+// keep stores one app and its version.
+func (w *World) keep(id spec.AppID, before, app *spec.App, kind spec.ActionKind) {
+	if app == nil {
+		delete(w.apps, id)
+		return
+	}
+	app.Version, app.LastScaling, app.LastConfigChange = w.now, w.now, w.now
+	if before != nil {
+		switch kind {
+		case spec.ScaleApplication:
+			app.LastConfigChange = before.LastConfigChange
+		case spec.RestartApplication:
+			app.LastScaling = before.LastScaling
+		default:
+			app.Version, app.LastScaling, app.LastConfigChange = before.Version, before.LastScaling, before.LastConfigChange
+		}
+	}
+	w.apps[id] = app
+	if kind != "" {
+		w.versions[id] = append([]*spec.App{app}, w.versions[id]...)
+	}
+}
+
+// Kill implements api.Backend.
+func (w *World) Kill(_ context.Context, ids []string, o api.KillOptions) ([]*spec.Task, *api.Changed, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var killed []*spec.Task
+	fewer := make(map[spec.AppID]*spec.App)
+	for _, app := range slices.Sorted(maps.Keys(w.tasks)) {
+		w.tasks[app] = slices.DeleteFunc(w.tasks[app], func(t *spec.Task) bool {
+			if !slices.Contains(ids, t.ID) {
+				return false
+			}
+			t.Rung, t.KillWanted, t.KillReason = spec.Killing, w.now, "killed through the API"
+			killed = append(killed, t)
+			w.publish(api.InstanceChanged(t, "Killed", w.now))
+			if a := w.apps[app]; a != nil && o.Scale {
+				if fewer[app] == nil {
+					copied := *a
+					fewer[app] = &copied
+				}
+				fewer[app].Instances--
+			}
+			return true
+		})
+	}
+	if len(fewer) == 0 {
+		return killed, nil, nil
+	}
+	changed, err := w.store(fewer, api.Change{})
+	return killed, changed, err
+}
+
+// CancelDeployment implements api.Backend.
+func (w *World) CancelDeployment(_ context.Context, id string, force bool) (*api.Changed, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i := slices.IndexFunc(w.deployments, func(d *spec.Deployment) bool { return d.ID == id })
+	if i < 0 {
+		return nil, api.ErrNotFound
+	}
+	original := w.deployments[i].Original
+	w.endDeployment(id, "cancelled")
+	if force {
+		return nil, nil
+	}
+	return w.store(original, api.Change{})
+}
+
+// ResetDelay implements api.Backend.
+func (w *World) ResetDelay(_ context.Context, app spec.AppID) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	item, ok := w.stuck[app]
+	if !ok {
+		return api.ErrNotFound
+	}
+	item.BackoffUntil = time.Time{}
+	w.stuck[app] = item
+	return nil
+}
+
+// HostDocument implements api.Backend.
+func (w *World) HostDocument(ctx context.Context, host string, version uint64) (*spec.HostDocument, error) {
+	for {
+		w.mu.Lock()
+		doc, changed := w.documents[host], w.changed
+		w.mu.Unlock()
+		if doc != nil && doc.Version > version {
+			return doc, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, nil
+		}
+	}
+}
+
+// Report implements api.Backend.
+func (w *World) Report(_ context.Context, r spec.HostReport) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reports = append(w.reports, r)
+	return nil
+}
+
+func (w *World) publish(e api.Event) {
+	if w.Events != nil {
+		w.Events.Publish(e)
+	}
+}
+
+func (w *World) uuid() string {
+	w.ids++
+	return fmt.Sprintf("00000000-0000-4000-8000-%012d", w.ids)
+}
+
+// address is the seat's own for ever.
+func (w *World) address(seat spec.SeatID) netip.Addr {
+	lease, ok := w.leases[seat]
+	if !ok {
+		lease = spec.Lease{Seat: seat, Pool: "default", Address: netip.AddrFrom4([4]byte{10, 90, 0, byte(10 + len(w.leases))})}
+		w.leases[seat] = lease
+	}
+	return lease.Address
+}

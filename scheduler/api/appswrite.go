@@ -1,0 +1,252 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/berth-project/berth/scheduler/marathon"
+	"github.com/berth-project/berth/spec"
+)
+
+// postApp is POST /v2/apps. The answer is the normalised app without versionInfo, as Marathon's is.
+func (s *Server) postApp(w http.ResponseWriter, r *http.Request) error {
+	body, err := s.readBody(w, r)
+	if err != nil {
+		return err
+	}
+	app, err := marathon.DecodeApp(body, s.o.Marathon)
+	if err != nil {
+		return err
+	}
+	changed, err := s.change(r, Change{Force: flag(r, "force", false), Post: true}, func(current apps) (apps, error) {
+		if current[app.ID] != nil {
+			return nil, &ConflictError{Message: "An app with id [" + string(app.ID) + "] already exists."}
+		}
+		return apps{app.ID: app}, nil
+	})
+	if err != nil {
+		return err
+	}
+	if stored := changed.Apps[app.ID]; stored != nil {
+		app = stored
+	}
+	out := appInfo{AppJSON: marathon.Encode(app), taskCounts: &taskCounts{}, Tasks: &[]taskJSON{}, Deployments: &[]deploymentID{{changed.DeploymentID}}}
+	w.Header().Set(deploymentHeader, changed.DeploymentID)
+	w.Header().Set("Location", location(r, app.ID))
+	return respond(w, r, http.StatusCreated, out)
+}
+
+// location is Marathon's odd address of an app, which is no API address.
+func location(r *http.Request, id spec.AppID) string { return "http://" + r.Host + string(id) }
+
+// putApp is PUT (create) and PATCH of one app.
+func (s *Server) putApp(id spec.AppID, create bool) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		body, err := s.readBody(w, r)
+		if err != nil {
+			return err
+		}
+		u := update{id: id, body: body, create: create, partial: !create || flag(r, "partialUpdate", true)}
+		if u.partial {
+			decoded, err := marathon.DecodeUpdate(body)
+			if err != nil {
+				return err
+			}
+			if err := s.prepare(r, &u, decoded.Version); err != nil {
+				return err
+			}
+		}
+		changed, err := s.change(r, Change{Force: flag(r, "force", false), Post: true}, func(current apps) (apps, error) {
+			app, err := u.decide(current[id], s.o.Marathon)
+			return apps{id: app}, err
+		})
+		if err != nil {
+			return err
+		}
+		if changed.Created[id] {
+			w.Header().Set("Location", location(r, id))
+			return respondDeployment(w, r, http.StatusCreated, changed)
+		}
+		return respondDeployment(w, r, http.StatusOK, changed)
+	}
+}
+
+// putApps is PUT (create) and PATCH of many apps in one deployment: all or none.
+func (s *Server) putApps(create bool) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		body, err := s.readBody(w, r)
+		if err != nil {
+			return err
+		}
+		decoded, err := marathon.DecodeUpdates(body)
+		if err != nil {
+			return err
+		}
+		partial := !create || flag(r, "partialUpdate", true)
+		updates := make([]update, 0, len(decoded))
+		for _, d := range decoded {
+			if d.ID == "" {
+				return &RefusedError{Message: "App Update must have app id set"}
+			}
+			u := update{id: d.ID, body: d.Raw, partial: partial, create: create}
+			if err := s.prepare(r, &u, d.Version); err != nil {
+				return err
+			}
+			updates = append(updates, u)
+		}
+		changed, err := s.change(r, Change{Force: flag(r, "force", false)}, func(current apps) (apps, error) {
+			return s.decideAll(current, updates)
+		})
+		if err != nil {
+			return err
+		}
+		return respondDeployment(w, r, http.StatusOK, changed)
+	}
+}
+
+// decideAll applies the updates one after the other, so that two of one app add up, and joins all faults.
+func (s *Server) decideAll(current apps, updates []update) (apps, error) {
+	next := make(apps, len(updates))
+	var found faultList
+	for _, u := range updates {
+		before, seen := next[u.id]
+		if !seen {
+			before = current[u.id]
+		}
+		app, err := u.decide(before, s.o.Marathon)
+		if err := found.add(err); err != nil {
+			return nil, err
+		}
+		if app != nil {
+			next[u.id] = app
+		}
+	}
+	return next, found.err()
+}
+
+// deleteApp is DELETE /v2/apps/{id}; unlike everywhere else force is on unless refused.
+func (s *Server) deleteApp(id spec.AppID) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		changed, err := s.change(r, Change{Force: flag(r, "force", true)}, func(current apps) (apps, error) {
+			if current[id] == nil {
+				return nil, appMissing(id)
+			}
+			return apps{id: nil}, nil
+		})
+		if err != nil {
+			return err
+		}
+		return respondDeployment(w, r, http.StatusOK, changed)
+	}
+}
+
+// restartApp is POST /v2/apps/{id}/restart: the same definition under a new version.
+func (s *Server) restartApp(id spec.AppID) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		c := Change{Force: flag(r, "force", false), Restart: []spec.AppID{id}}
+		changed, err := s.change(r, c, func(current apps) (apps, error) {
+			app := current[id]
+			if app == nil {
+				return nil, appMissing(id)
+			}
+			again := *app
+			return apps{id: &again}, nil
+		})
+		if err != nil {
+			return err
+		}
+		return respondDeployment(w, r, http.StatusOK, changed)
+	}
+}
+
+// killOptions reads the flags of the kill calls.
+func killOptions(r *http.Request) (KillOptions, error) {
+	o := KillOptions{Scale: flag(r, "scale", false), Wipe: flag(r, "wipe", false), Force: flag(r, "force", false)}
+	if o.Scale && o.Wipe {
+		return o, fail(http.StatusBadRequest, "You cannot use scale and wipe at the same time.")
+	}
+	return o, nil
+}
+
+// respondKilled answers a kill of many tasks.
+func respondKilled(w http.ResponseWriter, r *http.Request, o KillOptions, killed []*spec.Task, changed *Changed) error {
+	if o.Scale && changed != nil {
+		return respondDeployment(w, r, http.StatusOK, changed)
+	}
+	return respond(w, r, http.StatusOK, map[string]any{"tasks": encodeTasks(killed)})
+}
+
+// deleteAppTasks is DELETE /v2/apps/{id}/tasks.
+func (s *Server) deleteAppTasks(id spec.AppID) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		o, err := killOptions(r)
+		if err != nil {
+			return err
+		}
+		snap, err := s.o.Backend.Snapshot(r.Context())
+		if err != nil {
+			return err
+		}
+		if snap.Apps[id] == nil {
+			return appMissing(id)
+		}
+		host := r.URL.Query().Get("host")
+		ids := make([]string, 0, len(snap.Tasks[id]))
+		for _, t := range snap.Tasks[id] {
+			if host == "" || host == "*" || host == t.Host {
+				ids = append(ids, t.ID)
+			}
+		}
+		killed, changed, err := s.o.Backend.Kill(r.Context(), ids, o)
+		if err != nil {
+			return err
+		}
+		return respondKilled(w, r, o, killed, changed)
+	}
+}
+
+// deleteAppTask is DELETE /v2/apps/{id}/tasks/{taskId}. The app is not compared when it is unknown: go-marathon takes what
+// stands before the last dot of the task id for the app, which is wrong for ids of Marathon 1.8 and later.
+func (s *Server) deleteAppTask(id spec.AppID, taskID string) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		o, err := killOptions(r)
+		if err != nil {
+			return err
+		}
+		snap, err := s.o.Backend.Snapshot(r.Context())
+		if err != nil {
+			return err
+		}
+		t := findTask(snap, taskID)
+		if snap.Apps[id] != nil && t != nil && t.Seat.App != id {
+			t = nil
+		}
+		if t == nil {
+			if snap.Apps[id] == nil {
+				return appMissing(id)
+			}
+			return &NotFoundError{Message: "Task '" + taskID + "' does not exist"}
+		}
+		killed, changed, err := s.o.Backend.Kill(r.Context(), []string{t.ID}, o)
+		if err != nil {
+			return err
+		}
+		if o.Scale && changed != nil {
+			return respondDeployment(w, r, http.StatusOK, changed)
+		}
+		if len(killed) > 0 {
+			t = killed[0]
+		}
+		return respond(w, r, http.StatusOK, map[string]any{"task": encodeTask(t)})
+	}
+}
+
+// findTask finds a live task by its id or its instance's.
+func findTask(snap *Snapshot, id string) *spec.Task {
+	for _, tasks := range snap.Tasks {
+		if i := slices.IndexFunc(tasks, func(t *spec.Task) bool { return t.ID == id || t.Instance == id }); i >= 0 {
+			return tasks[i]
+		}
+	}
+	return nil
+}

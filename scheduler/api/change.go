@@ -1,0 +1,146 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/berth-project/berth/scheduler/marathon"
+	"github.com/berth-project/berth/spec"
+)
+
+// apps is a set of apps by id; a nil value removes.
+type apps = map[spec.AppID]*spec.App
+
+// deploymentJSONResult is Marathon's short answer to a change.
+type deploymentResultJSON struct {
+	Version      string `json:"version"`
+	DeploymentID string `json:"deploymentId"`
+}
+
+func deploymentResult(c *Changed) deploymentResultJSON {
+	return deploymentResultJSON{Version: spec.FormatTime(c.Version), DeploymentID: c.DeploymentID}
+}
+
+// change has the scheduler decide and store: decide proposes, admission and the checks of the whole tree follow in the
+// same decision, so that nothing can come between.
+func (s *Server) change(r *http.Request, c Change, decide func(current apps) (apps, error)) (*Changed, error) {
+	c.ClientIP, c.URI = clientIP(r), r.URL.RequestURI()
+	c.Decide = func(current map[spec.AppID]*spec.App) (map[spec.AppID]*spec.App, error) {
+		next, err := decide(current)
+		if err != nil {
+			return nil, err
+		}
+		tree := maps.Clone(current)
+		if tree == nil {
+			tree = apps{}
+		}
+		var found faultList
+		for _, id := range slices.Sorted(maps.Keys(next)) {
+			if next[id] == nil {
+				delete(tree, id)
+				continue
+			}
+			tree[id] = next[id]
+			if err := found.add(s.o.Admit(next[id])); err != nil {
+				return nil, err
+			}
+		}
+		if err := found.add(marathon.ValidateTree(tree)); err != nil {
+			return nil, err
+		}
+		return next, found.err()
+	}
+	return s.o.Backend.Change(r.Context(), c)
+}
+
+// faultList joins the faults of several definitions, so that a client sees all at once.
+type faultList struct{ all *marathon.Faults }
+
+// add takes in faults and returns any other error.
+func (l *faultList) add(err error) error {
+	var f *marathon.Faults
+	if err == nil {
+		return nil
+	}
+	if !errors.As(err, &f) || len(f.Details) == 0 {
+		return err
+	}
+	if l.all == nil {
+		l.all = &marathon.Faults{Message: f.Message}
+	}
+	for _, d := range f.Details {
+		for _, text := range d.Errors {
+			l.all.Add(d.Path, "%s", text)
+		}
+	}
+	return nil
+}
+
+func (l *faultList) err() error {
+	if l.all == nil {
+		return nil
+	}
+	return l.all.Err()
+}
+
+// update is one element of a PUT or PATCH, ready to be decided.
+type update struct {
+	id      spec.AppID
+	body    json.RawMessage
+	partial bool
+	create  bool      // a missing app is created
+	stored  *spec.App // roll back to this version instead
+}
+
+// decide is the app as the update wants it.
+func (u update) decide(current *spec.App, o marathon.Options) (*spec.App, error) {
+	o.ID = u.id // the path's id wins over the body's
+	switch {
+	case u.stored != nil:
+		if current == nil {
+			return nil, appMissing(u.id)
+		}
+		back := *u.stored
+		return &back, nil
+	case current == nil && !u.create:
+		return nil, appMissing(u.id)
+	}
+	return marathon.UpdateApp(current, u.body, u.partial, o)
+}
+
+// prepare resolves a roll-back, which needs stored versions and so cannot wait for the decision.
+func (s *Server) prepare(r *http.Request, u *update, version *time.Time) error {
+	if version == nil || !u.partial {
+		return nil // with partialUpdate=false the version is ignored
+	}
+	stored, err := s.storedVersion(r, u.id, *version)
+	u.stored = stored
+	return err
+}
+
+func (s *Server) storedVersions(r *http.Request, id spec.AppID) ([]*spec.App, error) {
+	stored, err := s.o.Backend.Versions(r.Context(), id)
+	if errors.Is(err, ErrNotFound) {
+		return nil, appMissing(id)
+	}
+	return stored, err
+}
+
+func (s *Server) storedVersion(r *http.Request, id spec.AppID, at time.Time) (*spec.App, error) {
+	stored, err := s.storedVersions(r, id)
+	if err != nil {
+		return nil, err
+	}
+	want := spec.FormatTime(at) // what clients see has milliseconds only
+	for _, app := range stored {
+		if spec.FormatTime(app.Version) == want {
+			return app, nil
+		}
+	}
+	return nil, &NotFoundError{Message: fmt.Sprintf("App '%s' does not exist in version %s", id, want)}
+}

@@ -1,0 +1,169 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/berth-project/berth/scheduler/marathon"
+	"github.com/berth-project/berth/spec"
+)
+
+// Options say what a Server answers with. Backend and Events are required.
+type Options struct {
+	Backend Backend
+	Events  *Log
+	Log     logrus.FieldLogger // default: discards
+	// Marathon is how definitions are read.
+	Marathon marathon.Options
+	// Admit refuses definitions that this installation does not allow; it runs inside Decide for each changed app and must
+	// not block. Nil admits all.
+	Admit func(app *spec.App) error
+	// Logs copies a task's output. Nil: the log call answers 404.
+	Logs func(ctx context.Context, taskID string, o LogOptions, w io.Writer) error
+	// Info is what /v2/info tells.
+	Info Info
+
+	MaxBody    int64            // bytes of a request body; default 8 MiB
+	EventQueue int              // events a stream may be behind; default DefaultEventQueue
+	Heartbeat  time.Duration    // of event streams; default 10 s
+	StopWait   time.Duration    // how long running requests may take when stopping; default 5 s
+	Now        func() time.Time // default time.Now
+}
+
+// Info is the part of /v2/info that depends on the installation.
+type Info struct {
+	Version          string // Berth's own, shown as buildref
+	Leader           string // host:port
+	FrameworkName    string
+	Role             string
+	DefaultNetwork   string
+	LocalPortMin     int
+	LocalPortMax     int
+	HTTPPort         int
+	FailoverTimeout  time.Duration
+	Hostname         string
+	MaintenanceMode  bool
+	TaskLaunchWindow time.Duration // task_launch_timeout
+}
+
+// LogOptions choose which part of a task's output is wanted.
+type LogOptions struct {
+	Follow bool
+	Tail   int // last lines; negative: all
+}
+
+// Validate fills the defaults in.
+func (o *Options) Validate() error {
+	if o.Backend == nil {
+		return errors.New("api: no backend given")
+	}
+	if o.Events == nil {
+		return errors.New("api: no event log given")
+	}
+	if o.Log == nil {
+		l := logrus.New()
+		l.SetOutput(io.Discard)
+		o.Log = l
+	}
+	if o.Admit == nil {
+		o.Admit = func(*spec.App) error { return nil }
+	}
+	if o.MaxBody <= 0 {
+		o.MaxBody = 8 << 20
+	}
+	if o.EventQueue <= 0 {
+		o.EventQueue = DefaultEventQueue
+	}
+	if o.Heartbeat <= 0 {
+		o.Heartbeat = 10 * time.Second
+	}
+	if o.StopWait <= 0 {
+		o.StopWait = 5 * time.Second
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return nil
+}
+
+// Server answers the API's requests.
+type Server struct {
+	o   Options
+	log logrus.FieldLogger
+}
+
+// New makes a server.
+func New(o Options) (*Server, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	return &Server{o: o, log: o.Log.WithField("component", "api")}, nil
+}
+
+// Listener is where requests come from, and what they must show.
+type Listener struct {
+	net.Listener
+	// Token is demanded of every request. Empty: none, for unix sockets, whose file mode is the lock.
+	Token string
+}
+
+// stopping is the context key of the server's own context: see streamContext.
+type stopping struct{}
+
+// Serve answers requests on all listeners until ctx ends, then lets running ones finish for StopWait; event streams, log
+// streams and long polls end at once. It closes the listeners. The first listener that fails stops all.
+func (s *Server) Serve(ctx context.Context, listeners []Listener) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	// Running requests outlive ctx for StopWait; only streams look at it.
+	base := context.WithValue(context.WithoutCancel(ctx), stopping{}, ctx)
+	servers := make([]*http.Server, 0, len(listeners))
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		srv := &http.Server{
+			Handler: s.Handler(l.Token), BaseContext: func(net.Listener) context.Context { return base },
+			ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+			ErrorLog: httpErrorLog(s.log),
+		}
+		servers = append(servers, srv)
+		go func() {
+			if err := srv.Serve(l.Listener); !errors.Is(err, http.ErrServerClosed) {
+				err = fmt.Errorf("serve API on %s: %w", l.Addr(), err)
+				cancel(err)
+				failed <- err
+				return
+			}
+			failed <- nil
+		}()
+	}
+	<-ctx.Done()
+	stop, done := context.WithTimeout(context.WithoutCancel(ctx), s.o.StopWait)
+	defer done()
+	for _, srv := range servers {
+		if srv.Shutdown(stop) != nil {
+			_ = srv.Close()
+		}
+	}
+	var err error
+	for range servers {
+		err = errors.Join(err, <-failed)
+	}
+	return err
+}
+
+// streamContext is the request's context, ended also when the server stops.
+func streamContext(r *http.Request) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(r.Context())
+	if server, ok := r.Context().Value(stopping{}).(context.Context); ok {
+		release := context.AfterFunc(server, cancel)
+		return ctx, func() { release(); cancel() }
+	}
+	return ctx, cancel
+}

@@ -1,0 +1,117 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/berth-project/berth/scheduler/marathon"
+	"github.com/berth-project/berth/spec"
+)
+
+// streamWriteTimeout is how long one write to an event stream may take before its reader counts as gone.
+const streamWriteTimeout = 10 * time.Second
+
+// getEvents is GET /v2/events. Marathon answers 405 unless the Accept header is exactly text/event-stream.
+func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
+	if strings.TrimSpace(r.Header.Get("Accept")) != "text/event-stream" {
+		w.Header().Set("Allow", allowed(methods{"GET": nil}))
+		return fail(http.StatusMethodNotAllowed, "The event stream needs the header Accept: text/event-stream")
+	}
+	ctx, cancel := streamContext(r)
+	defer cancel()
+	after, _ := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64) // an id that is not ours: only new events
+	sub := s.o.Events.Subscribe(SubscribeOptions{Types: r.URL.Query()["event_type"], Queue: s.o.EventQueue, After: after})
+	defer sub.Close()
+
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Connection", "close")
+	w.WriteHeader(http.StatusOK)
+	out := &eventWriter{w: w, rc: http.NewResponseController(w)}
+	if out.write("") != nil {
+		return nil
+	}
+	s.o.Events.Publish(streamEvent(EventStreamAttached, clientIP(r), s.o.Now()))
+	defer func() { s.o.Events.Publish(streamEvent(EventStreamDetached, clientIP(r), s.o.Now())) }()
+
+	beat := time.NewTicker(s.o.Heartbeat)
+	defer beat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-beat.C:
+			if out.write("\r\n") != nil {
+				return nil
+			}
+		case e, ok := <-sub.Events():
+			if !ok {
+				s.log.WithField("client", r.RemoteAddr).Warn("event stream dropped: its reader is too slow")
+				return nil
+			}
+			frame, err := eventFrame(e)
+			if err != nil {
+				s.log.WithError(err).WithField("event", e.Type).Error("event lost")
+				continue
+			}
+			if out.write(frame) != nil {
+				return nil
+			}
+		}
+	}
+}
+
+// eventWriter writes and flushes with a deadline, so that a reader that hangs cannot hold the stream.
+type eventWriter struct {
+	w  http.ResponseWriter
+	rc *http.ResponseController
+}
+
+func (e *eventWriter) write(text string) error {
+	// Not every writer has deadlines (tests). It is taken away again, as the connection may serve another request.
+	if e.rc.SetWriteDeadline(time.Now().Add(streamWriteTimeout)) == nil {
+		defer func() { _ = e.rc.SetWriteDeadline(time.Time{}) }()
+	}
+	if _, err := e.w.Write([]byte(text)); err != nil {
+		return err
+	}
+	return e.rc.Flush()
+}
+
+// eventFrame is one event as server-sent event, with CRLF as Marathon's. The "id:" line is Berth's addition.
+func eventFrame(e Event) (string, error) {
+	data, err := encodeEvent(e)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("id: %d\r\nevent: %s\r\ndata: %s\r\n\r\n", e.ID, e.Type, data), nil
+}
+
+func encodeEvent(e Event) ([]byte, error) {
+	out := make(map[string]any, len(e.Fields)+2)
+	for k, v := range e.Fields {
+		switch v := v.(type) {
+		case *spec.App:
+			out[k] = marathon.Encode(v)
+		case spec.HealthCheck:
+			out[k] = encodeCheck(v)
+		default:
+			out[k] = v
+		}
+	}
+	out["eventType"], out["timestamp"] = e.Type, spec.FormatTime(e.At)
+	data, err := json.Marshal(out)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", e.Type, err)
+	}
+	return data, nil
+}
+
+// encodeCheck is a health check in Marathon's words, by way of an app that has only this check.
+func encodeCheck(c spec.HealthCheck) any {
+	return marathon.Encode(&spec.App{HealthChecks: []spec.HealthCheck{c}}).HealthChecks[0]
+}
