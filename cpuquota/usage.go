@@ -1,0 +1,94 @@
+package cpuquota
+
+import (
+	"math"
+	"time"
+
+	"github.com/berth-project/berth/internal/cgroup"
+	"github.com/berth-project/berth/spec"
+)
+
+// sample is a group's counters at one moment.
+type sample struct {
+	at    time.Time
+	stats cgroup.Stats
+}
+
+// window holds the samples of the last while, oldest first.
+type window struct{ samples []sample }
+
+// add appends a sample and drops those that are too old. A pass between two ticks replaces the newest sample, so that many
+// changes of the inventory do not make the window long.
+func (w *window) add(s sample, length, every time.Duration) {
+	n := len(w.samples)
+	if n > 1 && s.at.Sub(w.samples[n-2].at) < every {
+		w.samples[n-1] = s
+		return
+	}
+	w.samples = append(w.samples, s)
+	drop := 0
+	// One sample may be older, as the window spans the time between samples; half a tick is for timers that come late.
+	for len(w.samples)-drop > 2 && s.at.Sub(w.samples[drop+1].at) >= length-every/2 {
+		drop++
+	}
+	w.samples = append(w.samples[:0], w.samples[drop:]...)
+}
+
+// usage is what the window says; CPU and throttling are known from the second sample on.
+func (w *window) usage(quota cgroup.Quota) spec.Usage {
+	if len(w.samples) == 0 {
+		return spec.Usage{CPUQuota: quota.Cores()}
+	}
+	first, last := w.samples[0], w.samples[len(w.samples)-1]
+	u := spec.Usage{CPUQuota: quota.Cores(), MemBytes: last.stats.Memory}
+	if took := last.at.Sub(first.at); took > 0 && last.stats.CPU >= first.stats.CPU {
+		u.CPU = float64(last.stats.CPU-first.stats.CPU) / float64(took)
+	}
+	if last.stats.Periods > first.stats.Periods && last.stats.Throttled >= first.stats.Throttled {
+		u.ThrottledShare = float64(last.stats.Throttled-first.stats.Throttled) / float64(last.stats.Periods-first.stats.Periods)
+	}
+	return u
+}
+
+// publish sets the usage when it is time and something moved; a task that came or went does not wait.
+func (l *loop) publish(now time.Time) {
+	next := map[string]spec.Usage{}
+	for _, w := range l.watched {
+		if w.task != "" && len(w.window.samples) > 0 {
+			next[w.task] = w.window.usage(w.quota)
+		}
+	}
+	if sameTasks(l.last, next) && (now.Sub(l.published) < l.o.Publish || !moved(l.last, next)) {
+		return
+	}
+	l.last, l.published = next, now
+	l.usage.Set(next)
+}
+
+func sameTasks(a, b map[string]spec.Usage) bool {
+	for task := range b {
+		if _, ok := a[task]; !ok {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
+
+// moved says whether any figure changed so much that a person would care.
+func moved(a, b map[string]spec.Usage) bool {
+	for task, now := range b {
+		was := a[task]
+		if now.CPUQuota != was.CPUQuota ||
+			far(was.CPU, now.CPU, 0.01, 0.03) ||
+			far(was.ThrottledShare, now.ThrottledShare, 0.01, 0) ||
+			far(float64(was.MemBytes), float64(now.MemBytes), 1<<20, 0.02) {
+			return true
+		}
+	}
+	return false
+}
+
+// far says whether two figures differ by more than both the least and the share of the larger one.
+func far(a, b, least, share float64) bool {
+	return math.Abs(a-b) > max(least, share*max(math.Abs(a), math.Abs(b)))
+}
