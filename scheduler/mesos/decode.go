@@ -2,6 +2,7 @@ package mesos
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/encoding"
+	"github.com/mesos/mesos-go/api/v1/lib/encoding/codecs"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
 	"github.com/berth-project/berth/spec"
@@ -24,10 +26,43 @@ func decodeEvent(codec encoding.Codec, record []byte) (e *scheduler.Event, err e
 		}
 	}()
 	e = &scheduler.Event{}
-	if err := codec.NewDecoder(encoding.SourceReader(bytes.NewReader(record))).Decode(e); err != nil {
+	err = codec.NewDecoder(encoding.SourceReader(bytes.NewReader(record))).Decode(e)
+	if err != nil && codec.Name == codecs.NameJSON {
+		// mesos-go fails on names it does not know: a real 1.12 master's SUBSCRIBED has the capability QUOTA_V2.
+		if known, ok := onlyKnown(record); ok {
+			e = &scheduler.Event{}
+			err = codec.NewDecoder(encoding.SourceReader(bytes.NewReader(known))).Decode(e)
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("decode event: %w", err)
 	}
 	return e, nil
+}
+
+// onlyKnown takes out of an event in JSON form the names that newer masters may have added, where Berth can do without.
+func onlyKnown(record []byte) ([]byte, bool) {
+	var e map[string]any
+	if err := json.Unmarshal(record, &e); err != nil {
+		return nil, false
+	}
+	if subscribed, ok := e["subscribed"].(map[string]any); ok {
+		if master, ok := subscribed["master_info"].(map[string]any); ok {
+			delete(master, "capabilities")
+		}
+	}
+	if update, ok := e["update"].(map[string]any); ok {
+		if status, ok := update["status"].(map[string]any); ok {
+			for key, known := range map[string]map[string]int32{"reason": mesos.TaskStatus_Reason_value, "source": mesos.TaskStatus_Source_value} {
+				name, ok := status[key].(string)
+				if _, known := known[name]; ok && !known {
+					delete(status, key)
+				}
+			}
+		}
+	}
+	out, err := json.Marshal(e)
+	return out, err == nil
 }
 
 // translate turns a wire event into events for the owner; none for heartbeats and for what Berth has no use for.
