@@ -122,19 +122,22 @@ func TestDelay(t *testing.T) {
 	var d Delay
 	now := t0
 	for i, want := range []time.Duration{1, 2, 4, 5, 5} {
-		d = d.Failed(app, now)
-		if d.Wait != want*time.Second || !d.Until().Equal(now.Add(d.Wait)) {
+		launched := now
+		now = now.Add(time.Millisecond) // every task fails at once after its start
+		d = d.Failed(app, launched, now)
+		if d.Wait != want*time.Second || !d.Until.Equal(now.Add(d.Wait)) {
 			t.Fatalf("failure %d: %+v, want %ds", i+1, d, want)
 		}
-		if again := d.Failed(app, now.Add(d.Wait/2)); again != d {
-			t.Fatalf("a second failure inside the delay changed it: %+v", again)
+		if again := d.Failed(app, launched, now.Add(time.Millisecond)); again != d {
+			t.Fatalf("a task of the same launch counted again: %+v", again)
 		}
-		now = d.Until()
+		now = d.Until
+		d = d.Launched(now)
 	}
-	if d = d.Launched(now); d.Wait != 5*time.Second || !d.Reference.Equal(now) {
+	if d.Wait != 5*time.Second || !d.Until.Equal(now.Add(5*time.Second)) {
 		t.Errorf("after a launch: %+v", d)
 	}
-	if d.Expired(app, now.Add(5*time.Second)) || !d.Expired(app, now.Add(5*time.Second+1)) {
-		t.Error("expiry is not maxLaunchDelay after the reference")
+	if got := d.Expires(app); !got.Equal(now.Add(5 * time.Second)) {
+		t.Errorf("expires %s, want maxLaunchDelay after the last start", got.Sub(now))
 	}
 }

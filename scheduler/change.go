@@ -1,0 +1,354 @@
+package scheduler
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/berth-project/berth/scheduler/address"
+	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/scheduler/marathon"
+	"github.com/berth-project/berth/scheduler/plan"
+	"github.com/berth-project/berth/spec"
+)
+
+// Change implements api.Backend.
+func (s *Scheduler) Change(ctx context.Context, c api.Change) (*api.Changed, error) {
+	var out *api.Changed
+	err := s.doDurably(ctx, func() (err error) {
+		out, err = s.change(c, time.Now())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// change decides a change completely before it touches anything: an error leaves everything as it was.
+func (s *Scheduler) change(c api.Change, now time.Time) (*api.Changed, error) {
+	puts, err := c.Decide(maps.Clone(s.state.Apps))
+	if err != nil {
+		return nil, err
+	}
+	wanted := maps.Clone(s.state.Apps)
+	for id, a := range puts {
+		if a == nil {
+			delete(wanted, id)
+			continue
+		}
+		own := *a // versions and ports are filled in below, never in the caller's value
+		wanted[id] = &own
+	}
+	if err := s.checkTree(puts, wanted); err != nil {
+		return nil, err
+	}
+	restart := map[spec.AppID]bool{}
+	for _, id := range c.Restart {
+		restart[id] = true
+	}
+	affected := s.affected(puts, wanted, restart)
+	locks := s.locks(affected)
+	if len(locks) > 0 && !c.Force {
+		return nil, &api.LockedError{Deployments: locks}
+	}
+	// A cancelled rollout leaves tasks of older versions behind; the new deployment has to replace them as well.
+	for _, id := range locks {
+		for app := range s.state.Deployments[id].Original {
+			restart[app] = restart[app] || affected[app] && s.hasOutdated(wanted[app])
+		}
+	}
+	version := s.nextVersion(now)
+	s.stamp(wanted, restart, version)
+	leases, err := s.pin(puts, wanted, now)
+	if err != nil {
+		return nil, err
+	}
+	steps := plan.Compute(plan.Input{Current: s.state.Apps, Wanted: wanted, Restart: restart, SameConfig: marathon.ConfigEqual})
+	return s.store(c, puts, wanted, locks, leases, steps, version, now), nil
+}
+
+// checkTree refuses what is wrong with the definitions as a whole, and gives service ports out.
+func (s *Scheduler) checkTree(puts, wanted map[spec.AppID]*spec.App) error {
+	if err := marathon.ValidateTree(wanted); err != nil {
+		return err
+	}
+	changed := map[spec.AppID]*spec.App{}
+	for id, a := range puts {
+		if a == nil {
+			continue
+		}
+		changed[id] = wanted[id]
+		if pool, ok := address.PoolOf(a, s.opts.Pools); !ok && a.Labels[spec.AppLabelPool] != "" {
+			f := &marathon.Faults{Message: "Object is not valid"}
+			f.Add("/labels/"+spec.AppLabelPool, "pool %q does not exist", pool)
+			return f
+		}
+	}
+	return marathon.AssignServicePorts(changed, s.state.Apps, s.opts.ServicePortMin, s.opts.ServicePortMax)
+}
+
+// affected are the apps that the change really changes.
+func (s *Scheduler) affected(puts, wanted map[spec.AppID]*spec.App, restart map[spec.AppID]bool) map[spec.AppID]bool {
+	out := map[spec.AppID]bool{}
+	for id := range puts {
+		was, want := s.state.Apps[id], wanted[id]
+		switch {
+		case was == nil && want == nil:
+		case was == nil || want == nil || was.Instances != want.Instances || !marathon.ConfigEqual(was, want):
+			out[id] = true
+		}
+	}
+	for id := range restart {
+		out[id] = true
+	}
+	return out
+}
+
+// locks are the running deployments that touch one of the apps, oldest first.
+func (s *Scheduler) locks(affected map[spec.AppID]bool) []string {
+	var out []string
+	for _, d := range s.deployments() {
+		for id := range affected {
+			if d.Affects(id) {
+				out = append(out, d.ID)
+				break
+			}
+		}
+	}
+	return out
+}
+
+func (s *Scheduler) hasOutdated(app *spec.App) bool {
+	if app == nil || s.state.Apps[app.ID] == nil {
+		return false
+	}
+	for _, t := range s.byApp[app.ID] {
+		if !t.ConfigVersion.Equal(s.state.Apps[app.ID].LastConfigChange) {
+			return true
+		}
+	}
+	return false
+}
+
+// stamp gives changed apps their versions (Marathon's rules: a pure scale is no change of the configuration).
+func (s *Scheduler) stamp(wanted map[spec.AppID]*spec.App, restart map[spec.AppID]bool, version time.Time) {
+	for id, a := range wanted {
+		was := s.state.Apps[id]
+		if a == was {
+			if !restart[id] {
+				continue
+			}
+			own := *a
+			a = &own
+			wanted[id] = a
+		}
+		switch {
+		case was == nil:
+			a.Version, a.LastScaling, a.LastConfigChange = version, version, version
+		case !marathon.ConfigEqual(was, a):
+			a.Version, a.LastScaling, a.LastConfigChange = version, version, version
+		case restart[id]:
+			a.Version, a.LastScaling, a.LastConfigChange = version, was.LastScaling, version
+			if was.Instances != a.Instances {
+				a.LastScaling = version
+			}
+		case was.Instances != a.Instances:
+			a.Version, a.LastScaling, a.LastConfigChange = version, version, was.LastConfigChange
+		default:
+			wanted[id] = was
+		}
+	}
+}
+
+// pin leases the addresses that changed apps name, so that no other app gets them meanwhile. What cannot be had is a 422.
+func (s *Scheduler) pin(puts, wanted map[spec.AppID]*spec.App, now time.Time) ([]spec.Lease, error) {
+	f := &marathon.Faults{Message: "Object is not valid"}
+	in := address.Input{Pools: s.opts.Pools, Leases: s.state.Leases, Rest: s.opts.AddressRest, Now: now}
+	owner := map[netip.Addr]spec.AppID{}
+	for _, id := range slices.Sorted(maps.Keys(puts)) {
+		app := wanted[id]
+		if app == nil {
+			continue
+		}
+		path := "/labels/" + spec.AppLabelIPs
+		if err := address.CheckPins(app, s.opts.Pools, s.state.Leases); err != nil {
+			f.Add(path, "%s", err)
+			continue
+		}
+		pins, _ := address.Pins(app)
+		for i, addr := range pins {
+			if other, taken := owner[addr]; taken {
+				f.Add(path, "%s is also named by %s", addr, other)
+				continue
+			}
+			owner[addr] = id
+			if seat := (spec.SeatID{App: id, Index: i}); i < app.Instances && s.leaseOf[seat] == (netip.Addr{}) {
+				in.Wants = append(in.Wants, s.addressWant(app, seat))
+			}
+		}
+	}
+	if err := f.Err(); err != nil {
+		return nil, err
+	}
+	return address.Assign(in).Changed, nil
+}
+
+// store is the point of no return: records, events, the deployment.
+func (s *Scheduler) store(c api.Change, puts, wanted map[spec.AppID]*spec.App, locks []string, leases []spec.Lease, steps []spec.Step, version, now time.Time) *api.Changed {
+	for _, id := range locks {
+		s.cancel(s.state.Deployments[id], "cancelled by a newer deployment", now)
+	}
+	out := &api.Changed{Version: version, DeploymentID: s.uuid(), Apps: map[spec.AppID]*spec.App{}, Created: map[spec.AppID]bool{}}
+	d := &spec.Deployment{ID: out.DeploymentID, Version: version, Steps: steps, StepSince: now, Original: map[spec.AppID]*spec.App{}}
+	for _, l := range leases {
+		s.putLease(l)
+	}
+	group := spec.AppID("/")
+	for _, id := range slices.Sorted(maps.Keys(union(puts, d, steps))) {
+		was, want := s.state.Apps[id], wanted[id]
+		d.Original[id] = was
+		group = id.Parent()
+		if want == nil {
+			delete(s.state.Apps, id)
+			s.batch.txn.DeleteApp(id, false) // its versions are still needed while its tasks end
+			continue
+		}
+		out.Apps[id], out.Created[id] = want, was == nil
+		if c.Post {
+			s.publish(api.APIPost(want, c.ClientIP, c.URI, now))
+		}
+		if want == was {
+			continue
+		}
+		if was == nil || !want.LastConfigChange.Equal(was.LastConfigChange) {
+			s.dropDelay(id) // a new configuration starts afresh
+		}
+		s.state.Apps[id] = want
+		s.state.Versions[id] = append(s.state.Versions[id], want)
+		if n := len(s.state.Versions[id]); n > maxVersions {
+			s.state.Versions[id] = s.state.Versions[id][n-maxVersions:]
+		}
+		s.batch.txn.PutApp(want)
+		s.batch.txn.AddVersion(want)
+		for _, check := range want.HealthChecks {
+			s.publish(api.AddHealthCheck(want, check, now))
+		}
+	}
+	s.docsDirty = true
+	s.publish(api.GroupChangeSuccess(group, version, now))
+	s.log.WithFields(logrus.Fields{"deployment": d.ID, "version": spec.FormatTime(version), "steps": len(steps)}).Info("deployment begins")
+	if len(steps) == 0 {
+		s.publish(api.DeploymentSuccess(d, now))
+		return out
+	}
+	s.state.Deployments[d.ID] = d
+	s.batch.txn.PutDeployment(d)
+	s.publish(api.DeploymentInfo(d, 0, now))
+	return out
+}
+
+// maxVersions is how many versions of an app stay readable (Marathon's zk_max_versions, which the store applies too).
+const maxVersions = 50
+
+// union are the ids of the change and of its deployment (restarts are in the latter only).
+func union(puts map[spec.AppID]*spec.App, d *spec.Deployment, steps []spec.Step) map[spec.AppID]bool {
+	out := map[spec.AppID]bool{}
+	for id := range puts {
+		out[id] = true
+	}
+	for _, step := range steps {
+		for _, a := range step.Actions {
+			out[a.App] = true
+		}
+	}
+	return out
+}
+
+// cancel ends a deployment where it stands: nothing is reverted.
+func (s *Scheduler) cancel(d *spec.Deployment, reason string, now time.Time) {
+	delete(s.state.Deployments, d.ID)
+	s.batch.txn.DeleteDeployment(d.ID)
+	s.publish(api.DeploymentFailed(d, reason, now))
+	s.log.WithFields(logrus.Fields{"deployment": d.ID, "reason": reason}).Info("deployment cancelled")
+}
+
+// CancelDeployment implements api.Backend.
+func (s *Scheduler) CancelDeployment(ctx context.Context, id string, force bool) (*api.Changed, error) {
+	var out *api.Changed
+	err := s.doDurably(ctx, func() (err error) {
+		d := s.state.Deployments[id]
+		if d == nil {
+			return &api.NotFoundError{Message: fmt.Sprintf("DeploymentPlan %s does not exist", id)}
+		}
+		if force {
+			s.cancel(d, "cancelled by the user", time.Now())
+			return nil
+		}
+		out, err = s.change(api.Change{Force: true, Decide: func(map[spec.AppID]*spec.App) (map[spec.AppID]*spec.App, error) {
+			return maps.Clone(d.Original), nil // what the deployment found goes back; later changes of others stay
+		}}, time.Now())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Kill implements api.Backend.
+func (s *Scheduler) Kill(ctx context.Context, ids []string, opts api.KillOptions) (killed []*spec.Task, changed *api.Changed, err error) {
+	err = s.doDurably(ctx, func() error {
+		now := time.Now()
+		fewer := map[spec.AppID]int{}
+		for _, id := range ids {
+			if t := s.state.Tasks[id]; t != nil && t.Live() {
+				killed = append(killed, t)
+				fewer[t.Seat.App]++
+			}
+		}
+		slices.SortFunc(killed, func(a, b *spec.Task) int { return cmp.Compare(a.ID, b.ID) })
+		if opts.Scale && len(fewer) > 0 {
+			changed, err = s.change(api.Change{Force: opts.Force, Decide: func(current map[spec.AppID]*spec.App) (map[spec.AppID]*spec.App, error) {
+				puts := map[spec.AppID]*spec.App{}
+				for id, n := range fewer {
+					if a := current[id]; a != nil {
+						own := *a
+						own.Instances = max(0, own.Instances-n)
+						puts[id] = &own
+					}
+				}
+				return puts, nil
+			}}, now)
+			if err != nil {
+				return err
+			}
+		}
+		for _, t := range killed {
+			s.kill(s.state.Tasks[t.ID], "killed through the API", now)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return killed, changed, nil
+}
+
+// ResetDelay implements api.Backend.
+func (s *Scheduler) ResetDelay(ctx context.Context, app spec.AppID) error {
+	return s.doDurably(ctx, func() error {
+		_, delayed := s.state.Delays[app]
+		if s.queue[app] == nil && !delayed {
+			return &api.NotFoundError{Message: fmt.Sprintf("Application %s not found in tasks queue.", app)}
+		}
+		s.dropDelay(app)
+		return nil
+	})
+}

@@ -1,0 +1,46 @@
+package scheduler
+
+import (
+	"time"
+
+	"github.com/berth-project/berth/scheduler/lifecycle"
+	"github.com/berth-project/berth/scheduler/store"
+	"github.com/berth-project/berth/spec"
+)
+
+// delayOf is the app's present launch delay; one of an older configuration does not count.
+func (s *Scheduler) delayOf(app *spec.App) lifecycle.Delay {
+	d, ok := s.state.Delays[app.ID]
+	if !ok || !d.ConfigVersion.Equal(app.LastConfigChange) {
+		return lifecycle.Delay{}
+	}
+	return lifecycle.Delay{Wait: d.Delay, Grew: d.Reference, Until: d.Until}
+}
+
+func (s *Scheduler) putDelay(app *spec.App, d lifecycle.Delay) {
+	since := s.state.Delays[app.ID].Since
+	if since.IsZero() {
+		since = d.Grew
+	}
+	r := store.Delay{Until: d.Until, Delay: d.Wait, Reference: d.Grew, ConfigVersion: app.LastConfigChange, Since: since}
+	s.state.Delays[app.ID] = r
+	s.batch.txn.PutDelay(app.ID, r)
+}
+
+func (s *Scheduler) dropDelay(app spec.AppID) {
+	if _, ok := s.state.Delays[app]; ok {
+		delete(s.state.Delays, app)
+		s.batch.txn.DeleteDelay(app)
+	}
+}
+
+// launchedDelay moves the delay's reference when an instance starts: starts of a failing app are spaced by its delay.
+func (s *Scheduler) launchedDelay(app *spec.App, now time.Time) {
+	current := s.state.Apps[app.ID]
+	if current == nil {
+		return
+	}
+	if d := s.delayOf(current); d.Wait > 0 {
+		s.putDelay(current, d.Launched(now))
+	}
+}

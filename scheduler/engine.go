@@ -1,0 +1,231 @@
+package scheduler
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/scheduler/health"
+	"github.com/berth-project/berth/scheduler/lifecycle"
+	"github.com/berth-project/berth/scheduler/mesos"
+	"github.com/berth-project/berth/spec"
+)
+
+// onEngine takes in one event of the engine.
+func (s *Scheduler) onEngine(ev mesos.Event) {
+	now := time.Now()
+	switch e := ev.(type) {
+	case mesos.Subscribed:
+		s.onSubscribed(e, now)
+	case mesos.Disconnected:
+		if s.session.connected {
+			s.publish(api.SchedulerDisconnected(now))
+			s.log.WithError(e.Err).Warn("lost the engine; containers go on, tasks are reconciled when it is back")
+		}
+		s.session = session{master: s.session.master}
+		clear(s.offers)
+	case mesos.Offers:
+		for _, o := range e.Offers {
+			s.offers[o.ID] = heldOffer{o, now}
+		}
+	case mesos.Rescinded:
+		delete(s.offers, e.OfferID)
+	case mesos.Update:
+		s.onUpdate(e.Status, now)
+	case mesos.AgentFailed:
+		for id, o := range s.offers {
+			if o.AgentID == e.AgentID {
+				delete(s.offers, id)
+			}
+		}
+		s.log.WithField("agent", e.AgentID).Warn("the engine lost an agent")
+	case mesos.FrameworkRemoved:
+		s.log.WithField("reason", e.Message).Error("the engine removed the framework: an operator must decide whether to begin a new one")
+	}
+}
+
+func (s *Scheduler) onSubscribed(e mesos.Subscribed, now time.Time) {
+	again := s.state.FrameworkID == e.FrameworkID
+	if !again {
+		s.state.FrameworkID = e.FrameworkID
+		s.batch.txn.SetFrameworkID(e.FrameworkID)
+		s.publish(api.SchedulerRegistered(e.FrameworkID, e.Master, now))
+	} else {
+		s.publish(api.SchedulerReregistered(e.Master, now))
+	}
+	clear(s.offers)
+	s.session = session{connected: true, master: e.Master}
+	s.log.WithFields(logrus.Fields{"framework": e.FrameworkID, "engine": e.Master, "version": e.Version}).Info("subscribed to the engine")
+	s.reconcile(now)
+	for _, tasks := range s.byApp {
+		for _, t := range tasks {
+			if t.Rung == spec.Killing && !t.KillSent.IsZero() {
+				next := *t
+				next.KillSent = time.Time{} // the call may have been lost with the old session
+				s.put(&next)
+			}
+		}
+	}
+}
+
+// reconcile asks for the state of every live task. Explicit, with agent ids: an implicit answer leaves out tasks on
+// unreachable agents, and a task that the engine never heard of is only then reported as gone.
+func (s *Scheduler) reconcile(now time.Time) {
+	s.session.nextReconcile = now.Add(s.opts.ReconcileInterval)
+	var refs []mesos.TaskRef
+	for _, tasks := range s.byApp {
+		for _, t := range tasks {
+			refs = append(refs, mesos.TaskRef{TaskID: t.ID, AgentID: t.AgentID})
+		}
+	}
+	if len(refs) == 0 {
+		return
+	}
+	slices.SortFunc(refs, func(a, b mesos.TaskRef) int {
+		if a.TaskID < b.TaskID {
+			return -1
+		}
+		return 1
+	})
+	s.batch.call(call{name: "RECONCILE", do: func(ctx context.Context) error { return s.opts.Engine.Reconcile(ctx, refs) }})
+}
+
+func (s *Scheduler) onUpdate(st spec.TaskStatus, now time.Time) {
+	if len(st.UUID) > 0 {
+		// In the same batch as what the update changed: acknowledged only once that is durable.
+		defer s.batch.call(call{name: "ACKNOWLEDGE", do: func(ctx context.Context) error { return s.opts.Engine.Acknowledge(ctx, st) }})
+	}
+	t := s.state.Tasks[st.TaskID]
+	if t == nil {
+		s.unknownTask(st, now)
+		return
+	}
+	s.step(t, lifecycle.Status{TaskStatus: st}, now)
+}
+
+// unknownTask: a live task that the store does not know is ours only by the framework id; it can only be left over from a
+// state that was lost, so nobody would ever stop it.
+func (s *Scheduler) unknownTask(st spec.TaskStatus, now time.Time) {
+	switch st.State {
+	case "TASK_STAGING", "TASK_STARTING", "TASK_RUNNING":
+		s.log.WithFields(logrus.Fields{"task": st.TaskID, "state": st.State}).Warn("killing a task that is not in the store")
+		s.batch.call(call{name: "KILL", do: func(ctx context.Context) error {
+			return s.opts.Engine.Kill(ctx, st.TaskID, st.AgentID, s.opts.Launch.KillGrace)
+		}})
+	}
+}
+
+// step applies one event to a task and does what follows from it.
+func (s *Scheduler) step(t *spec.Task, ev lifecycle.Event, now time.Time) {
+	next, out := lifecycle.Next(*t, ev, now)
+	if out.Contradiction {
+		s.unknownTask(spec.TaskStatus{TaskID: t.ID, AgentID: t.AgentID, State: "TASK_RUNNING"}, now)
+		return
+	}
+	if !out.Changed {
+		return
+	}
+	app := s.appOf(&next)
+	if out.Ran && len(app.ReadinessChecks) == 0 {
+		next.Ready = true
+	}
+	before := health.Healthy(app, t)
+	next = health.Settle(app, next, now)
+	s.put(&next)
+	log := s.log.WithFields(logrus.Fields{"app": string(next.Seat.App), "task": next.ID, "seat": next.Seat.Index, "state": next.State, "rung": next.Rung.String()})
+	if next.State != t.State || out.Ended {
+		s.publish(api.StatusUpdate(&next, now))
+		s.publish(api.InstanceChanged(&next, condition(&next), now))
+		if next.Message != "" && out.Ended {
+			log = log.WithField("message", next.Message)
+		}
+		log.Info("task changed")
+	}
+	if after := health.Healthy(app, &next); before != after && len(app.HealthChecks) > 0 {
+		s.publish(api.InstanceHealthChanged(&next, after, now))
+	}
+	if out.Ran {
+		s.launchedDelay(app, now)
+	}
+	if out.Ended {
+		s.ended(app, &next, out.Failed, now)
+	}
+}
+
+// ended removes a task that is over. Its seat, lease and host name stay.
+func (s *Scheduler) ended(app *spec.App, t *spec.Task, failed bool, now time.Time) {
+	delete(s.state.Tasks, t.ID)
+	delete(s.byApp[t.Seat.App], t.ID)
+	delete(s.usage, t.ID)
+	s.batch.txn.DeleteTask(t.ID)
+	if !failed {
+		return
+	}
+	f := &spec.TaskFailure{App: t.Seat.App, TaskID: t.ID, Host: t.Host, AgentID: t.AgentID, State: t.State, Message: t.Message, Timestamp: now, AppVersion: t.AppVersion}
+	s.state.Failures[t.Seat.App] = f
+	s.batch.txn.PutFailure(f)
+	if current := s.state.Apps[t.Seat.App]; current != nil && current.LastConfigChange.Equal(t.ConfigVersion) {
+		d := s.delayOf(current).Failed(current, t.CreatedAt, now)
+		s.putDelay(current, d)
+	}
+}
+
+// put stores a task. Tasks are values: readers keep the pointer that they have.
+func (s *Scheduler) put(t *spec.Task) {
+	s.state.Tasks[t.ID] = t
+	if s.byApp[t.Seat.App] == nil {
+		s.byApp[t.Seat.App] = map[string]*spec.Task{}
+	}
+	s.byApp[t.Seat.App][t.ID] = t
+	s.batch.txn.PutTask(t)
+	s.docsDirty = true
+}
+
+// appOf is the definition that a task was launched from; when that version is no longer kept, the newest one.
+func (s *Scheduler) appOf(t *spec.Task) *spec.App {
+	vs := s.state.Versions[t.Seat.App]
+	for i := len(vs) - 1; i >= 0; i-- {
+		if vs[i].LastConfigChange.Equal(t.ConfigVersion) {
+			return vs[i]
+		}
+	}
+	if a := s.state.Apps[t.Seat.App]; a != nil {
+		return a
+	}
+	if len(vs) > 0 {
+		return vs[len(vs)-1]
+	}
+	return &spec.App{ID: t.Seat.App}
+}
+
+// condition is Marathon's instance condition of a task.
+func condition(t *spec.Task) string {
+	switch t.State {
+	case "TASK_STAGING":
+		return "Staging"
+	case "TASK_STARTING":
+		return "Starting"
+	case "TASK_RUNNING":
+		return "Running"
+	case "TASK_KILLING":
+		return "Killing"
+	case "TASK_UNREACHABLE":
+		return "Unreachable"
+	case "TASK_FINISHED":
+		return "Finished"
+	case "TASK_FAILED":
+		return "Failed"
+	case "TASK_KILLED":
+		return "Killed"
+	case "TASK_ERROR":
+		return "Error"
+	case "TASK_DROPPED", "TASK_LOST":
+		return "Dropped"
+	case "TASK_GONE", "TASK_GONE_BY_OPERATOR":
+		return "Gone"
+	}
+	return "Unknown"
+}

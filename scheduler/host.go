@@ -1,0 +1,148 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/berth-project/berth/internal/watch"
+	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/scheduler/health"
+	"github.com/berth-project/berth/scheduler/hostdoc"
+	"github.com/berth-project/berth/scheduler/lifecycle"
+	"github.com/berth-project/berth/spec"
+)
+
+// maxHosts bounds the hosts that agents may make known: far above any fleet, far below what would hurt.
+const maxHosts = 100_000
+
+// hostOf is what is known of a host, made when its agent or one of its tasks is first seen.
+func (s *Scheduler) hostOf(name string) (*host, error) {
+	if h := s.hosts[name]; h != nil {
+		return h, nil
+	}
+	if len(s.hosts) >= maxHosts {
+		return nil, fmt.Errorf("more than %d hosts", maxHosts)
+	}
+	h := &host{doc: &watch.Value[*spec.HostDocument]{}}
+	s.hosts[name] = h
+	s.docsDirty = true
+	return h, nil
+}
+
+// documents compiles the hosts' documents again when something in them may have changed, and releases those that differ
+// once the batch is durable: an agent never acts on what a crash could take back.
+func (s *Scheduler) documents(now time.Time) {
+	if !s.docsDirty {
+		return
+	}
+	s.docsDirty = false
+	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.hosts)), Pools: s.opts.Pools, AuthorizedKeys: s.opts.AuthorizedKeys}
+	for _, tasks := range s.byApp {
+		for _, t := range tasks {
+			in.Tasks = append(in.Tasks, hostdoc.Task{Task: t, App: s.appOf(t), Seat: s.state.Seats[t.Seat], Now: s.state.Apps[t.Seat.App]})
+		}
+	}
+	for name, doc := range hostdoc.Compile(in) {
+		h, err := s.hostOf(name)
+		if err != nil {
+			s.log.WithError(err).WithField("host", name).Error("no document for this host")
+			continue
+		}
+		if h.version > 0 && reflect.DeepEqual(doc, h.last) {
+			continue
+		}
+		h.last = doc
+		// Microseconds keep versions growing over restarts without a stored counter.
+		h.version = max(h.version+1, uint64(now.UnixMicro()))
+		doc.Version = h.version
+		s.batch.after(func() { h.doc.Set(&doc) })
+	}
+}
+
+// HostDocument implements api.Backend.
+func (s *Scheduler) HostDocument(ctx context.Context, name string, version uint64) (*spec.HostDocument, error) {
+	var h *host
+	var err error
+	if e := s.do(ctx, func() { h, err = s.hostOf(name) }); e != nil {
+		return nil, e
+	}
+	if err != nil {
+		return nil, err
+	}
+	for {
+		doc, changed := h.doc.Get()
+		if doc != nil && doc.Version != version {
+			return doc, nil
+		}
+		select {
+		case <-changed:
+		case <-s.stopped:
+			return nil, errStopped
+		case <-ctx.Done():
+			return nil, nil
+		}
+	}
+}
+
+// Report implements api.Backend: an agent's findings become health, drains, readiness and usage.
+func (s *Scheduler) Report(ctx context.Context, r spec.HostReport) error {
+	var err error
+	if e := s.do(ctx, func() { err = s.report(r, time.Now()) }); e != nil {
+		return e
+	}
+	return err
+}
+
+func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
+	h, err := s.hostOf(r.Host)
+	if err != nil {
+		return err
+	}
+	h.reported, h.Pools, h.held = true, r.Networks, r.Held
+	for _, id := range slices.Sorted(maps.Keys(r.Health)) {
+		if t := s.state.Tasks[id]; t != nil && t.Host == r.Host {
+			s.onHealth(t, r.Health[id], now)
+		}
+	}
+	for _, id := range r.Drained {
+		if t := s.state.Tasks[id]; t != nil && t.Host == r.Host {
+			s.step(t, lifecycle.Drained{}, now)
+		}
+	}
+	for id, u := range r.Usage {
+		if t := s.state.Tasks[id]; t != nil && t.Host == r.Host {
+			s.usage[id] = u
+		}
+	}
+	return nil
+}
+
+// onHealth takes in the newest results of a task's checks.
+func (s *Scheduler) onHealth(t *spec.Task, results []spec.CheckHealth, now time.Time) {
+	app := s.appOf(t)
+	if reflect.DeepEqual(t.Health, results) {
+		return
+	}
+	next, v := health.Apply(app, *t, results, now)
+	s.put(&next)
+	for _, c := range v.Changes {
+		if c.Failed {
+			s.publish(api.FailedHealthCheck(&next, app.HealthChecks[c.Index], now))
+		}
+		if c.Flipped {
+			s.publish(api.HealthStatusChanged(&next, c.Alive, now))
+		}
+	}
+	if v.Flipped {
+		s.publish(api.InstanceHealthChanged(&next, v.Healthy, now))
+		s.log.WithField("app", string(next.Seat.App)).WithField("task", next.ID).WithField("healthy", v.Healthy).Info("health changed")
+	}
+	if v.Kill != "" && next.Rung == spec.Running && next.UnreachableSince.IsZero() {
+		s.publish(api.UnhealthyInstanceKill(&next, v.Kill, now))
+		s.kill(s.state.Tasks[next.ID], v.Kill, now)
+	}
+}

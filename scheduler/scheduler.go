@@ -1,0 +1,241 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/berth-project/berth/internal/watch"
+	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/scheduler/mesos"
+	"github.com/berth-project/berth/scheduler/place"
+	"github.com/berth-project/berth/scheduler/store"
+	"github.com/berth-project/berth/spec"
+)
+
+// Scheduler is the owner loop. Everything below "owned by the loop" is touched by Run's goroutine only.
+type Scheduler struct {
+	opts     Options
+	log      logrus.FieldLogger
+	commands chan func()
+	lost     chan error    // a failed commit: the loop ends, the store is the truth
+	stopped  chan struct{} // closed when Run has ended
+
+	// Owned by the loop.
+	state       *store.State
+	byApp       map[spec.AppID]map[string]*spec.Task // live tasks
+	leaseOf     map[spec.SeatID]netip.Addr           // active leases, an index over state.Leases
+	hostnames   map[string]spec.SeatID               // an index over state.Seats
+	offers      map[string]heldOffer
+	hosts       map[string]*host
+	queue       map[spec.AppID]*waiting
+	usage       map[string]spec.Usage
+	settledFrom time.Time // state before the first reconciliation may be stale until then
+	session     session
+	batch       batch
+	lastVersion time.Time
+	docsDirty   bool
+	wake        time.Time // the next time something is due; zero: never
+}
+
+type heldOffer struct {
+	spec.Offer
+	since time.Time
+}
+
+type session struct {
+	connected     bool
+	master        string
+	suppressed    bool
+	nextReconcile time.Time
+}
+
+// host is what the scheduler knows of one host's agent.
+type host struct {
+	doc      *watch.Value[*spec.HostDocument]
+	last     spec.HostDocument // as compiled last, without version
+	version  uint64
+	reported bool
+	place.Host
+	held []spec.Held
+}
+
+// waiting is an app with instances that could not be started yet.
+type waiting struct {
+	since      time.Time
+	count      int
+	why        []string
+	refused    place.Refusals
+	attempt    place.Refusals
+	lastUnused time.Time
+	lastUsed   time.Time
+}
+
+// New prepares a scheduler over a loaded state.
+func New(opts Options) (*Scheduler, error) {
+	opts = opts.withDefaults()
+	if err := opts.Validate(); err != nil {
+		return nil, fmt.Errorf("scheduler options: %w", err)
+	}
+	s := &Scheduler{
+		opts: opts, log: opts.Log.WithField("component", "scheduler"), commands: make(chan func()), lost: make(chan error, 1), stopped: make(chan struct{}),
+		state: opts.State, byApp: map[spec.AppID]map[string]*spec.Task{}, leaseOf: map[spec.SeatID]netip.Addr{},
+		hostnames: map[string]spec.SeatID{}, offers: map[string]heldOffer{}, hosts: map[string]*host{},
+		queue: map[spec.AppID]*waiting{}, usage: map[string]spec.Usage{}, docsDirty: true,
+	}
+	for id, t := range s.state.Tasks {
+		s.index(id, t)
+	}
+	for addr, l := range s.state.Leases {
+		if l.IdleSince.IsZero() {
+			s.leaseOf[l.Seat] = addr
+		}
+	}
+	for id, seat := range s.state.Seats {
+		s.hostnames[seat.Hostname] = id
+	}
+	for _, vs := range s.state.Versions {
+		for _, a := range vs {
+			if a.Version.After(s.lastVersion) {
+				s.lastVersion = a.Version
+			}
+		}
+	}
+	for _, d := range s.state.Deployments {
+		if d.Version.After(s.lastVersion) {
+			s.lastVersion = d.Version
+		}
+	}
+	return s, nil
+}
+
+func (s *Scheduler) index(id string, t *spec.Task) {
+	if !t.Live() {
+		return
+	}
+	if s.byApp[t.Seat.App] == nil {
+		s.byApp[t.Seat.App] = map[string]*spec.Task{}
+	}
+	s.byApp[t.Seat.App][id] = t
+}
+
+// Run is the loop. It returns nil when ctx ends, and the cause when the state can no longer be kept.
+func (s *Scheduler) Run(ctx context.Context) error {
+	defer close(s.stopped)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events := make(chan mesos.Event, 64)
+	engine := make(chan error, 1)
+	go func() { engine <- s.opts.Engine.Run(ctx, events) }()
+	sender := newSender(s)
+	committer := newCommitter(s, sender)
+	done := make(chan struct{})
+	go func() { defer close(done); sender.run(ctx) }()
+	committed := make(chan struct{})
+	go func() { defer close(committed); committer.run(ctx) }()
+	defer func() { cancel(); <-committed; <-done }()
+
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		// A batch leaves as soon as the committer is free; until then more decisions join it.
+		var out chan<- batch
+		if !s.batch.empty() {
+			out = committer.in
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-s.lost:
+			return fmt.Errorf("keep state: %w", err)
+		case err := <-engine:
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("engine subscription: %w", err)
+		case ev := <-events:
+			s.onEngine(ev)
+			for drained := false; !drained; {
+				select {
+				case ev := <-events:
+					s.onEngine(ev)
+				default:
+					drained = true
+				}
+			}
+		case cmd := <-s.commands:
+			cmd()
+		case <-timer.C:
+		case out <- s.batch:
+			s.batch = batch{}
+			continue
+		}
+		s.decide(time.Now())
+		timer.Stop()
+		if !s.wake.IsZero() {
+			timer.Reset(max(0, time.Until(s.wake)))
+		}
+	}
+}
+
+// wakeAt asks for a decision at t at the latest.
+func (s *Scheduler) wakeAt(t time.Time) {
+	if s.wake.IsZero() || t.Before(s.wake) {
+		s.wake = t
+	}
+}
+
+// errStopped is the answer to commands after the loop ended.
+var errStopped = fmt.Errorf("the scheduler has stopped")
+
+// do runs f in the loop and waits for it.
+func (s *Scheduler) do(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case s.commands <- func() { f(); close(done) }:
+	case <-s.stopped:
+		return errStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	<-done
+	return nil
+}
+
+// doDurably runs f in the loop and waits until what it changed is durable.
+func (s *Scheduler) doDurably(ctx context.Context, f func() error) error {
+	result := make(chan error, 1)
+	err := s.do(ctx, func() {
+		if err := f(); err != nil {
+			result <- err
+			return
+		}
+		s.batch.after(func() { result <- nil })
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-result:
+		return err
+	case <-s.stopped:
+		return errStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// nextVersion is a timestamp with millisecond precision that is later than every one before.
+func (s *Scheduler) nextVersion(now time.Time) time.Time {
+	v := now.UTC().Truncate(time.Millisecond)
+	if !v.After(s.lastVersion) {
+		v = s.lastVersion.Add(time.Millisecond)
+	}
+	s.lastVersion = v
+	return v
+}
+
+func (s *Scheduler) publish(e api.Event) { s.batch.after(func() { s.opts.Events.Publish(e) }) }

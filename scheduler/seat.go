@@ -1,0 +1,71 @@
+package scheduler
+
+import (
+	"crypto/ed25519"
+	"encoding/pem"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/berth-project/berth/spec"
+)
+
+// seat is the lasting identity behind a seat number, made when it is first used.
+func (s *Scheduler) seat(id spec.SeatID, host string) spec.Seat {
+	seat, ok := s.state.Seats[id]
+	if ok && seat.LastHost == host {
+		return seat
+	}
+	if !ok {
+		seat = spec.Seat{ID: id, Hostname: s.hostname(id), HostKeys: []spec.HostKey{s.hostKey(id)}}
+		s.hostnames[seat.Hostname] = id
+	}
+	seat.LastHost = host
+	s.state.Seats[id] = seat
+	s.batch.txn.PutSeat(seat)
+	return seat
+}
+
+// hostname is the seat's name, with a digest of the app where another seat has it already.
+func (s *Scheduler) hostname(id spec.SeatID) string {
+	name := id.Hostname()
+	if owner, taken := s.hostnames[name]; taken && owner != id {
+		head, tail, _ := strings.Cut(name, ".")
+		suffix := "-" + spec.HostnameSuffix(id.App)
+		if len(head)+len(suffix) > 63 {
+			head = head[:63-len(suffix)]
+		}
+		if name = head + suffix; tail != "" && len(name)+1+len(tail) <= 63 {
+			name += "." + tail
+		}
+	}
+	return name
+}
+
+// hostKey makes the seat's SSH host key: it stays for the seat's life, so known_hosts stays true.
+func (s *Scheduler) hostKey(id spec.SeatID) spec.HostKey {
+	pub, priv, err := ed25519.GenerateKey(s.opts.Rand)
+	if err != nil {
+		panic(fmt.Sprintf("no randomness for the host key of %s: %v", id, err)) // the kernel's source does not fail
+	}
+	block, err := ssh.MarshalPrivateKey(priv, id.Hostname())
+	if err != nil {
+		panic(fmt.Sprintf("encode the host key of %s: %v", id, err)) // ed25519 keys always can be
+	}
+	public, err := ssh.NewPublicKey(pub)
+	if err != nil {
+		panic(fmt.Sprintf("encode the public host key of %s: %v", id, err))
+	}
+	return spec.HostKey{Type: "ed25519", Private: string(pem.EncodeToMemory(block)), Public: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(public)))}
+}
+
+// uuid is a random id; Marathon's instance ids are time-based ones, which clients never look into.
+func (s *Scheduler) uuid() string {
+	u, err := uuid.NewRandomFromReader(s.opts.Rand)
+	if err != nil {
+		panic(fmt.Sprintf("no randomness for an id: %v", err))
+	}
+	return u.String()
+}
