@@ -34,7 +34,7 @@ type Agent struct {
 	plugin   *netplugin.Plugin
 	networks *worker[networksJob, networksDone]
 	folders  *worker[seatsJob, seatsDone]
-	state    watch.Value[spec.HostState]
+	state    *watch.Value[spec.HostState]
 }
 
 // New makes an agent; Run does the work.
@@ -58,13 +58,13 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	return &Agent{
-		o: o, client: client, probes: probes, plugin: plugin,
+		o: o, state: o.State, client: client, probes: probes, plugin: plugin,
 		networks: newWorker[networksJob, networksDone](), folders: newWorker[seatsJob, seatsDone](),
 	}, nil
 }
 
 // State is what the other components of this host need: the document and the health of its tasks.
-func (a *Agent) State() *watch.Value[spec.HostState] { return &a.state }
+func (a *Agent) State() *watch.Value[spec.HostState] { return a.state }
 
 // Run works until ctx ends. It fails at once when another process answers for the same IPAM driver.
 func (a *Agent) Run(ctx context.Context) error {
@@ -141,10 +141,10 @@ type owner struct {
 	targets     []probe.Target
 	shared      spec.HostState
 
-	settled  networksDone // the last answer of the networks worker
-	written  uint64       // the last document whose seat folders are written
-	applied  uint64
-	refused  map[string]string
+	settled networksDone // the last answer of the networks worker
+	written uint64       // the last document whose seat folders are written
+	applied uint64
+	refused map[string]string
 	// The folders are looked at again when foldersAgain differs: every minute (for those that have been gone for long), and
 	// at each recheck while writing them fails.
 	foldersAgain int

@@ -55,6 +55,9 @@ type Options struct {
 
 	Engine    Engine
 	Inventory Inventory
+	// State is where the agent publishes what the host's other components need; nil: a value of its own. A composition
+	// whose components give values to the agent as well makes it itself.
+	State *watch.Value[spec.HostState]
 	// Drained says which tasks clients no longer know (task ids). Nil: every drain is acknowledged at once.
 	Drained *watch.Value[map[string]bool]
 	// Usage are figures for people, task id -> usage. May be nil.
@@ -82,6 +85,9 @@ func (o *Options) Validate() error {
 			return fmt.Errorf("check agent options: no host name given, and %w", err)
 		}
 		o.Host = name
+	}
+	if o.State == nil {
+		o.State = &watch.Value[spec.HostState]{}
 	}
 	if o.StateDir == "" {
 		o.StateDir = "/var/lib/berth"
