@@ -1,0 +1,191 @@
+package admit
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/berth-project/berth/scheduler/marathon"
+	"github.com/berth-project/berth/spec"
+)
+
+// Policy is what the operators allow beyond the default.
+type Policy struct {
+	AllowPrivileged  bool
+	AllowHostNetwork bool
+	// HostPaths are absolute paths; volumes may mount them and what lies below. "/" allows all.
+	HostPaths []string
+	// Parameters are further docker run options, by their long names without dashes. They are allowed with any value.
+	Parameters []string
+}
+
+// Validate finds settings that could not mean what they say.
+func (p Policy) Validate() error {
+	for _, prefix := range p.HostPaths {
+		if !path.IsAbs(prefix) || path.Clean(prefix) != strings.TrimRight(prefix, "/") && prefix != "/" {
+			return fmt.Errorf("allow host path %q: need an absolute path without \"..\"", prefix)
+		}
+	}
+	for _, key := range p.Parameters {
+		if r, known := owned[key]; known {
+			return fmt.Errorf("allow docker parameter %q: %s", key, r)
+		}
+	}
+	return nil
+}
+
+// Check returns every refusal as a *marathon.Faults, or nil.
+func Check(app *spec.App, p Policy) error {
+	f := &marathon.Faults{Message: "Object is not valid"}
+	checkLabels(app, f)
+	if app.Executor != "" && app.Executor != "//cmd" {
+		f.Add("/executor", "custom executors are not supported: every app runs in a Docker container; leave it empty")
+	}
+	if app.Container != nil {
+		checkContainer(app, p, f)
+	}
+	return f.Err()
+}
+
+func checkContainer(app *spec.App, p Policy, f *marathon.Faults) {
+	c := app.Container
+	if d := c.Docker; d != nil {
+		if reason := imageFault(d.Image); reason != "" {
+			f.Add("/container/docker/image", "%s", reason)
+		}
+		if d.Privileged && !p.AllowPrivileged {
+			f.Add("/container/docker/privileged", "%s", privilegedReason)
+		}
+		checkParameters(d.Parameters, p, f)
+	}
+	if c.LinuxInfo != nil {
+		f.Add("/container/linuxInfo", "is for Mesos's own containerizer; apps run as Docker containers: use docker parameters")
+	}
+	for i, v := range c.Volumes {
+		checkVolume(v, fmt.Sprintf("/container/volumes(%d)", i), p, f)
+	}
+}
+
+// imageFault: the reference becomes an argument of a docker command line on Mesos, where a leading dash would make it an
+// option.
+func imageFault(image string) string {
+	if strings.HasPrefix(image, "-") {
+		return "an image's name cannot begin with a dash"
+	}
+	if strings.ContainsFunc(image, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return "an image's name cannot contain blanks or control characters"
+	}
+	return ""
+}
+
+func checkVolume(v spec.Volume, at string, p Policy, f *marathon.Faults) {
+	switch {
+	case v.Persistent != nil:
+		f.Add(at+"/persistent", "persistent volumes are not supported; use a volume with hostPath below an allowed path")
+	case v.HostPath != "":
+		if reason := p.hostPathFault(v.HostPath); reason != "" {
+			f.Add(at+"/hostPath", "%s", reason)
+		}
+		if reason := containerPathFault(v.ContainerPath); reason != "" {
+			f.Add(at+"/containerPath", "%s", reason)
+		}
+	}
+}
+
+// hostPathFault says why a path may not be mounted. A colon would change the meaning of docker's "source:target:mode".
+func (p Policy) hostPathFault(hostPath string) string {
+	if !path.IsAbs(hostPath) {
+		return "must be an absolute path"
+	}
+	if strings.ContainsAny(hostPath, ":\x00\n") {
+		return "must not contain a colon, NUL or line break"
+	}
+	if slices.Contains(strings.Split(hostPath, "/"), "..") {
+		return "must not contain \"..\""
+	}
+	clean := path.Clean(hostPath)
+	for _, prefix := range p.HostPaths {
+		if prefix = path.Clean(prefix); prefix == "/" || clean == prefix || strings.HasPrefix(clean, prefix+"/") {
+			return ""
+		}
+	}
+	if len(p.HostPaths) == 0 {
+		return "host paths are not allowed here; the operators can allow some with --allow-host-path"
+	}
+	return fmt.Sprintf("is not below an allowed host path (%s); the operators can allow it with --allow-host-path", strings.Join(p.HostPaths, ", "))
+}
+
+// containerPathFault keeps volumes off the folder that carries the seat's host keys, and off "/".
+func containerPathFault(containerPath string) string {
+	clean := path.Clean(containerPath)
+	switch {
+	case !path.IsAbs(containerPath):
+		return "must be an absolute path"
+	case strings.ContainsAny(containerPath, ":\x00\n"):
+		return "must not contain a colon, NUL or line break"
+	case clean == "/":
+		return "must not be the container's root"
+	case clean == spec.SeatMount || strings.HasPrefix(clean, spec.SeatMount+"/"):
+		return spec.SeatMount + " is where Berth mounts the instance's SSH host keys; use another path"
+	}
+	return ""
+}
+
+// knownLabels are the labels by which a definition asks for what Marathon has no field for, with the rule for their value.
+var knownLabels = map[string]func(string) string{
+	spec.AppLabelIPs:      ipsFault,
+	spec.AppLabelPool:     nonEmptyFault,
+	spec.AppLabelIdentity: identityFault,
+	spec.AppLabelService:  nonEmptyFault,
+	spec.AppLabelTags:     func(string) string { return "" },
+}
+
+func checkLabels(app *spec.App, f *marathon.Faults) {
+	for _, key := range sortedKeys(app.Labels) {
+		at := "/labels/" + key
+		if strings.HasPrefix(key, spec.LabelPrefix) {
+			f.Add(at, "labels that begin with %q are set by Berth itself; choose another name", spec.LabelPrefix)
+		}
+		if !strings.HasPrefix(strings.ToUpper(key), spec.AppLabelPrefix) {
+			continue
+		}
+		rule, known := knownLabels[key]
+		if !known {
+			f.Add(at, "unknown label; Berth knows %s", strings.Join(sortedKeys(knownLabels), ", "))
+		} else if reason := rule(app.Labels[key]); reason != "" {
+			f.Add(at, "%s", reason)
+		}
+	}
+}
+
+func nonEmptyFault(value string) string {
+	if strings.TrimSpace(value) == "" {
+		return "must not be empty; leave the label out for the default"
+	}
+	return ""
+}
+
+func identityFault(value string) string {
+	if value != "seat" && value != "float" {
+		return fmt.Sprintf("got %q, expected \"seat\" or \"float\"", value)
+	}
+	return ""
+}
+
+// ipsFault holds the list to its form. Whether the addresses are in a pool, free and enough is for the one who knows the leases.
+func ipsFault(value string) string {
+	seen := map[netip.Addr]bool{}
+	for _, text := range strings.Split(value, ",") {
+		addr, err := netip.ParseAddr(strings.TrimSpace(text))
+		switch {
+		case err != nil:
+			return fmt.Sprintf("%q is not an IP address; expected addresses separated by commas", strings.TrimSpace(text))
+		case seen[addr]:
+			return fmt.Sprintf("%s is listed twice; every instance needs its own", addr)
+		}
+		seen[addr] = true
+	}
+	return ""
+}
