@@ -1,0 +1,267 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/berth-project/berth/spec"
+)
+
+type applyFlags struct {
+	waitFlags
+	files []string
+	force bool
+	merge bool
+}
+
+func newApplyCommand(c *cli) *cobra.Command {
+	f := &applyFlags{}
+	cmd := &cobra.Command{
+		Use:     "apply -f FILE|DIR|-",
+		Short:   "Create or update apps from Marathon JSON definitions",
+		GroupID: groupApps,
+		Args:    cobra.NoArgs,
+		Long: `Send Marathon app definitions to the scheduler, byte for byte as they are in the file.
+
+A file holds one app, an array of apps, or several such documents. Of a folder all *.json files are taken. Several apps become
+one deployment: all are accepted or none, and dependencies among them are kept. What is in the file becomes the whole
+definition; with --merge, keys that the file does not have stay as they are.
+
+On a terminal, or with --wait, the command waits until all instances are ready and says what it waits for. Interrupting it
+does not end the deployment.`,
+		Example: `  berth apply -f web.json
+  berth apply -f web.json -f db.json --timeout 5m
+  berth apply -f apps/ --wait=false
+  generate-app | berth apply -f -`,
+		RunE: c.verb(func(ctx context.Context, a *apiClient, _ []string) error { return c.apply(ctx, a, f) }),
+	}
+	cmd.Flags().StringArrayVarP(&f.files, "file", "f", nil, "a file, a folder, or - for standard input; repeatable")
+	cmd.Flags().BoolVar(&f.force, "force", false, "end running deployments of the same apps")
+	cmd.Flags().BoolVar(&f.merge, "merge", false, "keep what the file does not mention")
+	_ = cmd.MarkFlagRequired("file")
+	_ = cmd.MarkFlagFilename("file", "json")
+	f.register(cmd)
+	return cmd
+}
+
+// definition is one app as it stands in a file.
+type definition struct {
+	id     spec.AppID
+	body   json.RawMessage
+	source string
+}
+
+// applied is a line of the result.
+type applied struct {
+	App          spec.AppID `json:"app"`
+	Change       string     `json:"change"` // created or updated
+	DeploymentID string     `json:"deploymentId"`
+	Version      string     `json:"version"`
+}
+
+func (c *cli) apply(ctx context.Context, a *apiClient, f *applyFlags) error {
+	defs, err := readDefinitions(f.files, c.in)
+	if err != nil {
+		return err
+	}
+	before, err := a.ListApplications(nil)
+	if err != nil {
+		return doing(err, "list apps")
+	}
+	path, body := "/v2/apps", defs[0].body
+	what := sources(defs)
+	if len(defs) == 1 {
+		path += string(defs[0].id)
+	} else if body, err = json.Marshal(bodies(defs)); err != nil {
+		return fmt.Errorf("join definitions: %w", err)
+	}
+	query := fmt.Sprintf("?partialUpdate=%t&force=%t", f.merge, f.force)
+	var result struct{ Version, DeploymentID string }
+	if _, err := a.call(http.MethodPut, path+query, body, &result); err != nil {
+		return doing(err, "apply %s", what)
+	}
+	rows := make([]applied, 0, len(defs))
+	ids := make([]spec.AppID, 0, len(defs))
+	for _, d := range defs {
+		row := applied{App: d.id, Change: "created", DeploymentID: result.DeploymentID, Version: result.Version}
+		if slices.Contains(before, string(d.id)) {
+			row.Change = "updated"
+		}
+		rows, ids = append(rows, row), append(ids, d.id)
+	}
+	if c.output == "json" {
+		err = c.printJSON(rows)
+	} else {
+		for _, r := range rows {
+			fmt.Fprintf(c.out, "%s %s (deployment %s)\n", r.App, r.Change, r.DeploymentID)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return c.await(ctx, a, f.waitFlags, result.DeploymentID, ids)
+}
+
+func bodies(defs []definition) []json.RawMessage {
+	out := make([]json.RawMessage, 0, len(defs))
+	for _, d := range defs {
+		out = append(out, d.body)
+	}
+	return out
+}
+
+func sources(defs []definition) string {
+	var out []string
+	for _, d := range defs {
+		if !slices.Contains(out, d.source) {
+			out = append(out, d.source)
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// readDefinitions reads all apps of all sources, in order. An app that stands twice is an error: one would win silently.
+func readDefinitions(files []string, stdin io.Reader) ([]definition, error) {
+	var out []definition
+	for _, file := range files {
+		paths, err := expand(file)
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range paths {
+			defs, err := readFile(path, stdin)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, defs...)
+		}
+	}
+	seen := make(map[spec.AppID]string)
+	for _, d := range out {
+		if first, ok := seen[d.id]; ok {
+			return nil, fmt.Errorf("app %s is defined twice: in %s and in %s", d.id, first, d.source)
+		}
+		seen[d.id] = d.source
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s: no app definition found", strings.Join(files, ", "))
+	}
+	return out, nil
+}
+
+// expand turns a folder into its *.json files.
+func expand(file string) ([]string, error) {
+	if file == "-" {
+		return []string{file}, nil
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, fmt.Errorf("read definition: %w", err)
+	}
+	if !info.IsDir() {
+		return []string{file}, nil
+	}
+	paths, err := filepath.Glob(filepath.Join(escapeGlob(file), "*.json"))
+	if err == nil && len(paths) == 0 {
+		err = fmt.Errorf("folder %s holds no *.json file", file)
+	}
+	return paths, err
+}
+
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+func readFile(path string, stdin io.Reader) ([]definition, error) {
+	source := path
+	var data []byte
+	var err error
+	if path == "-" {
+		source = "standard input"
+		data, err = io.ReadAll(stdin)
+	} else {
+		data, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read definition: %w", err)
+	}
+	return splitDefinitions(data, source)
+}
+
+// splitDefinitions finds the apps in a file without changing their bytes.
+func splitDefinitions(data []byte, source string) ([]definition, error) {
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	var out []definition
+	dec := json.NewDecoder(bytes.NewReader(data))
+	for {
+		var document json.RawMessage
+		err := dec.Decode(&document)
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s%s: not JSON: %w", source, position(data, err, dec.InputOffset()), err)
+		}
+		items := []json.RawMessage{document}
+		if document[0] == '[' {
+			if err := json.Unmarshal(document, &items); err != nil {
+				return nil, fmt.Errorf("%s: %w", source, err)
+			}
+		}
+		for n, item := range items {
+			d, err := newDefinition(item, source)
+			if err != nil {
+				return nil, fmt.Errorf("%s, document %d: %w", source, len(out)+n+1, err)
+			}
+			out = append(out, d)
+		}
+	}
+}
+
+func newDefinition(body json.RawMessage, source string) (definition, error) {
+	var keys struct {
+		ID         *string
+		Apps       json.RawMessage
+		Groups     json.RawMessage
+		Containers json.RawMessage
+	}
+	if body[0] != '{' {
+		return definition{}, errors.New("an app definition is a JSON object")
+	}
+	err := json.Unmarshal(body, &keys)
+	switch {
+	case keys.Apps != nil || keys.Groups != nil:
+		return definition{}, errors.New("this is a group; give its apps as an array instead")
+	case keys.Containers != nil:
+		return definition{}, errors.New("this is a pod; only apps can be applied")
+	case keys.ID == nil || strings.Trim(*keys.ID, "/") == "":
+		if err != nil {
+			return definition{}, fmt.Errorf("no usable \"id\": %w", err)
+		}
+		return definition{}, errors.New(`it has no "id"`)
+	}
+	return definition{id: absolute(*keys.ID), body: body, source: source}, nil
+}
+
+// position is where in the file a syntax error is: ":LINE:COLUMN".
+func position(data []byte, err error, offset int64) string {
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		offset = max(syntax.Offset-1, 0)
+	}
+	before := data[:min(int(offset), len(data))]
+	line := bytes.Count(before, []byte("\n")) + 1
+	column := len(before) - bytes.LastIndexByte(before, '\n')
+	return fmt.Sprintf(":%d:%d", line, column)
+}

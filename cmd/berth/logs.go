@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/berth-project/berth/scheduler/api"
+)
+
+func newLogsCommand(c *cli) *cobra.Command {
+	var follow bool
+	var tail int
+	cmd := &cobra.Command{
+		Use:     "logs APP[.N]",
+		Short:   "Show what an instance's first process wrote",
+		GroupID: groupLook,
+		Long:    "Copy an instance's standard output and error. Without .N the first instance with a task is taken.",
+		Example: `  berth logs web.0
+  berth logs -f --tail 20 web`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.completeApps(true, 1),
+		RunE: c.verb(func(ctx context.Context, a *apiClient, args []string) error {
+			list, err := a.instances()
+			if err != nil {
+				return err
+			}
+			rows, err := find(list, args[0])
+			if err != nil {
+				return err
+			}
+			row, err := withTask(rows)
+			if err != nil {
+				return err
+			}
+			q := url.Values{"task": {row.TaskID}, "follow": {strconv.FormatBool(follow)}}
+			if tail >= 0 {
+				q.Set("tail", strconv.Itoa(tail))
+			}
+			resp, err := a.do(http.MethodGet, "/berth/v1/logs?"+q.Encode(), http.Header{"Accept": {"*/*"}}, nil)
+			if err != nil {
+				return doing(err, "read output of %s", name(row))
+			}
+			defer func() { _ = resp.Body.Close() }()
+			if _, err = io.Copy(c.out, resp.Body); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("output of %s broke off: %w", name(row), err)
+			}
+			return nil
+		}),
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as more is written, until interrupted")
+	cmd.Flags().IntVar(&tail, "tail", -1, "begin with the last `lines` only (-1: all)")
+	return cmd
+}
+
+func withTask(rows []api.Instance) (api.Instance, error) {
+	for _, r := range rows {
+		if r.TaskID != "" {
+			return r, nil
+		}
+	}
+	return rows[0], fmt.Errorf("instance %s has no task and so no output: it is %s", name(rows[0]), rows[0].State)
+}
