@@ -1,0 +1,7 @@
+// Package monitor lets Zabbix find and watch one host's instances. Host state and container inventory come in, control
+// group and /proc files are sampled once a second, and a unix socket answers one item in microseconds from memory.
+//
+// Items are keyed by app and seat, never by container id, so that an instance's history goes on through every restart.
+// The host's own zabbix_agentd asks through the UserParameter file (UserParameters) and the client berth-zabbix. The
+// Docker Engine is never asked: its statistics call takes seconds.
+package monitor

@@ -1,0 +1,117 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/berth-project/berth/internal/cgroup"
+	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/internal/watch"
+	"github.com/berth-project/berth/spec"
+)
+
+// Inventory is the container inventory: the newest snapshot, and a channel that closes when it is no longer the newest.
+type Inventory interface {
+	Get() (docker.Snapshot, <-chan struct{})
+}
+
+// Options of a Monitor; State, Inventory, Groups, Socket and Log are needed.
+type Options struct {
+	State     *watch.Value[spec.HostState]
+	Inventory Inventory
+	Groups    *cgroup.FS
+	Proc      string // "" for /proc
+	Socket    string // the unix socket that answers items
+	// SocketGroup may talk to the socket. Empty: "zabbix", if the host has that group, otherwise the process's own.
+	SocketGroup string
+	Version     string // what berth.version answers
+	Log         logrus.FieldLogger
+
+	Every  time.Duration // between samples; 1 s
+	Window time.Duration // over which rates are averaged; 60 s, the usual time between two polls of an item
+}
+
+// Validate fills in the defaults and reports every fault at once.
+func (o *Options) Validate() error {
+	if o.Every == 0 {
+		o.Every = time.Second
+	}
+	if o.Window == 0 {
+		o.Window = time.Minute
+	}
+	if o.Proc == "" {
+		o.Proc = cgroup.DefaultProc
+	}
+	var faults []error
+	if o.State == nil || o.Inventory == nil || o.Groups == nil || o.Log == nil {
+		faults = append(faults, errors.New("monitor: State, Inventory, Groups and Log are needed"))
+	}
+	if o.Socket == "" {
+		faults = append(faults, errors.New("monitor: no socket path"))
+	}
+	if o.Every < 0 || o.Window < o.Every {
+		faults = append(faults, errors.New("monitor: Every must be positive, and Window at least Every"))
+	}
+	return errors.Join(faults...)
+}
+
+// Monitor samples one host's instances and answers for them.
+type Monitor struct {
+	o   Options
+	log logrus.FieldLogger
+	// table is replaced as a whole by the sampler; whoever answers takes the newest one.
+	table atomic.Pointer[table]
+}
+
+// New checks the options.
+func New(o Options) (*Monitor, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	m := &Monitor{o: o, log: o.Log.WithField("component", "monitor")}
+	m.table.Store(newTable(nil, o.Version))
+	return m, nil
+}
+
+// Run samples and serves the socket until ctx ends.
+func (m *Monitor) Run(ctx context.Context) error {
+	listener, err := listen(ctx, m.o.Socket, m.o.SocketGroup)
+	if err != nil {
+		return fmt.Errorf("serve Zabbix items: %w", err)
+	}
+	m.log.WithField("socket", m.o.Socket).Info("Answering Zabbix items")
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	wait.Go(func() { m.sample(ctx) })
+	return m.serve(ctx, listener)
+}
+
+// sample keeps the table new until ctx ends.
+func (m *Monitor) sample(ctx context.Context) {
+	s := newSampler(m.o)
+	ticker := time.NewTicker(m.o.Every)
+	defer ticker.Stop()
+	measure := true
+	for {
+		state, stateChanged := m.o.State.Get()
+		snapshot, inventoryChanged := m.o.Inventory.Get()
+		m.table.Store(newTable(s.pass(state, snapshot, measure), m.o.Version))
+		measure = false
+		select {
+		case <-ctx.Done():
+			return
+		case <-stateChanged:
+		case <-inventoryChanged:
+		case <-ticker.C:
+			measure = true
+		}
+	}
+}
