@@ -74,7 +74,7 @@ func (c *Client) Run(ctx context.Context) error {
 // state counts from the start again and would hold back everything below our number.
 func (c *Client) poll(ctx context.Context) {
 	pause := backoff{first: c.o.FirstBackoff, max: c.o.MaxBackoff}
-	version, lost := uint64(0), true
+	version, lost := uint64(0), false
 	for ctx.Err() == nil {
 		began := time.Now()
 		doc, err := c.fetch(ctx, version)
@@ -82,7 +82,7 @@ func (c *Client) poll(ctx context.Context) {
 			return
 		}
 		if err != nil {
-			if !lost || pause.next == 0 {
+			if !lost {
 				c.o.Log.WithError(err).Warn("no host document from the scheduler; going on with the last one")
 			}
 			version, lost = 0, true

@@ -80,7 +80,9 @@ func transport(socket string) http.RoundTripper {
 	dialer := &net.Dialer{Timeout: 10 * time.Second}
 	t.DialContext = dialer.DialContext
 	if socket != "" {
-		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer.DialContext(ctx, "unix", socket) }
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", socket)
+		}
 	}
 	return t
 }

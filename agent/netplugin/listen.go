@@ -52,6 +52,9 @@ func lock(dir string) (func(), error) {
 
 // clearStale removes the socket of a process that is gone.
 func clearStale(path string) error {
+	if s, err := os.Lstat(path); err == nil && s.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("take plugin socket %s: there is a file that is no socket", path)
+	}
 	c, err := net.DialTimeout("unix", path, time.Second)
 	switch {
 	case err == nil:

@@ -78,17 +78,8 @@ func New(o Options) (*Plugin, error) {
 // Set replaces the pools and the host's own addresses.
 func (p *Plugin) Set(s State) { p.book.set(s) }
 
-// Run listens on the socket and serves until ctx ends. It fails at once when another live process holds the socket.
-func (p *Plugin) Run(ctx context.Context) error {
-	l, err := listen(p.o.Dir, p.o.Name)
-	if err != nil {
-		return fmt.Errorf("serve IPAM driver %s: %w", p.o.Name, err)
-	}
-	return p.Serve(ctx, l)
-}
-
-// Listen takes the socket; Serve answers on it. Apart from each other so that a caller can be sure of the socket before it
-// goes on.
+// Listen takes the socket; it fails when another live process holds it. Serve answers on it. They are apart so that a
+// caller can be sure of the socket before it goes on.
 func (p *Plugin) Listen() (net.Listener, error) {
 	l, err := listen(p.o.Dir, p.o.Name)
 	if err != nil {

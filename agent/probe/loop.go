@@ -47,7 +47,7 @@ func (m *Manager) loop(ctx context.Context, of *running, index int, h spec.Check
 		err := attempt(ctx, m.o.Prober, of.target, p)
 		<-m.slots
 		now := time.Now()
-		h = Next(h, err, now, of.target.Since, p.GracePeriod)
+		h = Next(h, err, now, began.Sub(of.target.Since) < p.GracePeriod)
 		select {
 		case <-ctx.Done():
 			return
@@ -68,9 +68,10 @@ func attempt(ctx context.Context, prober Prober, t Target, p spec.Probe) error {
 	return err
 }
 
-// Next is the health after one more outcome (nil: success). A failure before the first success inside the grace period is
-// not a result: only its cause is kept, so that people see why an instance is not up yet.
-func Next(h spec.CheckHealth, err error, now, since time.Time, grace time.Duration) spec.CheckHealth {
+// Next is the health after one more outcome (nil: success) of a probe that began inside the grace period or not. A failure
+// before the first success inside the grace period is not a result: only its cause is kept, so that people see why an
+// instance is not up yet.
+func Next(h spec.CheckHealth, err error, now time.Time, grace bool) spec.CheckHealth {
 	if err == nil {
 		if h.FirstSuccess.IsZero() {
 			h.FirstSuccess = now
@@ -79,7 +80,7 @@ func Next(h spec.CheckHealth, err error, now, since time.Time, grace time.Durati
 		return h
 	}
 	h.LastFailure, h.LastFailureCause = now, err.Error()
-	if h.FirstSuccess.IsZero() && now.Sub(since) < grace {
+	if h.FirstSuccess.IsZero() && grace {
 		return h
 	}
 	h.Alive, h.Known = false, true

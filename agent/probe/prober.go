@@ -127,7 +127,7 @@ func hostPort(a netip.Addr, port int) string {
 
 // plain turns a network error into words. Timeouts pass unchanged: the caller knows how long it waited.
 func plain(err error) error {
-	var hostile tls.RecordHeaderError
+	var alien tls.RecordHeaderError
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return err
@@ -141,7 +141,7 @@ func plain(err error) error {
 		return errors.New("network is unreachable")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("connection closed without an answer")
-	case errors.As(err, &hostile):
+	case errors.As(err, &alien), strings.Contains(err.Error(), "HTTP response to HTTPS client"): // net/http's, without a type
 		return errors.New("no TLS on this port")
 	}
 	text := err.Error()
