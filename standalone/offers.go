@@ -1,0 +1,185 @@
+package standalone
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+// defaultRefusal is Mesos's filter where a call names none.
+const defaultRefusal = 5 * time.Second
+
+// emptyRefusal is the least time between two offers of the same resources to a framework that did not use them: a real
+// master allocates once a second, and schedulers that refuse with 0 seconds count on that.
+const emptyRefusal = time.Second
+
+// offer is a promise of resources to one framework.
+type offer struct {
+	id        string
+	framework *framework
+	res       bundle
+}
+
+// allocate offers all free resources, in one offer, to the subscribed framework that has the least and has not refused
+// them. It runs after every message, so an offer follows at once whatever freed the resources.
+func (o *owner) allocate() {
+	if !o.ready || !o.connected {
+		return
+	}
+	now := time.Now()
+	free := o.total.minus(o.used).minus(o.offered)
+	if !free.allocatable() {
+		return
+	}
+	var wanting []*framework
+	for _, f := range o.frameworks {
+		f.dropFilters(now)
+		if f.stream != nil && !f.suppressed && !f.filtered(free) {
+			wanting = append(wanting, f)
+		}
+	}
+	if len(wanting) > 1 {
+		shares := map[*framework]float64{}
+		for _, f := range wanting {
+			shares[f] = o.share(f)
+		}
+		slices.SortFunc(wanting, func(a, b *framework) int {
+			return cmp.Or(cmp.Compare(shares[a], shares[b]), cmp.Compare(a.id, b.id))
+		})
+	}
+	if len(wanting) > 0 {
+		o.offer(wanting[0], free)
+	}
+}
+
+// share is the framework's dominant share: the largest part it has of any resource.
+func (o *owner) share(f *framework) float64 {
+	var sum bundle
+	for _, t := range o.tasks {
+		if t.key.framework == f.id && t.phase != ended {
+			sum = sum.plus(t.res)
+		}
+	}
+	part := func(a, b int64) float64 { return float64(a) / float64(max(b, 1)) }
+	return max(part(sum.cpus, o.total.cpus), part(sum.mem, o.total.mem), part(sum.disk, o.total.disk))
+}
+
+func (o *owner) offer(f *framework, res bundle) {
+	of := &offer{id: fmt.Sprintf("%s-O%d", o.masterID, o.offerSeq), framework: f, res: res}
+	o.offerSeq++
+	o.offers[of.id] = of
+	o.offered = o.offered.plus(res)
+	path, ip, host := "/slave(1)", o.ip.String(), o.opts.Hostname
+	f.send(&scheduler.Event{Type: scheduler.Event_OFFERS, Offers: &scheduler.Event_Offers{Offers: []mesos.Offer{{
+		ID: mesos.OfferID{Value: of.id}, FrameworkID: mesos.FrameworkID{Value: f.id}, AgentID: mesos.AgentID{Value: o.agentID},
+		Hostname:       host,
+		URL:            &mesos.URL{Scheme: "http", Address: mesos.Address{Hostname: &host, IP: &ip, Port: int32(o.port)}, Path: &path}, //nolint:gosec // a port
+		Resources:      res.resources(f.role),
+		AllocationInfo: &mesos.Resource_AllocationInfo{Role: &f.role},
+	}}}})
+}
+
+// take ends an offer and returns it; nil when it is not (or no longer) the framework's.
+func (o *owner) take(f *framework, id string) *offer {
+	of := o.offers[id]
+	if of == nil || of.framework != f {
+		return nil
+	}
+	delete(o.offers, id)
+	o.offered = o.offered.minus(of.res)
+	return of
+}
+
+// dropOffers takes back all offers of a framework, telling it or not.
+func (o *owner) dropOffers(f *framework, tell bool) {
+	for _, id := range slices.Sorted(maps.Keys(o.offers)) {
+		if o.offers[id].framework != f {
+			continue
+		}
+		o.take(f, id)
+		if tell {
+			f.send(&scheduler.Event{Type: scheduler.Event_RESCIND, Rescind: &scheduler.Event_Rescind{OfferID: mesos.OfferID{Value: id}}})
+		}
+	}
+}
+
+func refuseFor(filters *mesos.Filters) time.Duration {
+	if filters == nil || filters.RefuseSeconds == nil {
+		return defaultRefusal
+	}
+	s := *filters.RefuseSeconds
+	const year = 365 * 24 * 3600
+	return time.Duration(min(max(s, 0), year) * float64(time.Second))
+}
+
+func (o *owner) decline(f *framework, c *scheduler.Call_Decline) {
+	for _, id := range c.OfferIDs {
+		if of := o.take(f, id.Value); of != nil {
+			f.filters = append(f.filters, filter{of.res, time.Now().Add(max(refuseFor(c.Filters), emptyRefusal))})
+		}
+	}
+}
+
+// accept launches tasks on the sum of the offers.
+func (o *owner) accept(f *framework, c *scheduler.Call_Accept) {
+	var sum bundle
+	invalid := ""
+	for _, id := range c.OfferIDs {
+		if of := o.take(f, id.Value); of != nil {
+			sum = sum.plus(of.res)
+		} else if invalid == "" {
+			invalid = "Offer " + id.Value + " is no longer valid"
+		}
+	}
+	if len(c.OfferIDs) == 0 {
+		invalid = "No offers specified"
+	}
+	launched := false
+	for i := range c.Operations {
+		op := &c.Operations[i]
+		switch op.Type {
+		case mesos.Offer_Operation_LAUNCH:
+			for j := range op.GetLaunch().GetTaskInfos() {
+				info := &op.Launch.TaskInfos[j]
+				if invalid != "" {
+					o.refuseTask(f, info, f.lost(mesos.TASK_DROPPED), mesos.REASON_INVALID_OFFERS, "Task launched with invalid offers: "+invalid)
+					continue
+				}
+				res, problem := o.validate(f, info, sum)
+				if problem != "" {
+					o.refuseTask(f, info, mesos.TASK_ERROR, mesos.REASON_TASK_INVALID, problem)
+					continue
+				}
+				sum = sum.minus(res)
+				o.launch(f, info, res)
+				launched = true
+			}
+		case mesos.Offer_Operation_LAUNCH_GROUP:
+			for j := range op.GetLaunchGroup().GetTaskGroup().Tasks {
+				o.refuseTask(f, &op.LaunchGroup.TaskGroup.Tasks[j], mesos.TASK_ERROR, mesos.REASON_TASK_GROUP_INVALID, "This engine does not run task groups")
+			}
+		default:
+			o.log.WithField("framework", f.id).Warnf("offer operation %s is not supported and was dropped", op.Type)
+		}
+	}
+	hold := refuseFor(c.Filters)
+	if !launched {
+		hold = max(hold, emptyRefusal)
+	}
+	if hold > 0 && !sum.empty() {
+		f.filters = append(f.filters, filter{sum, time.Now().Add(hold)})
+	}
+}
+
+// lost gives the state for frameworks that know it, and TASK_LOST for the others.
+func (f *framework) lost(state mesos.TaskState) mesos.TaskState {
+	if f.partitionAware {
+		return state
+	}
+	return mesos.TASK_LOST
+}
