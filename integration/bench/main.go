@@ -1,0 +1,82 @@
+// Command bench measures how long an instance takes from being asked for to answering SSH on its own address, against a plain
+// `docker run` of the same image on the same machine, in turns, and prints both and their ratio.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/berth-project/berth/integration/rig"
+)
+
+func main() {
+	runs := flag.Int("n", 15, "runs of each kind")
+	binary := flag.String("berth", "bin/berth", "the berth command to measure")
+	image := flag.String("image", "berth/base:bookworm", "the image to start")
+	limit := flag.Float64("limit", 0, "fail when the ratio of the medians is above this; 0: only print")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	t := &bench{ctx: ctx}
+	var ratio float64
+	ok := t.run(func() {
+		if _, err := exec.LookPath(*binary); err != nil {
+			t.Fatalf("no berth to measure: %v", err)
+		}
+		path, err := filepath.Abs(*binary)
+		if err != nil {
+			t.Fatalf("find %s: %v", *binary, err)
+		}
+		ratio = compare(t, path, *image, *runs)
+	})
+	switch {
+	case !ok:
+		os.Exit(1)
+	case *limit > 0 && ratio > *limit:
+		fmt.Fprintf(os.Stderr, "the ratio %.3f is above %.2f\n", ratio, *limit)
+		os.Exit(1)
+	}
+}
+
+// compare runs both kinds in turns, so that whatever else the machine does hits both alike.
+func compare(t *bench, binary, image string, runs int) float64 {
+	b := rig.New(t, rig.Options{Binary: binary})
+	plain := newPlain(t, image)
+	berth := &viaBerth{t: t, b: b, image: image, free: from(b.CIDR)}
+	// The first of each kind pays for cold caches, and Berth's for creating the network.
+	plain.measure()
+	berth.measure()
+	var docker, own []time.Duration
+	for n := range runs {
+		docker = append(docker, plain.measure())
+		own = append(own, berth.measure())
+		fmt.Printf("run %2d   docker run %s   berth %s\n", n+1, ms(docker[n]), ms(own[n]))
+	}
+	show("docker run to SSH banner", docker)
+	show("POST to SSH banner      ", own)
+	ratio := median(own).Seconds() / median(docker).Seconds()
+	fmt.Printf("ratio of the medians      %.3f\n", ratio)
+	return ratio
+}
+
+func show(what string, d []time.Duration) {
+	s := slices.Sorted(slices.Values(d))
+	fmt.Printf("%s  median %s   quartiles %s .. %s   range %s .. %s\n",
+		what, ms(median(d)), ms(s[len(s)/4]), ms(s[len(s)*3/4]), ms(s[0]), ms(s[len(s)-1]))
+}
+
+func median(d []time.Duration) time.Duration {
+	s := slices.Sorted(slices.Values(d))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%6.1f ms", float64(d.Microseconds())/1000) }

@@ -1,0 +1,86 @@
+//go:build integration
+
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/berth-project/berth/integration/rig"
+)
+
+// The images of the tests; `make images` builds them.
+const (
+	baseImage = "berth/base:bookworm"
+	webImage  = "berth/legacy-web:1"
+)
+
+var (
+	binary  string // berth, built once for all tests
+	skipped atomic.Int32
+)
+
+func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
+
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "berth-it-bin-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "berth")
+	build := exec.Command("go", "build", "-o", binary, "../cmd/berth")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "build berth:", err)
+		return 1
+	}
+	code := m.Run()
+	if n := skipped.Load(); n > 0 {
+		fmt.Fprintf(os.Stderr, "\n*** %d integration tests were SKIPPED, as something real was missing (see above)\n\n", n)
+	}
+	return code
+}
+
+// requireReal skips the test loudly when one of the real things is not to be had: "docker", "consul", or an image. With
+// BERTH_REQUIRE_REAL=1 that is a failure.
+func requireReal(t *testing.T, things ...string) {
+	t.Helper()
+	for _, thing := range things {
+		missing := ""
+		switch thing {
+		case "docker":
+			if os.Getuid() != 0 {
+				missing = "the tests must run as root"
+			} else if _, err := rig.MachineEngine(t).TryDocker("version"); err != nil {
+				missing = err.Error()
+			}
+		case "consul":
+			if rig.ConsulBinary() == "" {
+				missing = "no Consul server was built"
+			}
+		default:
+			if _, err := rig.MachineEngine(t).TryDocker("image", "inspect", "--format", "{{.Id}}", thing); err != nil {
+				missing = "no image " + thing + ": run make images"
+			}
+		}
+		if missing == "" {
+			continue
+		}
+		if os.Getenv("BERTH_REQUIRE_REAL") == "1" {
+			t.Fatalf("BERTH_REQUIRE_REAL=1, and %s", missing)
+		}
+		skipped.Add(1)
+		t.Skipf("*** SKIPPED: %s", missing)
+	}
+}
+
+// roomy lets more instances run than the machine has processors for: the tests' instances mostly do nothing.
+func roomy(more ...string) []string {
+	return append([]string{"--offer-cpus", "16", "--offer-mem", "8192"}, more...)
+}
