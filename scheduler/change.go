@@ -153,7 +153,7 @@ func (s *Scheduler) stamp(wanted map[spec.AppID]*spec.App, restart map[spec.AppI
 		case was == nil:
 			a.Version, a.LastScaling, a.LastConfigChange = version, version, version
 		case !marathon.ConfigEqual(was, a):
-			a.Version, a.LastScaling, a.LastConfigChange = version, version, version
+			a.Version, a.LastScaling, a.LastConfigChange = version, version, s.sameBefore(a, version)
 		case restart[id]:
 			a.Version, a.LastScaling, a.LastConfigChange = version, was.LastScaling, version
 			if was.Instances != a.Instances {
@@ -165,6 +165,17 @@ func (s *Scheduler) stamp(wanted map[spec.AppID]*spec.App, restart map[spec.AppI
 			wanted[id] = was
 		}
 	}
+}
+
+// sameBefore finds an older version with the same configuration that still has tasks: after a revert those are not
+// outdated, so going back never restarts what still runs the wanted definition. Otherwise the change is new.
+func (s *Scheduler) sameBefore(a *spec.App, version time.Time) time.Time {
+	for _, t := range s.byApp[a.ID] {
+		if v := s.appOf(t); t.Rung != spec.Killing && v.LastConfigChange.Equal(t.ConfigVersion) && marathon.ConfigEqual(v, a) {
+			return t.ConfigVersion
+		}
+	}
+	return version
 }
 
 // pin leases the addresses that changed apps name, so that no other app gets them meanwhile. What cannot be had is a 422.

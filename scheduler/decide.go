@@ -209,11 +209,21 @@ func (s *Scheduler) timers(now time.Time) {
 		}
 		s.wakeAt(s.session.nextReconcile)
 	}
-	for _, tasks := range s.byApp {
-		for _, t := range tasks {
-			s.timer(t, now)
-		}
+	for _, t := range s.liveTasks() {
+		s.timer(t, now)
 	}
+}
+
+// liveTasks are all live tasks in the order of their seats, so that equal states give equal decisions.
+func (s *Scheduler) liveTasks() []*spec.Task {
+	var out []*spec.Task
+	for _, tasks := range s.byApp {
+		out = slices.AppendSeq(out, maps.Values(tasks))
+	}
+	slices.SortFunc(out, func(a, b *spec.Task) int {
+		return cmp.Or(cmp.Compare(a.Seat.App, b.Seat.App), cmp.Compare(a.Seat.Index, b.Seat.Index), cmp.Compare(a.ID, b.ID))
+	})
+	return out
 }
 
 func (s *Scheduler) timer(t *spec.Task, now time.Time) {
@@ -426,20 +436,20 @@ func (s *Scheduler) match(wants []want, pools map[spec.SeatID]string, q map[spec
 		switch {
 		case !s.session.connected:
 			q[id].why = append(q[id].why, "not connected to the engine")
-		case ref.Processed == 0:
-			q[id].why = append(q[id].why, "no host offers resources at the moment")
-		default:
-			q[id].why = append(q[id].why, ref.Why...)
+		case q[id].refused.Processed == 0:
+			q[id].why = append(q[id].why, "no host has offered resources yet")
+		default: // also while no offer is at hand: what the last ones lacked is still the reason
+			q[id].why = append(q[id].why, q[id].refused.Why...)
 		}
 	}
 	return placed
 }
 
 func (q *waiting) refuse(r place.Refusals, now time.Time) {
-	q.refused = r
 	if r.Processed == 0 {
 		return
 	}
+	q.refused = r
 	q.lastUnused = now
 	q.attempt.Processed += r.Processed
 	for reason, n := range r.Declined {

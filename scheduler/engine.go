@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -60,13 +59,11 @@ func (s *Scheduler) onSubscribed(e mesos.Subscribed, now time.Time) {
 	s.session = session{connected: true, master: e.Master}
 	s.log.WithFields(logrus.Fields{"framework": e.FrameworkID, "engine": e.Master, "version": e.Version}).Info("subscribed to the engine")
 	s.reconcile(now)
-	for _, tasks := range s.byApp {
-		for _, t := range tasks {
-			if t.Rung == spec.Killing && !t.KillSent.IsZero() {
-				next := *t
-				next.KillSent = time.Time{} // the call may have been lost with the old session
-				s.put(&next)
-			}
+	for _, t := range s.liveTasks() {
+		if t.Rung == spec.Killing && !t.KillSent.IsZero() {
+			next := *t
+			next.KillSent = time.Time{} // the call may have been lost with the old session
+			s.put(&next)
 		}
 	}
 }
@@ -76,20 +73,12 @@ func (s *Scheduler) onSubscribed(e mesos.Subscribed, now time.Time) {
 func (s *Scheduler) reconcile(now time.Time) {
 	s.session.nextReconcile = now.Add(s.opts.ReconcileInterval)
 	var refs []mesos.TaskRef
-	for _, tasks := range s.byApp {
-		for _, t := range tasks {
-			refs = append(refs, mesos.TaskRef{TaskID: t.ID, AgentID: t.AgentID})
-		}
+	for _, t := range s.liveTasks() {
+		refs = append(refs, mesos.TaskRef{TaskID: t.ID, AgentID: t.AgentID})
 	}
 	if len(refs) == 0 {
 		return
 	}
-	slices.SortFunc(refs, func(a, b mesos.TaskRef) int {
-		if a.TaskID < b.TaskID {
-			return -1
-		}
-		return 1
-	})
 	s.batch.call(call{name: "RECONCILE", do: func(ctx context.Context) error { return s.opts.Engine.Reconcile(ctx, refs) }})
 }
 

@@ -41,10 +41,8 @@ func (s *Scheduler) documents(now time.Time) {
 	}
 	s.docsDirty = false
 	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.hosts)), Pools: s.opts.Pools, AuthorizedKeys: s.opts.AuthorizedKeys}
-	for _, tasks := range s.byApp {
-		for _, t := range tasks {
-			in.Tasks = append(in.Tasks, hostdoc.Task{Task: t, App: s.appOf(t), Seat: s.state.Seats[t.Seat], Now: s.state.Apps[t.Seat.App]})
-		}
+	for _, t := range s.liveTasks() {
+		in.Tasks = append(in.Tasks, hostdoc.Task{Task: t, App: s.appOf(t), Seat: s.state.Seats[t.Seat], Now: s.state.Apps[t.Seat.App]})
 	}
 	for name, doc := range hostdoc.Compile(in) {
 		h, err := s.hostOf(name)

@@ -64,19 +64,20 @@ func newRootCommand(c *cli) *cobra.Command {
 	root.PersistentFlags().StringVar(&c.address, "api", address, "where the scheduler's API is (BERTH_API)")
 	root.PersistentFlags().StringVarP(&c.output, "output", "o", "table", "form of the result: table or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
-	root.AddGroup(&cobra.Group{ID: groupApps, Title: "Apps:"}, &cobra.Group{ID: groupLook, Title: "Looking:"})
+	root.AddGroup(&cobra.Group{ID: groupDaemons, Title: "Daemons:"}, &cobra.Group{ID: groupApps, Title: "Apps:"}, &cobra.Group{ID: groupLook, Title: "Looking:"})
 	root.AddCommand(
 		newApplyCommand(c), newScaleCommand(c), newRestartCommand(c), newRemoveCommand(c),
 		newPsCommand(c), newSSHCommand(c), newLogsCommand(c), newEventsCommand(c), newDeploymentsCommand(c), newQueueCommand(c),
-		newVersionCommand(c),
+		newStandaloneCommand(c), newVersionCommand(c),
 	)
 	return root
 }
 
 // The groups of verbs in the help text.
 const (
-	groupApps = "apps"
-	groupLook = "look"
+	groupDaemons = "daemons"
+	groupApps    = "apps"
+	groupLook    = "look"
 )
 
 // verb wraps the body of a command: its errors are failures, all others are wrong usage.

@@ -165,9 +165,15 @@ func (d *decider) outdated() []Task {
 func (d *decider) wave() int { return max(1, (d.n+9)/10) }
 
 // helpers launches as few temporary seats as the floor needs: none when the floor leaves room for a wave, otherwise
-// enough for one wave, within the ceiling. Surplus tasks of an app that shrinks serve as helpers, so none is added then.
+// enough for one wave, within the ceiling. Surplus tasks of an app that shrinks serve as helpers, so none is added then;
+// and outdated tasks that are not healthy carry nothing that a helper would have to carry for them.
 func (d *decider) helpers() {
-	old := len(d.outdated())
+	old := 0
+	for _, t := range d.outdated() {
+		if t.Healthy {
+			old++
+		}
+	}
 	if old == 0 {
 		return
 	}

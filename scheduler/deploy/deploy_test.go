@@ -88,6 +88,7 @@ func TestAdvance(t *testing.T) {
 		{"unhealthy old ones go at once", 2, 1, 1, Replace, "0o 1oh", "launch 2, kill s0#0"},
 		{"single instance", 1, 1, 1, Replace, "0oh", "launch 1"},
 		{"shrinking update uses the surplus as helper", 2, 1, 1, Replace, "0oh 1oh 2oh", "kill s0#0"},
+		{"nothing healthy needs no helper", 2, 1, 1, Replace, "0o 1o", "kill s0#0, kill s1#1"},
 		{"growing update starts the new seats first", 3, 1, 0, Replace, "0oh", "launch 1, launch 2, launch 3"},
 		{"a bad version kills nothing", 2, 1, 1, Replace, "0oh 1oh 2", ""},
 	} {

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/berth-project/berth/agent"
+	"github.com/berth-project/berth/cpuquota"
+	"github.com/berth-project/berth/internal/cgroup"
+	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/internal/run"
+	"github.com/berth-project/berth/internal/watch"
+	"github.com/berth-project/berth/monitor"
+	"github.com/berth-project/berth/registrator"
+	"github.com/berth-project/berth/scheduler"
+	"github.com/berth-project/berth/scheduler/admit"
+	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/scheduler/launch"
+	"github.com/berth-project/berth/scheduler/marathon"
+	"github.com/berth-project/berth/scheduler/mesos"
+	"github.com/berth-project/berth/scheduler/store"
+	"github.com/berth-project/berth/spec"
+	"github.com/berth-project/berth/standalone"
+)
+
+// composition is one process being put together; each method adds what it names to the group.
+type composition struct {
+	settings
+	group     run.Group
+	docker    *docker.Client
+	inventory *docker.Inventory
+	state     *watch.Value[spec.HostState]
+}
+
+// compose wires the components of a standalone machine. They meet through HTTP, the host document, Docker and Consul, just
+// as on a fleet; only the inventory of containers is shared.
+func compose(ctx context.Context, s settings) (*run.Group, error) {
+	c := &composition{settings: s, state: &watch.Value[spec.HostState]{}}
+	var err error
+	if c.docker, err = docker.New(s.DockerHost); err != nil {
+		return nil, fmt.Errorf("connect to the Docker Engine: %w", err)
+	}
+	info, err := c.docker.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask the Docker Engine: %w (is dockerd running?)", err)
+	}
+	if !info.LiveRestore {
+		s.log.Warn("the Docker Engine runs without live-restore: containers end with it (start dockerd with --live-restore)")
+	}
+	c.inventory = docker.NewInventory(c.docker, s.log)
+	c.group.Add("inventory", c.inventory.Run)
+	engineURL, secret, err := c.addEngine(info)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.addScheduler(ctx, engineURL, secret); err != nil {
+		return nil, err
+	}
+	if err := c.addHost(); err != nil {
+		return nil, err
+	}
+	return &c.group, nil
+}
+
+const enginePrincipal = "berth"
+
+// addEngine adds the embedded engine. Its API can start containers, so even on loopback it asks for a secret, which lives
+// as long as the process.
+func (c *composition) addEngine(info docker.Info) (url, secret string, err error) {
+	l, err := net.Listen("tcp", c.EngineListen)
+	if err != nil {
+		return "", "", fmt.Errorf("--engine-listen: %w", err)
+	}
+	if ip := l.Addr().(*net.TCPAddr).IP; !ip.IsLoopback() {
+		return "", "", fmt.Errorf("--engine-listen %s: only loopback addresses are served", c.EngineListen)
+	}
+	random := make([]byte, 24)
+	if _, err := rand.Read(random); err != nil {
+		return "", "", fmt.Errorf("make the engine's secret: %w", err)
+	}
+	secret = hex.EncodeToString(random)
+	cpus, mem := c.OfferCPUs, c.OfferMem
+	if cpus == 0 {
+		cpus = float64(info.NCPU)
+	}
+	if mem == 0 {
+		total := float64(info.MemTotal) / (1 << 20)
+		mem = max(total-1024, total/2)
+	}
+	disk, err := freeDisk(c.StateDir)
+	if err != nil {
+		return "", "", err
+	}
+	engine, err := standalone.New(standalone.Options{
+		Docker: c.docker, Inventory: c.inventory, Hostname: c.Hostname, StateDir: c.StateDir,
+		CPUs: cpus, MemMiB: float64(int(mem)), DiskMiB: disk, Principal: enginePrincipal, Secret: secret, Log: c.log,
+	})
+	if err != nil {
+		return "", "", err
+	}
+	c.group.Add("engine", func(ctx context.Context) error { return engine.Run(ctx, l) })
+	return "http://" + l.Addr().String(), secret, nil
+}
+
+func (c *composition) addScheduler(ctx context.Context, engineURL, secret string) error {
+	db, err := store.Open(filepath.Join(c.StateDir, "berth.db"), store.BoltOptions{Log: c.log})
+	if err != nil {
+		return err
+	}
+	state, err := db.Load(ctx)
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	client, err := mesos.New(mesos.Options{
+		Masters: []string{engineURL}, Principal: enginePrincipal, Secret: secret, Log: c.log,
+		Framework: mesos.Framework{ID: state.FrameworkID, Name: "berth", Hostname: c.Hostname},
+	})
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	events := api.NewLog(api.DefaultEventBacklog)
+	sched, err := scheduler.New(scheduler.Options{
+		Store: db, State: state, Engine: client, Events: events, Pools: c.pools, AuthorizedKeys: c.keys,
+		Launch:      launch.Options{BaseImage: c.BaseImage, SeatsDir: filepath.Join(c.StateDir, "seats"), KillGrace: c.KillGrace},
+		AddressRest: c.AddressRest, Log: c.log,
+	})
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	listeners, err := c.listen()
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	server, err := api.New(api.Options{
+		Backend: sched, Events: events, Log: c.log, Marathon: marathon.Options{DefaultNetworkName: c.pools[0].Name},
+		Admit: func(a *spec.App) error { return admit.Check(a, c.Admit) }, Logs: c.logs,
+		Info: api.Info{Version: buildVersion(), FrameworkName: "berth", Hostname: c.Hostname, Leader: c.leader(), DefaultNetwork: c.pools[0].Name, LocalPortMin: 10000, LocalPortMax: 20000},
+	})
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	c.group.Add("scheduler", func(ctx context.Context) error { return errors.Join(sched.Run(ctx), db.Close()) })
+	c.group.Add("api", func(ctx context.Context) error { return server.Serve(ctx, listeners) })
+	return nil
+}
+
+func (c *composition) socket() string { return filepath.Join(c.RunDir, "api.sock") }
+
+func (c *composition) leader() string {
+	if c.Listen != "" {
+		return c.Listen
+	}
+	return "unix:" + c.socket()
+}
+
+func (c *composition) listen() ([]api.Listener, error) {
+	l, err := api.ListenUnix(c.socket())
+	if err != nil {
+		return nil, err
+	}
+	out := []api.Listener{{Listener: l}}
+	if c.Listen != "" {
+		tcp, err := net.Listen("tcp", c.Listen)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("--listen: %w", err), l.Close())
+		}
+		if c.token == "" {
+			c.log.WithField("address", tcp.Addr().String()).Warn("the API is open: everyone who reaches this address is root on this machine")
+		}
+		out = append(out, api.Listener{Listener: tcp, Token: c.token})
+	}
+	return out, nil
+}
+
+// addHost adds what every host of a fleet has: the agent, the quota keeper, the registrator and the monitor.
+func (c *composition) addHost() error {
+	groups, err := cgroup.Open("", "")
+	if err != nil {
+		return err
+	}
+	keeper, err := cpuquota.New(cpuquota.Options{State: c.state, Inventory: c.inventory, Groups: groups, Log: c.log})
+	if err != nil {
+		return err
+	}
+	var drained *watch.Value[map[string]bool]
+	if c.Consul != "" {
+		reg, err := registrator.New(registrator.Options{Host: c.Hostname, State: c.state, Inventory: c.inventory, Log: c.log, Address: c.Consul, TokenFile: c.ConsulTokenFile})
+		if err != nil {
+			return err
+		}
+		drained = reg.Drained()
+		c.group.Add("registrator", reg.Run)
+	} else {
+		c.log.Info("no Consul configured: instances are not registered (--consul 127.0.0.1:8500)")
+	}
+	a, err := agent.New(agent.Options{
+		Host: c.Hostname, StateDir: c.StateDir, API: "unix://" + c.socket(), IPAMName: c.IPAMName, Engine: c.docker,
+		Inventory: c.inventory, State: c.state, Drained: drained, Usage: keeper.Usage(), Log: c.log,
+	})
+	if err != nil {
+		return err
+	}
+	mon, err := monitor.New(monitor.Options{
+		State: c.state, Inventory: c.inventory, Groups: groups, Socket: filepath.Join(c.RunDir, "zabbix.sock"), SocketGroup: c.ZabbixGroup,
+		Version: buildVersion(), Log: c.log,
+	})
+	if err != nil {
+		return err
+	}
+	c.group.Add("cpuquota", keeper.Run)
+	c.group.Add("monitor", mon.Run)
+	c.group.Add("agent", a.Run)
+	return nil
+}
+
+// logs copies a task's output from its container, running or ended.
+func (c *composition) logs(ctx context.Context, taskID string, o api.LogOptions, w io.Writer) error {
+	snapshot, _ := c.inventory.Get()
+	for _, ctr := range snapshot.Containers {
+		if ctr.Labels[spec.LabelTask] == taskID {
+			lo := docker.LogOptions{Follow: o.Follow, Tail: max(0, o.Tail)}
+			return c.docker.Logs(ctx, ctr.ID, lo, w, w)
+		}
+	}
+	return fmt.Errorf("task %s has no container on %s", taskID, c.Hostname)
+}
+
+// cleanup removes what a stopped standalone left on the machine beside its state.
+func cleanup(ctx context.Context, s settings) error {
+	client, err := docker.New(s.DockerHost)
+	if err != nil {
+		return fmt.Errorf("connect to the Docker Engine: %w", err)
+	}
+	errs := []error{agent.Cleanup(ctx, agent.Options{Engine: client, IPAMName: s.IPAMName, Log: s.log})}
+	for _, name := range []string{"api.sock", "zabbix.sock", "berth.pid"} {
+		if err := os.Remove(filepath.Join(s.RunDir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

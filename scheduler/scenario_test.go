@@ -1,0 +1,332 @@
+package scheduler
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/scheduler/launch"
+	"github.com/berth-project/berth/scheduler/marathon"
+	"github.com/berth-project/berth/scheduler/store"
+	"github.com/berth-project/berth/spec"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected output of the scenarios")
+
+// TestScenarios runs testdata/*.txt. A scenario is a list of commands; below each stands, indented, what the engine was
+// told and what was published. Time is fake; nothing happens between commands.
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no scenarios", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got strings.Builder
+			synctest.Test(t, func(t *testing.T) {
+				p := newPlay(t)
+				defer p.stop()
+				for line := range strings.Lines(string(text)) {
+					line = strings.TrimRight(line, "\n")
+					if strings.HasPrefix(line, "    ") {
+						continue
+					}
+					got.WriteString(line + "\n")
+					if line == "" || strings.HasPrefix(line, "#") {
+						continue
+					}
+					for _, out := range p.do(line) {
+						got.WriteString("    " + out + "\n")
+					}
+				}
+			})
+			if *update {
+				if err := os.WriteFile(file, []byte(got.String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if d := cmp.Diff(string(text), got.String()); d != "" {
+				t.Errorf("(-want +got, -update rewrites)\n%s", d)
+			}
+		})
+	}
+}
+
+// play is one scenario under way.
+type play struct {
+	t      *testing.T
+	w      *world
+	store  *store.Memory
+	s      *Scheduler
+	events *api.Log
+	sub    *api.Subscription
+	cancel context.CancelFunc
+	done   chan error
+	pools  []spec.Pool
+	held   map[string]string
+	hosts  map[string]bool
+}
+
+func newPlay(t *testing.T) *play {
+	p := &play{t: t, w: newWorld(), store: store.NewMemory(), held: map[string]string{}, hosts: map[string]bool{},
+		pools: []spec.Pool{{Name: "p", CIDR: netip.MustParsePrefix("10.1.0.0/28")}}}
+	p.start()
+	return p
+}
+
+func (p *play) start() {
+	state, err := p.store.Load(p.t.Context())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.events = api.NewLog(1000)
+	p.sub = p.events.Subscribe(api.SubscribeOptions{Queue: 10000})
+	p.s, err = New(Options{Store: p.store, State: state, Engine: p.w, Events: p.events, Pools: p.pools,
+		Launch: launch.Options{BaseImage: spec.BaseImage, SeatsDir: "/seats"}, AddressRest: time.Minute})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel, p.done = cancel, make(chan error, 1)
+	go func(s *Scheduler) { p.done <- s.Run(ctx) }(p.s)
+	synctest.Wait()
+	p.report()
+}
+
+// report is what the hosts' agents say.
+func (p *play) report() {
+	for name := range p.hosts {
+		r := spec.HostReport{Host: name, Networks: map[string]string{}}
+		for _, pool := range p.pools {
+			r.Networks[pool.Name] = ""
+		}
+		for _, a := range slices.Sorted(mapsKeys(p.held)) {
+			r.Held = append(r.Held, spec.Held{Address: netip.MustParseAddr(a), By: p.held[a]})
+		}
+		if err := p.s.Report(context.Background(), r); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	synctest.Wait()
+}
+
+func mapsKeys(m map[string]string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+func (p *play) stop() {
+	p.cancel()
+	<-p.done
+	p.sub.Close()
+}
+
+// do runs one command and returns what followed.
+func (p *play) do(line string) []string {
+	f := strings.Fields(line)
+	var out []string
+	if err := p.command(f); err != nil {
+		text, _, _ := strings.Cut(err.Error(), " Deployments: ") // their ids are random
+		out = append(out, "error: "+text)
+	}
+	synctest.Wait()
+	out = append(out, p.w.said()...)
+	for {
+		select {
+		case e := <-p.sub.Events():
+			if text := brief(e); text != "" {
+				out = append(out, text)
+			}
+			continue
+		default:
+		}
+		break
+	}
+	if f[0] == "queue" || f[0] == "ps" || f[0] == "doc" {
+		out = append(out, p.show(f[0])...)
+	}
+	return out
+}
+
+// brief keeps the events that tell the story.
+func brief(e api.Event) string {
+	switch e.Type {
+	case api.EventStatusUpdate:
+		id := fmt.Sprint(e.Fields["taskId"])
+		app, _, _ := strings.Cut(id, ".")
+		return fmt.Sprintf("event %v of %s", e.Fields["taskStatus"], app)
+	case api.EventDeploymentSuccess, api.EventDeploymentFailed, api.EventDeploymentStepSuccess, api.EventAppTerminated, api.EventUnhealthyInstanceKill:
+		return "event " + e.Type
+	}
+	return ""
+}
+
+func (p *play) command(f []string) error {
+	ctx := context.Background()
+	switch f[0] {
+	case "host": // host NAME CPUS MEM
+		h := &worldHost{name: f[1]}
+		fmt.Sscan(f[2], &h.cpus)
+		fmt.Sscan(f[3], &h.mem)
+		p.w.mu.Lock()
+		p.w.hosts[f[1]] = h
+		p.w.offer()
+		p.w.mu.Unlock()
+		p.hosts[f[1]] = true
+		p.report()
+	case "hold": // hold ADDRESS BY
+		p.held[f[1]] = f[2]
+		p.report()
+	case "free":
+		delete(p.held, f[1])
+		p.report()
+	case "put": // put {json}: create or update
+		return p.put(strings.Join(f[1:], " "), false)
+	case "force":
+		return p.put(strings.Join(f[1:], " "), true)
+	case "delete", "restart":
+		c := api.Change{Decide: func(map[spec.AppID]*spec.App) (map[spec.AppID]*spec.App, error) {
+			if f[0] == "delete" {
+				return map[spec.AppID]*spec.App{spec.AppID(f[1]): nil}, nil
+			}
+			return nil, nil
+		}}
+		if f[0] == "restart" {
+			c.Restart = []spec.AppID{spec.AppID(f[1])}
+		}
+		_, err := p.s.Change(ctx, c)
+		return err
+	case "cancel", "revert":
+		snap, err := p.s.Snapshot(ctx)
+		if err != nil {
+			return err
+		}
+		if len(snap.Deployments) == 0 {
+			return errors.New("no deployment runs")
+		}
+		_, err = p.s.CancelDeployment(ctx, snap.Deployments[0].ID, f[0] == "cancel")
+		return err
+	case "task": // task SEAT STATE [MESSAGE]
+		p.w.mu.Lock()
+		defer p.w.mu.Unlock()
+		t, err := p.w.find(f[1])
+		if err != nil {
+			return err
+		}
+		p.w.set(t, "TASK_"+strings.ToUpper(f[2]), strings.Join(f[3:], " "))
+		p.w.offer()
+	case "health", "drained": // health SEAT ok|bad
+		p.w.mu.Lock()
+		t, err := p.w.find(f[1])
+		p.w.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		r := spec.HostReport{Host: t.host, Networks: map[string]string{"p": ""}}
+		if f[0] == "drained" {
+			r.Drained = []string{t.TaskID}
+		} else {
+			r.Health = map[string][]spec.CheckHealth{t.TaskID: {{Known: true, Alive: f[2] == "ok", LastSuccess: time.Now()}}}
+		}
+		return p.s.Report(ctx, r)
+	case "advance":
+		d, err := time.ParseDuration(f[1])
+		if err != nil {
+			return err
+		}
+		time.Sleep(d) // the bubble's clock
+	case "auto":
+		p.w.mu.Lock()
+		p.w.auto = f[1] == "on"
+		p.w.mu.Unlock()
+	case "crash": // the scheduler dies without a word and starts again
+		p.stop()
+		p.start()
+	case "queue", "ps", "doc":
+	default:
+		return fmt.Errorf("unknown command %s", f[0])
+	}
+	return nil
+}
+
+func (p *play) put(text string, force bool) error {
+	_, err := p.s.Change(context.Background(), api.Change{Force: force, Decide: func(current map[spec.AppID]*spec.App) (map[spec.AppID]*spec.App, error) {
+		o := marathon.Options{DefaultNetworkName: "p"}
+		var named struct{ ID spec.AppID }
+		if err := json.Unmarshal([]byte(text), &named); err != nil {
+			return nil, err
+		}
+		app, err := current[named.ID], error(nil)
+		if app != nil {
+			app, err = marathon.UpdateApp(app, []byte(text), true, o)
+		} else {
+			app, err = marathon.DecodeApp([]byte(text), o)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return map[spec.AppID]*spec.App{app.ID: app}, nil
+	}})
+	return err
+}
+
+func (p *play) show(what string) []string {
+	snap, err := p.s.Snapshot(context.Background())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var out []string
+	switch what {
+	case "queue":
+		for _, q := range snap.Queue {
+			for _, why := range q.Why {
+				out = append(out, fmt.Sprintf("%s x%d: %s", q.App.ID, q.Count, why))
+			}
+		}
+	case "ps":
+		for _, id := range []spec.AppID{"/web", "/db", "/api"} {
+			for _, t := range snap.Tasks[id] {
+				out = append(out, fmt.Sprintf("%s %s %s %s key=%t", t.Seat, t.Rung, t.Address, snap.Seats[t.Seat].Hostname, len(snap.Seats[t.Seat].HostKeys) == 1))
+			}
+		}
+	case "doc":
+		for name := range p.hosts {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			d, err := p.s.HostDocument(ctx, name, 0)
+			cancel()
+			if err != nil || d == nil {
+				p.t.Fatal(d, err)
+			}
+			for _, s := range d.Seats {
+				out = append(out, fmt.Sprintf("%s drain=%t temporary=%t %s probes=%d services=%d", s.Seat, s.Drain, s.Temporary, s.Address, len(s.Probes), len(s.Services)))
+			}
+		}
+	}
+	if len(out) == 0 {
+		out = []string{"nothing"}
+	}
+	return out
+}

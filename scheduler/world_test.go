@@ -1,0 +1,328 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/berth-project/berth/scheduler/mesos"
+	"github.com/berth-project/berth/spec"
+)
+
+// world is a small working engine with hosts: it offers, launches, kills and reconciles. Tasks change state when the test
+// says so, or by themselves in auto mode. It outlives the schedulers that a test starts over it.
+type world struct {
+	mu      sync.Mutex // guards all below; schedulers call from their own goroutines
+	hosts   map[string]*worldHost
+	tasks   map[string]*worldTask
+	offers  map[string]string // offer id -> host
+	nextID  int
+	session chan mesos.Event // nil while nobody is subscribed
+	sup     bool
+	refused map[string]time.Time
+	log     []string
+	auto    bool
+	check   func() // called after every change of a task
+	uuid    int
+}
+
+type worldHost struct {
+	name      string
+	cpus, mem float64
+}
+
+type worldTask struct {
+	spec.Launch
+	host    string
+	state   string
+	address string
+	seat    spec.SeatID
+	outdate string
+}
+
+func newWorld() *world {
+	return &world{hosts: map[string]*worldHost{}, tasks: map[string]*worldTask{}, offers: map[string]string{}, refused: map[string]time.Time{}}
+}
+
+func (w *world) say(format string, args ...any) { w.log = append(w.log, fmt.Sprintf(format, args...)) }
+
+// said takes the lines written since the last call.
+func (w *world) said() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := w.log
+	w.log = nil
+	return out
+}
+
+// Run implements Engine.
+func (w *world) Run(ctx context.Context, events chan<- mesos.Event) error {
+	// The queue has no bound worth meeting: a send never blocks under the lock.
+	ch := make(chan mesos.Event, 10000)
+	w.mu.Lock()
+	w.session, w.sup = ch, false
+	clear(w.offers)
+	clear(w.refused)
+	ch <- mesos.Subscribed{FrameworkID: "f-1", Master: "world", Version: "1"}
+	w.offer()
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		if w.session == ch {
+			w.session = nil
+		}
+		w.mu.Unlock()
+	}()
+	retry := time.NewTicker(5 * time.Second) // refusals time out
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-retry.C:
+			w.mu.Lock()
+			w.offer()
+			w.mu.Unlock()
+		case ev := <-ch:
+			select {
+			case events <- ev:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+}
+
+func (w *world) send(ev mesos.Event) {
+	if w.session != nil {
+		w.session <- ev
+	}
+}
+
+// offer offers what is free on each host without an outstanding offer.
+func (w *world) offer() {
+	if w.session == nil || w.sup {
+		return
+	}
+	out := map[string]bool{}
+	for _, h := range w.offers {
+		out[h] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.hosts)) {
+		if out[name] || time.Now().Before(w.refused[name]) {
+			continue
+		}
+		h := w.hosts[name]
+		o := spec.Offer{AgentID: "a-" + name, Host: name, CPUs: h.cpus, Mem: h.mem, Disk: 1e6, Ports: []spec.PortRange{{Begin: 31000, End: 32000}}}
+		for _, t := range w.tasks {
+			if t.host == name && !spec.TerminalState(t.state) {
+				o.CPUs -= t.CPUs
+				o.Mem -= t.Mem
+			}
+		}
+		w.nextID++
+		o.ID = fmt.Sprintf("o%d", w.nextID)
+		w.offers[o.ID] = name
+		w.send(mesos.Offers{Offers: []spec.Offer{o}})
+	}
+}
+
+func (w *world) connected() error {
+	if w.session == nil {
+		return mesos.ErrDisconnected
+	}
+	return nil
+}
+
+// Accept implements Engine.
+func (w *world) Accept(_ context.Context, ids []string, launches []spec.Launch, _ time.Duration) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.connected(); err != nil {
+		return err
+	}
+	host, ok := w.offers[ids[0]]
+	delete(w.offers, ids[0])
+	for _, l := range launches {
+		if !ok {
+			w.status(&worldTask{Launch: l, state: "TASK_DROPPED"}, "invalid offers")
+			continue
+		}
+		t := &worldTask{Launch: l, host: host, state: "TASK_STAGING"}
+		for _, p := range l.Parameters {
+			if p.Key == "ip" {
+				t.address = p.Value
+			}
+			if k, v, _ := strings.Cut(p.Value, "="); k == spec.LabelSeat {
+				fmt.Sscan(v, &t.seat.Index)
+			} else if k == spec.LabelApp {
+				t.seat.App = spec.AppID(v)
+			}
+		}
+		if w.tasks[l.TaskID] != nil {
+			panic("a task id is used twice")
+		}
+		w.tasks[l.TaskID] = t
+		w.say("launch %s on %s as %s, %s", t.seat, host, hostname(l), t.address)
+		if w.auto {
+			w.set(t, "TASK_RUNNING", "")
+		}
+	}
+	w.changed()
+	w.offer()
+	return nil
+}
+
+func hostname(l spec.Launch) string {
+	for _, p := range l.Parameters {
+		if p.Key == "hostname" {
+			return p.Value
+		}
+	}
+	return "?"
+}
+
+func (w *world) changed() {
+	if w.check != nil {
+		w.check()
+	}
+}
+
+// set moves a task and tells the scheduler.
+func (w *world) set(t *worldTask, state, message string) {
+	t.state = state
+	w.status(t, message)
+	w.changed()
+}
+
+func (w *world) status(t *worldTask, message string) {
+	w.uuid++
+	w.send(mesos.Update{Status: spec.TaskStatus{TaskID: t.TaskID, AgentID: "a-" + t.host, State: t.state, Message: message, Timestamp: time.Now(), ContainerID: "c-" + t.TaskID, UUID: fmt.Appendf(nil, "%d", w.uuid)}})
+}
+
+// Decline implements Engine.
+func (w *world) Decline(_ context.Context, ids []string, refuse time.Duration) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, id := range ids {
+		if h, ok := w.offers[id]; ok {
+			w.refused[h] = time.Now().Add(refuse)
+			delete(w.offers, id)
+		}
+	}
+	return w.connected()
+}
+
+// Kill implements Engine.
+func (w *world) Kill(_ context.Context, id, _ string, grace time.Duration) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.connected(); err != nil {
+		return err
+	}
+	t := w.tasks[id]
+	if t == nil || spec.TerminalState(t.state) {
+		w.send(mesos.Update{Status: spec.TaskStatus{TaskID: id, State: "TASK_GONE", Reason: "REASON_RECONCILIATION", Timestamp: time.Now()}})
+		return nil
+	}
+	w.say("kill %s (grace %s)", t.seat, grace)
+	if w.auto {
+		w.set(t, "TASK_KILLED", "")
+		w.offer()
+	}
+	return nil
+}
+
+// Acknowledge implements Engine.
+func (w *world) Acknowledge(context.Context, spec.TaskStatus) error { return w.connected() }
+
+// Reconcile implements Engine.
+func (w *world) Reconcile(_ context.Context, refs []mesos.TaskRef) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.connected(); err != nil {
+		return err
+	}
+	for _, r := range refs {
+		st := spec.TaskStatus{TaskID: r.TaskID, AgentID: r.AgentID, State: "TASK_GONE", Reason: "REASON_RECONCILIATION", Timestamp: time.Now()}
+		if t := w.tasks[r.TaskID]; t != nil {
+			st.State = t.state
+		}
+		w.send(mesos.Update{Status: st})
+	}
+	return nil
+}
+
+// Suppress implements Engine.
+func (w *world) Suppress(context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sup = true
+	return w.connected()
+}
+
+// Revive implements Engine.
+func (w *world) Revive(context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sup = false
+	clear(w.refused)
+	w.offer()
+	return w.connected()
+}
+
+// live are the tasks that are not over, by seat.
+func (w *world) live() []*worldTask {
+	var out []*worldTask
+	for _, t := range w.tasks {
+		if !spec.TerminalState(t.state) {
+			out = append(out, t)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool {
+		if out[i].seat != out[j].seat {
+			return out[i].seat.Less(out[j].seat)
+		}
+		return out[i].TaskID < out[j].TaskID
+	})
+	return out
+}
+
+// find is the newest live task of a seat.
+func (w *world) find(seat string) (*worldTask, error) {
+	id, err := spec.ParseSeatID(seat)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range slices.Backward(w.live()) {
+		if t.seat == id {
+			return t, nil
+		}
+	}
+	return nil, errors.New("no live task in " + seat)
+}
+
+// doubled says what must never be: two live tasks of a seat, or two with one address.
+func (w *world) doubled() error {
+	seats, addrs := map[spec.SeatID]string{}, map[string]spec.SeatID{}
+	for _, t := range w.live() {
+		if other, ok := seats[t.seat]; ok {
+			return fmt.Errorf("seat %s runs twice: %s and %s", t.seat, other, t.TaskID)
+		}
+		if other, ok := addrs[t.address]; ok {
+			return fmt.Errorf("address %s is used by %s and %s", t.address, other, t.seat)
+		}
+		if _, err := netip.ParseAddr(t.address); err != nil {
+			return fmt.Errorf("seat %s has no address: %w", t.seat, err)
+		}
+		seats[t.seat], addrs[t.address] = t.TaskID, t.seat
+	}
+	return nil
+}
