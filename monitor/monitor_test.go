@@ -1,0 +1,311 @@
+package monitor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sirupsen/logrus"
+
+	"github.com/berth-project/berth/internal/cgroup"
+	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/internal/watch"
+	"github.com/berth-project/berth/spec"
+)
+
+// host is a version 2 host in folders.
+type host struct {
+	t          *testing.T
+	root, proc string
+	state      watch.Value[spec.HostState]
+	inventory  watch.Value[docker.Snapshot]
+}
+
+func write(t testing.TB, root, name, text string) {
+	t.Helper()
+	path := filepath.Join(root, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newHost(t *testing.T) *host {
+	h := &host{t: t, root: t.TempDir(), proc: t.TempDir()}
+	write(t, h.root, "cgroup.controllers", "cpu memory pids")
+	h.cpu(0, 0, 0)
+	write(t, h.root, "docker/c1/cpu.max", "20000 100000")
+	write(t, h.root, "docker/c1/memory.current", "60000000")
+	write(t, h.root, "docker/c1/memory.stat", "inactive_file 10000000")
+	write(t, h.root, "docker/c1/memory.max", "100000000")
+	write(t, h.root, "docker/c1/pids.current", "7")
+	write(t, h.proc, "42/net/dev", netDev)
+	for pid, ns := range map[string]string{"self": "net:[1]", "42": "net:[2]", "43": "net:[1]"} {
+		write(t, h.proc, pid+"/stat", "")
+		if err := os.MkdirAll(filepath.Join(h.proc, pid, "ns"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(ns, filepath.Join(h.proc, pid, "ns", "net")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return h
+}
+
+const netDev = `Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:  999999      10    0    0    0     0          0         0   999999      10    0    0    0     0       0          0
+  eth0:    1000      10    0    0    0     0          0         0     3000      10    0    0    0     0       0          0
+  eth1:      20       1    0    0    0     0          0         0       50       1    0    0    0     0       0          0`
+
+func (h *host) cpu(used time.Duration, periods, throttled int) {
+	write(h.t, h.root, "docker/c1/cpu.stat", fmt.Sprintf("usage_usec %d\nnr_periods %d\nnr_throttled %d", used.Microseconds(), periods, throttled))
+}
+
+func (h *host) monitor(socket string) *Monitor {
+	h.t.Helper()
+	groups, err := cgroup.Open(h.root, h.proc)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	m, err := New(Options{State: &h.state, Inventory: &h.inventory, Groups: groups, Proc: h.proc, Socket: socket, Version: "1.2.3", Log: log})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return m
+}
+
+var web = spec.HostSeat{
+	Seat: spec.SeatID{App: "/prod/web"}, TaskID: "t1", Instance: "prod_web.instance-1", Hostname: "web-0.prod", Pool: "pool",
+	Address: netip.MustParseAddr("10.9.0.10"), Probes: []spec.Probe{{Protocol: "TCP"}},
+}
+
+func TestItems(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		m := h.monitor("unused")
+		ctx, stop := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() { defer close(done); m.sample(ctx) }()
+		defer func() { stop(); <-done }()
+
+		db := web
+		db.Seat.App, db.TaskID, db.Drain, db.Probes = "/db", "t2", true, nil
+		h.state.Set(spec.HostState{
+			Document: spec.HostDocument{Seats: []spec.HostSeat{web, db}},
+			Health:   map[string][]spec.CheckHealth{"t1": {{Known: true}}},
+		})
+		labels := func(task, app string) map[string]string {
+			return map[string]string{spec.LabelTask: task, spec.LabelApp: app, spec.LabelSeat: "0"}
+		}
+		h.inventory.Set(docker.Snapshot{Connected: true, Containers: []docker.Container{
+			{ID: "c1", Running: true, Pid: 42, Labels: labels("t1", "/prod/web"), StartedAt: time.Now()},
+			{ID: "c2", Running: true, Pid: 43, Labels: labels("", "/alone"), StartedAt: time.Now()},
+			{ID: "c3", Labels: labels("old", "/prod/web")},
+		}})
+		for i := 1; i <= 90; i++ {
+			h.cpu(time.Duration(i)*200*time.Millisecond, 10*i, 3*i)
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		for request, want := range map[string]string{
+			"berth.ping": "1", "berth.version": "1.2.3",
+			"berth.cpu.usage[/prod/web,0]": "0.2", `berth.cpu.quota["/prod/web","0"]`: "0.2", "berth.cpu.throttled[prod/web,0]": "0.3",
+			"berth.mem.used[/prod/web,0]": "50000000", "berth.mem.limit[/prod/web,0]": "100000000", "berth.mem.pct[/prod/web,0]": "50",
+			"berth.net.in[/prod/web,0]": "1020", "berth.net.out[/prod/web,0]": "3050", "berth.procs[/prod/web, 0]": "7",
+			"berth.uptime[/prod/web,0]": "90", "berth.health[/prod/web,0]": "0", "berth.health[/db,0]": "1", "berth.health[/alone,0]": "2",
+			"berth.cpu.usage[/db,0]":    "! /db.0: it has no running container",
+			"berth.uptime[/db,0]":       "! /db.0: it has no running container",
+			"berth.procs[/nothing,0]":   "! no instance /nothing.0 on this host",
+			"berth.procs[/prod/web]":    "! berth.procs takes two parameters, [APP,SEAT]",
+			"berth.procs[/prod/web,x]":  `! "/prod/web.x" is not APP.N: "x" is no seat number`,
+			"berth.nonsense":            `! unknown key "berth.nonsense"`,
+			"berth.procs[/prod/web,0":   `! "berth.procs[/prod/web,0": a parameter has no end`,
+			"berth.cpu.usage[/alone,0]": "! /alone.0: find the group of process 43: no control group",
+		} {
+			got, err := m.table.Load().answer(request, time.Now())
+			if err != nil {
+				got = "! " + err.Error()
+			}
+			if got != want {
+				t.Errorf("%s: got %q, want %q", request, got, want)
+			}
+		}
+		testDiscovery(t, m)
+	})
+}
+
+func testDiscovery(t *testing.T, m *Monitor) {
+	t.Helper()
+	for group, want := range map[string][]row{
+		"": {
+			{App: "/alone", Seat: "0", Instance: "c2", Hostname: "alone-0", State: "running"},
+			{App: "/db", Seat: "0", Instance: "prod_web.instance-1", Hostname: "web-0.prod", IP: "10.9.0.10", Pool: "pool", State: "draining"},
+			{App: "/prod/web", Seat: "0", Instance: "prod_web.instance-1", Hostname: "web-0.prod", IP: "10.9.0.10", Pool: "pool", State: "running"},
+		},
+		"/prod":    {{App: "/prod/web", Seat: "0", Instance: "prod_web.instance-1", Hostname: "web-0.prod", IP: "10.9.0.10", Pool: "pool", State: "running"}},
+		"/nothing": {},
+	} {
+		text, err := m.table.Load().answer("berth.discovery["+group+"]", time.Now())
+		if err != nil {
+			t.Error(err)
+		}
+		got := []row{}
+		if err := json.Unmarshal([]byte(text), &got); err != nil {
+			t.Error(err)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("discovery of %q (-want +got):\n%s", group, d)
+		}
+	}
+}
+
+// many is a table of n running instances.
+func many(n int) *table {
+	var all []instance
+	for i := range n {
+		seat := spec.SeatID{App: spec.AppID(fmt.Sprintf("/production/shop/service-%03d", i)), Index: i % 7}
+		all = append(all, instance{
+			seat: seat, id: spec.InstanceID(seat.App, "7c9e6679-7425-40de-944b-e07fc1f90ae7"), hostname: seat.Hostname(), pool: "default-pool",
+			address: netip.AddrFrom4([4]byte{10, 99, 100, byte(i)}), state: "running", figures: &figures{cpu: 0.1234},
+		})
+	}
+	return newTable(all, "1")
+}
+
+func TestDiscoverySize(t *testing.T) {
+	for n, ok := range map[int]bool{237: true, 1500: true, 10000: false} {
+		text, err := many(n).answer("berth.discovery", time.Now())
+		if (err == nil) != ok {
+			t.Errorf("%d instances: %d bytes, %v", n, len(text), err)
+		}
+		if err != nil && !strings.Contains(err.Error(), "group by group") {
+			t.Errorf("%v does not say what to do", err)
+		}
+	}
+}
+
+func TestSocket(t *testing.T) {
+	h := newHost(t)
+	path := filepath.Join(t.TempDir(), "run", "zabbix.sock")
+	ask := func(request string) string {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, request); err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	write(t, filepath.Dir(path), "zabbix.sock", "a leftover")
+	for range 2 { // the second time on the place that the first one left
+		l, err := listen(t.Context(), path, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := os.Stat(path); err != nil || s.Mode().Perm() != 0o660 {
+			t.Errorf("mode %v, %v", s.Mode(), err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- h.monitor(path).serve(ctx, l) }()
+		if got := ask("berth.version\n"); got != "1.2.3" {
+			t.Errorf("got %q", got)
+		}
+		if got := ask("berth.nothing\r\n"); got != NotSupported+"\x00unknown key \"berth.nothing\"" {
+			t.Errorf("got %q", got)
+		}
+		if got := ask(strings.Repeat("x", maxRequest)); !strings.HasPrefix(got, NotSupported+"\x00a request is one line") {
+			t.Errorf("got %q", got)
+		}
+		if _, err := listen(t.Context(), path, ""); err == nil {
+			t.Error("a socket that answers was taken over")
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := listen(t.Context(), path, "no such group"); err == nil {
+		t.Error("an unknown group was accepted")
+	}
+	if _, err := New(Options{}); err == nil {
+		t.Error("empty options were accepted")
+	}
+}
+
+func TestEveryParameterIsAnItem(t *testing.T) {
+	text := string(UserParameters("/usr/local/lib/berth/berth-zabbix", "/run/berth/zabbix.sock"))
+	for _, key := range append(hostKeys(), seatKeys()...) {
+		if _, ok := lookup(key); !ok {
+			t.Errorf("%s is no item", key)
+		}
+		if !strings.Contains(text, "UserParameter="+key) {
+			t.Errorf("%s is not in the file", key)
+		}
+	}
+	line := `UserParameter=berth.cpu.usage[*],/usr/local/lib/berth/berth-zabbix --socket /run/berth/zabbix.sock berth.cpu.usage "$1" "$2"`
+	if !strings.Contains(text, line+"\n") {
+		t.Errorf("%s\nhas no line %s", text, line)
+	}
+}
+
+func FuzzRequest(f *testing.F) {
+	for _, s := range []string{"berth.ping", "berth.procs[/a,0]", `berth.procs["/a","0"]`, `a["\"",]`, "[", "a[", `a["`} {
+		f.Add(s)
+	}
+	tab := many(3)
+	f.Fuzz(func(t *testing.T, s string) {
+		key, params, err := parseRequest(s)
+		if err == nil && key == "" {
+			t.Errorf("%q: no key, params %q", s, params)
+		}
+		if _, err := tab.answer(s, time.Unix(0, 0)); err != nil && err.Error() == "" {
+			t.Errorf("%q: an error without a reason", s)
+		}
+	})
+}
+
+func FuzzTraffic(f *testing.F) {
+	f.Add([]byte(netDev))
+	f.Fuzz(func(_ *testing.T, b []byte) { parseTraffic(b) })
+}
+
+func BenchmarkDiscovery237(b *testing.B) {
+	t := many(237)
+	for b.Loop() {
+		if _, err := t.answer("berth.discovery", time.Time{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkItem(b *testing.B) {
+	t := many(237)
+	request := "berth.cpu.usage[" + string(t.instances[100].seat.App) + "," + fmt.Sprint(t.instances[100].seat.Index) + "]"
+	for b.Loop() {
+		if _, err := t.answer(request, time.Time{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
