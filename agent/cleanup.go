@@ -48,7 +48,7 @@ func removeAll(ctx context.Context, o Options) error {
 		if !ours(n, o.IPAMName) {
 			continue
 		}
-		if err := o.Engine.RemoveNetwork(ctx, n.ID); err != nil && !docker.IsNotFound(err) {
+		if err := o.Engine.RemoveNetwork(ctx, n.Name); err != nil && !docker.IsNotFound(err) {
 			errs = append(errs, fmt.Errorf("clean up: %w", err))
 		}
 	}

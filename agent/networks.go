@@ -98,7 +98,7 @@ func removeNetworks(ctx context.Context, o Options, j networksJob, have []docker
 			continue
 		}
 		// Without force: a container that joined this instant makes it fail, and the next round sees that container.
-		if err := o.Engine.RemoveNetwork(ctx, h.ID); err != nil && !docker.IsNotFound(err) {
+		if err := o.Engine.RemoveNetwork(ctx, h.Name); err != nil && !docker.IsNotFound(err) {
 			o.Log.WithError(err).WithField("pool", h.Name).Warn("network of a former pool not removed yet")
 			continue
 		}

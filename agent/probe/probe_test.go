@@ -173,13 +173,17 @@ func TestManyLongRunning(t *testing.T) {
 				t.Fatalf("%s is not known after 1.5 s", id)
 			}
 		}
+		s.mu.Lock()
 		if s.most > 16 {
 			t.Errorf("%d probes at once", s.most)
 		}
+		s.mu.Unlock()
 		m.Set(append([]Target(nil), targets...))
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
 		buckets := make([]int, 10)
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		for _, at := range s.at {
 			if len(at) < 3 || len(at) > 4 {
 				t.Fatalf("%d probes in 21.5 s", len(at))

@@ -1,0 +1,105 @@
+package agent
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/spec"
+)
+
+var (
+	blue     = spec.Pool{Name: "blue", CIDR: netip.MustParsePrefix("10.1.0.0/24")}
+	compared = []cmp.Option{cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmpopts.EquateEmpty()}
+)
+
+func addr(a string) netip.Addr { return netip.MustParseAddr(a) }
+
+func box(id, name, network, a string, running bool, task string, since time.Time) docker.Container {
+	c := docker.Container{ID: id, Name: name, Running: running, StartedAt: since, Labels: map[string]string{}}
+	if a != "" {
+		c.Addresses = map[string]netip.Addr{network: addr(a)}
+	}
+	if task != "" {
+		c.Labels[spec.LabelTask] = task
+	}
+	return c
+}
+
+func TestHeld(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	old := now.Add(-time.Minute)
+	doc := &spec.HostDocument{Pools: []spec.Pool{blue}, Seats: []spec.HostSeat{{TaskID: "t1", Address: addr("10.1.0.10")}}}
+	for name, c := range map[string]struct {
+		box  docker.Container
+		host map[netip.Addr]string
+		want []spec.Held
+	}{
+		"a task of the document":     {box: box("1", "mesos-1", "blue", "10.1.0.10", true, "t1", old)},
+		"a container by hand":        {box: box("1", "debug", "blue", "10.1.0.11", true, "", now), want: []spec.Held{{Address: addr("10.1.0.11"), By: `container "debug"`}}},
+		"one outside the pools":      {box: box("1", "debug", "bridge", "172.17.0.2", true, "", old)},
+		"a stopped one":              {box: box("1", "debug", "blue", "10.1.0.11", false, "", old)},
+		"a task nobody knows":        {box: box("1", "mesos-2", "blue", "10.1.0.12", true, "t2", old), want: []spec.Held{{Address: addr("10.1.0.12"), By: `task t2 (container "mesos-2")`}}},
+		"a task just launched":       {box: box("1", "mesos-2", "blue", "10.1.0.12", true, "t2", now.Add(-time.Second))},
+		"a stopped task":             {box: box("1", "mesos-2", "blue", "10.1.0.12", false, "t2", old)},
+		"the host itself":            {host: map[netip.Addr]string{addr("10.1.0.20"): "eth0"}, want: []spec.Held{{Address: addr("10.1.0.20"), By: "this host's own interface eth0"}}},
+		"the gateway":                {host: map[netip.Addr]string{addr("10.1.0.1"): "br-blue"}},
+		"the host outside the pools": {host: map[netip.Addr]string{addr("192.168.1.1"): "eth0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := held(doc, docker.Snapshot{Connected: true, Containers: []docker.Container{c.box}}, hostHeld(doc.Pools, c.host), now)
+			if d := cmp.Diff(c.want, got, compared...); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+func TestTargets(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	probes := []spec.Probe{{Protocol: "TCP", Port: 22}}
+	doc := &spec.HostDocument{Seats: []spec.HostSeat{
+		{TaskID: "runs", Address: addr("10.1.0.10"), Probes: probes}, {TaskID: "bare"}, {TaskID: "stopped", Probes: probes}, {TaskID: "absent", Probes: probes},
+	}}
+	snap := docker.Snapshot{Containers: []docker.Container{
+		box("1", "a", "blue", "10.1.0.10", true, "runs", now), box("2", "b", "blue", "", true, "bare", now), box("3", "c", "blue", "", false, "stopped", now),
+	}}
+	got := targets(doc, running(snap))
+	if len(got) != 1 || got[0].TaskID != "runs" || got[0].Container != "1" || !got[0].Since.Equal(now) || got[0].Address != addr("10.1.0.10") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestReport(t *testing.T) {
+	doc := &spec.HostDocument{Host: "h", Version: 7, Pools: []spec.Pool{blue, {Name: "red"}, {Name: "green"}}, Seats: []spec.HostSeat{
+		{TaskID: "b", Drain: true}, {TaskID: "a", Drain: true}, {TaskID: "c"},
+	}}
+	f := found{
+		doc: doc, applied: 6, snap: docker.Snapshot{Connected: true}, refused: map[string]string{"red": "too red"}, networks: map[string]string{"blue": ""},
+		health:  map[string][]spec.CheckHealth{"c": {{Alive: true}}, "gone": {{}}},
+		drained: map[string]bool{"b": true, "c": true, "gone": true}, usage: map[string]spec.Usage{"a": {CPUQuota: 1}, "gone": {}},
+	}
+	want := spec.HostReport{
+		Host: "h", DocumentVersion: 6, Networks: map[string]string{"blue": "", "red": "too red", "green": "its Docker network is not created yet"},
+		Health: map[string][]spec.CheckHealth{"c": {{Alive: true}}}, Drained: []string{"b"}, Usage: map[string]spec.Usage{"a": {CPUQuota: 1}},
+	}
+	if d := cmp.Diff(want, report(f), compared...); d != "" {
+		t.Error(d)
+	}
+	t.Run("without a registrator all drains are done", func(t *testing.T) {
+		f.drainAll = true
+		if d := cmp.Diff([]string{"a", "b"}, report(f).Drained); d != "" {
+			t.Error(d)
+		}
+	})
+	t.Run("without Docker nothing is ready", func(t *testing.T) {
+		f.snap.Connected = false
+		if got := report(f).Networks["blue"]; got != "the Docker Engine does not answer" {
+			t.Errorf("got %q", got)
+		}
+	})
+}
