@@ -257,11 +257,11 @@ func (m *Master) subscribe(wire *scheduler.Call) (int, string, *stream) {
 	}
 	m.framework, m.removed, m.suppress, m.stream = id, false, false, s
 	clearOffers(m)
-	interval, version := m.opts.Heartbeat.Seconds(), "1.12.0"
+	interval, version, port := m.opts.Heartbeat.Seconds(), "1.12.0", uint32(5050) // a port is required
 	m.send(&scheduler.Event{Type: scheduler.Event_SUBSCRIBED, Subscribed: &scheduler.Event_Subscribed{
 		FrameworkID:              &mesos.FrameworkID{Value: id},
 		HeartbeatIntervalSeconds: &interval,
-		MasterInfo:               &mesos.MasterInfo{ID: fmt.Sprintf("master-%d", m.epoch), Version: &version},
+		MasterInfo:               &mesos.MasterInfo{ID: fmt.Sprintf("master-%d", m.epoch), Port: &port, Version: &version},
 	}})
 	m.send(&scheduler.Event{Type: scheduler.Event_HEARTBEAT})
 	m.offerAll()
@@ -321,7 +321,7 @@ func (m *Master) pull(s *stream) ([]*scheduler.Event, bool) {
 func writeEvent(w io.Writer, codec encoding.Codec, e *scheduler.Event) error {
 	var b bytes.Buffer
 	if err := codec.NewEncoder(encoding.SinkWriter(&b)).Encode(e); err != nil {
-		return err
+		panic(fmt.Sprintf("mesostest: encode %s: %v", e.Type, err)) // a required field is not set: a fault of this package
 	}
 	_, err := io.WriteString(w, strconv.Itoa(b.Len())+"\n"+b.String())
 	return err
