@@ -5,12 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/netip"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -22,9 +19,10 @@ type Engine struct {
 
 // daemon is the part that all views of one engine share.
 type daemon struct {
-	host string // "" for the machine's own
-	cmd  *exec.Cmd
-	dir  string
+	host       string // "" for the machine's own
+	cmd        *exec.Cmd
+	containerd *exec.Cmd // apart from dockerd, as on every real host, so that dockerd can be killed alone
+	dir        string
 }
 
 func (e *Engine) in(t TB) *Engine { return &Engine{t: t, daemon: e.daemon} }
@@ -213,102 +211,4 @@ func (e *Engine) Events() <-chan Event {
 	}()
 	e.t.Cleanup(func() { cancel(); _ = cmd.Wait() })
 	return events
-}
-
-// Network makes a plain bridge network, which goes away at the end with every container on it.
-func (e *Engine) Network(bits int) (name string, cidr netip.Prefix) {
-	e.t.Helper()
-	name, cidr = freshName(), freeRange(e.t, bits)
-	e.t.Cleanup(func() {
-		ctx, cancel := outlive(e.t, time.Minute)
-		defer cancel()
-		if ids := e.ids(ctx, e.t, "ps", "-aq", "--filter", "network="+name); len(ids) > 0 {
-			_, _ = e.try(ctx, append([]string{"rm", "-f"}, ids...)...) // the network's removal tells
-		}
-		if _, err := e.try(ctx, "network", "rm", name); err != nil {
-			e.t.Errorf("%v", err)
-		}
-	})
-	e.Docker("network", "create", "--subnet", cidr.String(), name)
-	return name, cidr
-}
-
-// StartEngine runs a Docker Engine of the test's own, with live-restore, that may be killed. It keeps its hands off the
-// machine's packet filter.
-func StartEngine(t TB, images ...string) *Engine {
-	t.Helper()
-	dir := tempDir(t)
-	e := &Engine{t: t, daemon: &daemon{dir: dir, host: "unix://" + dir + "/docker.sock"}}
-	t.Cleanup(e.cleanup)
-	e.Start()
-	for _, image := range images {
-		save := exec.CommandContext(t.Context(), "docker", "save", image)
-		load := e.command(t.Context(), "load", "-q")
-		load.Stdin = must(save.StdoutPipe())(t, "save %s", image)
-		if err := save.Start(); err != nil {
-			t.Fatalf("save %s: %v", image, err)
-		}
-		if out, err := load.CombinedOutput(); err != nil {
-			t.Fatalf("load %s: %v: %s", image, err, out)
-		}
-		if err := save.Wait(); err != nil {
-			t.Fatalf("save %s: %v", image, err)
-		}
-	}
-	return e
-}
-
-// Start runs the engine, for the first time or after Kill9, and waits until it answers.
-func (e *Engine) Start() {
-	e.t.Helper()
-	log := must(os.OpenFile(e.dir+"/dockerd.log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600))(e.t, "make the engine's log")
-	defer log.Close()
-	_ = os.Remove(e.dir + "/docker.pid") // a killed engine leaves it, and the id may be someone else's by now
-	e.cmd = exec.Command(dockerd(), "--host", e.host, "--data-root", e.dir+"/data", "--exec-root", e.dir+"/exec",
-		"--pidfile", e.dir+"/docker.pid", "--bridge", "none", "--iptables=false", "--ip-masq=false", "--ip-forward=false", "--live-restore")
-	e.cmd.Stdout, e.cmd.Stderr = log, log
-	e.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := e.cmd.Start(); err != nil {
-		e.t.Fatalf("start dockerd: %v", err)
-	}
-	Eventually(e.t, time.Minute, "the test's own Docker Engine answers", func() error {
-		_, err := e.try(e.t.Context(), "version")
-		return err
-	})
-}
-
-// dockerd finds the server where Debian puts it, which is not on everybody's PATH.
-func dockerd() string {
-	if _, err := os.Stat("/usr/sbin/dockerd"); err == nil {
-		return "/usr/sbin/dockerd"
-	}
-	return "dockerd"
-}
-
-// Kill9 ends the engine; its containers live on.
-func (e *Engine) Kill9() {
-	_ = e.cmd.Process.Kill()
-	_ = e.cmd.Wait()
-}
-
-// cleanup removes all containers, stops the engine, and gives back what it mounted.
-func (e *Engine) cleanup() {
-	ctx, cancel := outlive(e.t, time.Minute)
-	defer cancel()
-	if ids := e.ids(ctx, e.t, "ps", "-aq"); len(ids) > 0 {
-		if _, err := e.try(ctx, append([]string{"rm", "-f"}, ids...)...); err != nil {
-			e.t.Errorf("%v", err)
-		}
-	}
-	_ = e.cmd.Process.Signal(syscall.SIGTERM)
-	_ = e.cmd.Wait()
-	if e.t.Failed() {
-		e.t.Logf("log of the test's own dockerd:\n%s", tail(e.dir+"/dockerd.log", 60))
-	}
-	mounts, _ := os.ReadFile("/proc/self/mounts")
-	for line := range strings.Lines(string(mounts)) {
-		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], e.dir+"/") {
-			_ = syscall.Unmount(f[1], syscall.MNT_DETACH)
-		}
-	}
 }
