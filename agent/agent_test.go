@@ -166,9 +166,8 @@ func (w *hostWorld) run(t *testing.T, name, network, address string, labels map[
 }
 
 func TestOneHost(t *testing.T) {
-	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		w := newHost(t, dir)
+		w := newHost(t, t.TempDir())
 		synctest.Wait()
 		if r, sets := w.router.Rules(); sets != 0 {
 			t.Errorf("without a document rules are set: %v", r)
@@ -197,6 +196,9 @@ func TestOneHost(t *testing.T) {
 		if !s.Healthy(s.Document.Seats[0]) {
 			t.Errorf("state %+v", s)
 		}
+		if b, err := os.ReadFile(filepath.Join(w.dir, "seats", "web.0", "motd")); err != nil || !strings.Contains(string(b), "since ") {
+			t.Errorf("motd %q, %v", b, err)
+		}
 		next := oneSeat(2)
 		next.Seats[0].Drain = true
 		w.sched.doc.Set(next)
@@ -223,9 +225,6 @@ func TestOneHost(t *testing.T) {
 		}
 		w.stop()
 	})
-	if b, err := os.ReadFile(filepath.Join(dir, "seats", "web.0", "motd")); err != nil || !strings.Contains(string(b), "since ") {
-		t.Errorf("motd %q, %v", b, err)
-	}
 }
 
 func TestDockerRestartsAndOthersMeddle(t *testing.T) {
