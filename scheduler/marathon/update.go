@@ -3,6 +3,7 @@ package marathon
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 
 	"github.com/berth-project/berth/spec"
 )
@@ -47,6 +48,10 @@ func UpdateApp(current *spec.App, body []byte, partial bool, o Options) (*spec.A
 			return nil, err
 		}
 		merged.merge(update)
+		if !isResident(current) && update.addsPersistent() {
+			// The defaults of a stateless app are wrong for one that has become resident.
+			merged.upgrade, merged.unreachable = update.upgrade, update.unreachable
+		}
 		merged.healthChecks = keepSame(current.HealthChecks, merged.healthChecks)
 	}
 	app, err := finish(merged, current.ID, current.Role, o)
@@ -87,6 +92,10 @@ func (d *draft) merge(u *draft) {
 	}
 	d.mergeTask(u)
 	d.mergePolicy(u)
+}
+
+func (d *draft) addsPersistent() bool {
+	return d.container != nil && slices.ContainsFunc(d.container.volumes, func(v spec.Volume) bool { return v.Persistent != nil })
 }
 
 // mergeTask merges what a task is made of.

@@ -175,9 +175,13 @@ func (v value) items() []value {
 	if !v.is(kindArray, "error.expected.jsarray") {
 		return nil
 	}
+	path := v.path
+	if path == "" {
+		path = "/" // the body itself is the array
+	}
 	items := make([]value, len(v.n.list))
 	for i, n := range v.n.list {
-		items[i] = value{n: n, path: v.path + "(" + strconv.Itoa(i) + ")", f: v.f}
+		items[i] = value{n: n, path: path + "(" + strconv.Itoa(i) + ")", f: v.f}
 	}
 	return items
 }
