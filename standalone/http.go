@@ -1,6 +1,7 @@
 package standalone
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -144,6 +145,40 @@ func unmarshalProto(body []byte, call *scheduler.Call) (err error) {
 	return proto.Unmarshal(body, call)
 }
 
+// marshalJSON leaves out what is not set. The generated encoder writes null for empty lists, which no Mesos master does and
+// clients need not expect.
+func marshalJSON(e *scheduler.Event) ([]byte, error) {
+	raw, err := json.Marshal(e)
+	if err != nil || !bytes.Contains(raw, []byte("null")) {
+		return raw, err
+	}
+	var tree any
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	if err := d.Decode(&tree); err != nil {
+		return nil, err
+	}
+	return json.Marshal(withoutNulls(tree))
+}
+
+func withoutNulls(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, inner := range v {
+			if inner == nil {
+				delete(v, k)
+				continue
+			}
+			v[k] = withoutNulls(inner)
+		}
+	case []any:
+		for i := range v {
+			v[i] = withoutNulls(v[i])
+		}
+	}
+	return v
+}
+
 // checkCall finds missing parts.
 func checkCall(c *scheduler.Call) error {
 	missing := func(is bool, what string) error {
@@ -192,7 +227,7 @@ func (s *server) subscribe(w http.ResponseWriter, r *http.Request, c *scheduler.
 	if r.Header.Get(streamIDHeader) != "" {
 		return refuse(http.StatusBadRequest, "Subscribe calls should not include the '%s' header", streamIDHeader)
 	}
-	kind, encode := mediaJSON, func(e *scheduler.Event) ([]byte, error) { return json.Marshal(e) }
+	kind, encode := mediaJSON, marshalJSON
 	switch accept := r.Header.Get("Accept"); accept {
 	case mediaProtobuf:
 		kind, encode = mediaProtobuf, func(e *scheduler.Event) ([]byte, error) { return proto.Marshal(e) }
