@@ -436,6 +436,8 @@ func (s *Scheduler) match(wants []want, pools map[spec.SeatID]string, q map[spec
 		switch {
 		case !s.session.connected:
 			q[id].why = append(q[id].why, "not connected to the engine")
+		case q[id].refused.Processed == 0 && now.Before(q[id].since.Add(offerPatience)):
+			s.wakeAt(q[id].since.Add(offerPatience)) // offers were asked for just now
 		case q[id].refused.Processed == 0:
 			q[id].why = append(q[id].why, "no host has offered resources yet")
 		default: // also while no offer is at hand: what the last ones lacked is still the reason
@@ -444,6 +446,9 @@ func (s *Scheduler) match(wants []want, pools map[spec.SeatID]string, q map[spec
 	}
 	return placed
 }
+
+// offerPatience is how long the wait for offers is nothing to speak of.
+const offerPatience = 2 * time.Second
 
 func (q *waiting) refuse(r place.Refusals, now time.Time) {
 	if r.Processed == 0 {

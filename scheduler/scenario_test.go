@@ -121,7 +121,7 @@ func (p *play) report() {
 		for _, a := range slices.Sorted(mapsKeys(p.held)) {
 			r.Held = append(r.Held, spec.Held{Address: netip.MustParseAddr(a), By: p.held[a]})
 		}
-		if err := p.s.Report(context.Background(), r); err != nil {
+		if err := p.s.Report(context.Background(), r); err != nil && !errors.Is(err, errStopped) {
 			p.t.Fatal(err)
 		}
 	}

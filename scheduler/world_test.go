@@ -44,7 +44,7 @@ type worldTask struct {
 	state   string
 	address string
 	seat    spec.SeatID
-	outdate string
+	killed  bool
 }
 
 func newWorld() *world {
@@ -233,6 +233,7 @@ func (w *world) Kill(_ context.Context, id, _ string, grace time.Duration) error
 		return nil
 	}
 	w.say("kill %s (grace %s)", t.seat, grace)
+	t.killed = true
 	if w.auto {
 		w.set(t, "TASK_KILLED", "")
 		w.offer()
@@ -293,6 +294,13 @@ func (w *world) live() []*worldTask {
 		return out[i].TaskID < out[j].TaskID
 	})
 	return out
+}
+
+// alive is live for callers without the lock.
+func (w *world) alive() []*worldTask {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.live()
 }
 
 // find is the newest live task of a seat.

@@ -27,7 +27,8 @@ type Verdict struct {
 	Kill string
 }
 
-// Apply takes in the newest results for a task, one a check in the app's order.
+// Apply takes in the newest results for a task, one a check in the app's order. A result that is not known (the host's
+// agent has just started) changes nothing: nobody becomes unhealthy on absent knowledge.
 func Apply(app *spec.App, t spec.Task, results []spec.CheckHealth, now time.Time) (spec.Task, Verdict) {
 	var v Verdict
 	before := Healthy(app, &t)
@@ -38,7 +39,11 @@ func Apply(app *spec.App, t spec.Task, results []spec.CheckHealth, now time.Time
 		if i < len(old) {
 			o = old[i]
 		}
-		c := Change{Index: i, Alive: r.Alive, Flipped: r.Known && (!o.Known || o.Alive != r.Alive), Failed: r.ConsecutiveFailures > o.ConsecutiveFailures}
+		if !r.Known {
+			t.Health[i] = o
+			continue
+		}
+		c := Change{Index: i, Alive: r.Alive, Flipped: !o.Known || o.Alive != r.Alive, Failed: r.ConsecutiveFailures > o.ConsecutiveFailures}
 		if c.Failed || c.Flipped {
 			v.Changes = append(v.Changes, c)
 		}

@@ -32,6 +32,7 @@ func TestApply(t *testing.T) {
 		{"failure 3 of 3 of a command is killed", "COMMAND", 3, spec.Running, bad(2), bad(3), false, false, true},
 		{"the same failure again kills no second time", "COMMAND", 3, spec.Running, bad(3), bad(3), false, false, false},
 		{"0 never kills", "TCP", 0, spec.Running, bad(98), bad(99), false, false, false},
+		{"nothing known yet after an agent's restart", "HTTP", 3, spec.Running, good, spec.CheckHealth{}, true, false, false},
 		{"turning bad", "HTTP", 3, spec.Running, good, bad(1), false, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -44,7 +45,7 @@ func TestApply(t *testing.T) {
 			if v.Kill != "" && !strings.Contains(v.Kill, "HTTP 503") {
 				t.Errorf("the reason does not name the cause: %s", v.Kill)
 			}
-			if after.HealthySince.IsZero() == c.healthy {
+			if c.new.Known && after.HealthySince.IsZero() == c.healthy {
 				t.Errorf("HealthySince is %v", after.HealthySince)
 			}
 			if task.Health[0] != c.old {

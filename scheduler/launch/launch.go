@@ -218,8 +218,9 @@ func reversed(s []string) []string {
 func Probes(app *spec.App, ports []Port) []spec.Probe {
 	var out []spec.Probe
 	for _, c := range app.HealthChecks {
+		// delaySeconds is left out: the agent probes from the start, and failures within the grace period do not count.
 		p := spec.Probe{Protocol: strings.TrimPrefix(c.Protocol, "MESOS_"), Path: c.Path, Command: c.Command,
-			GracePeriod: c.GracePeriod, Interval: c.Interval, Timeout: c.Timeout, Delay: c.Delay}
+			GracePeriod: c.GracePeriod, Interval: c.Interval, Timeout: c.Timeout}
 		switch {
 		case p.Protocol == "COMMAND":
 		case c.Port != nil:

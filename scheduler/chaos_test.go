@@ -1,0 +1,187 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/berth-project/berth/scheduler/deploy"
+	"github.com/berth-project/berth/scheduler/health"
+	"github.com/berth-project/berth/spec"
+)
+
+// TestChaos lets a world do what it likes while the scheduler crashes, commits fail and tasks die during rolling updates
+// and scalings. At every change: no seat and no address has two live tasks, and the healthy ones are at least as many as the
+// floor whenever only the rollout takes them down. In the end everything is as wanted, with the addresses of the beginning.
+// BERTH_SEED replays a failure; BERTH_ROUNDS asks for more rounds.
+func TestChaos(t *testing.T) {
+	rounds := 60
+	if n, err := strconv.Atoi(os.Getenv("BERTH_ROUNDS")); err == nil {
+		rounds = n
+	}
+	first := uint64(time.Now().UnixNano())
+	if n, err := strconv.ParseUint(os.Getenv("BERTH_SEED"), 10, 64); err == nil {
+		first, rounds = n, 1
+	}
+	for i := range rounds {
+		seed := first + uint64(i)
+		synctest.Test(t, func(t *testing.T) { chaos(t, seed) })
+		if t.Failed() {
+			t.Fatalf("replay with BERTH_SEED=%d", seed)
+		}
+	}
+}
+
+func chaos(t *testing.T, seed uint64) {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	p := newPlay(t)
+	defer func() { p.stop() }()
+	n := 1 + rnd.IntN(5)
+	p.w.mu.Lock()
+	p.w.hosts["h1"] = &worldHost{"h1", 100, 100000}
+	p.w.check = func() {
+		if err := p.w.doubled(); err != nil {
+			t.Error(err)
+		}
+	}
+	p.w.mu.Unlock()
+	p.hosts["h1"] = true
+	p.report()
+	put := func(version int) {
+		min := []float64{0, 0.5, 1}[rnd.IntN(3)]
+		body := fmt.Sprintf(`{"id":"/web","cmd":"v%d","instances":%d,"cpus":0.1,"healthChecks":[{"protocol":"TCP","maxConsecutiveFailures":0}],
+			"upgradeStrategy":{"minimumHealthCapacity":%g,"maximumOverCapacity":%d}}`, version, n, min, rnd.IntN(2))
+		for p.put(body, true) != nil {
+			p.revive() // the scheduler died before the change was durable: ask again, as a client does
+		}
+	}
+	put(0)
+	settle(t, p, rnd, 0)
+	addresses := map[spec.SeatID]string{}
+	for _, x := range p.w.alive() {
+		addresses[x.seat] = x.address
+	}
+	for version := 1; version <= 3; version++ {
+		if rnd.IntN(3) == 0 {
+			n = 1 + rnd.IntN(5)
+		}
+		put(version)
+		settle(t, p, rnd, 6)
+	}
+	for _, x := range p.w.alive() {
+		if want, ok := addresses[x.seat]; ok && want != x.address {
+			t.Errorf("seat %s moved from %s to %s", x.seat, want, x.address)
+		}
+	}
+}
+
+// revive starts a scheduler again if the last one ended.
+func (p *play) revive() {
+	synctest.Wait()
+	select {
+	case <-p.s.stopped:
+		<-p.done
+		p.sub.Close()
+		p.start()
+	default:
+	}
+}
+
+// settle plays on until the deployment is over, with at most faults things going wrong.
+func settle(t *testing.T, p *play, rnd *rand.Rand, faults int) {
+	for step := 0; ; step++ {
+		p.revive()
+		snap, err := p.s.Snapshot(context.Background())
+		if err != nil {
+			continue // it died in this moment
+		}
+		app := snap.Apps["/web"]
+		live := p.w.alive()
+		if len(snap.Deployments) == 0 && len(live) == app.Instances && len(snap.Tasks["/web"]) == app.Instances && allWell(snap.Tasks["/web"], app) {
+			return
+		}
+		if step > 3000 {
+			var state []string
+			for _, x := range snap.Tasks["/web"] {
+				state = append(state, fmt.Sprintf("%s %s killing=%s", x.Seat, x.Rung, x.KillReason))
+			}
+			t.Fatalf("no end after %d steps:\n%s\nworld: %d live, deployments: %d, queue: %+v", step, strings.Join(state, "\n"), len(live), len(snap.Deployments), snap.Queue)
+		}
+		fault := faults > 0 && rnd.IntN(10) == 0
+		switch {
+		case fault && rnd.IntN(3) == 0:
+			faults--
+			p.stop()
+			p.start()
+		case fault && rnd.IntN(2) == 0:
+			faults--
+			p.store.FailCommit(1+rnd.IntN(4), errors.New("disk is gone"))
+		case fault && len(live) > 0:
+			faults--
+			p.finish(live[rnd.IntN(len(live))], "TASK_FAILED")
+		case len(live) > 0 && rnd.IntN(4) > 0:
+			p.move(t, live[rnd.IntN(len(live))], snap.Tasks["/web"], app)
+		default:
+			time.Sleep(time.Duration(rnd.IntN(3000)) * time.Millisecond)
+		}
+		synctest.Wait()
+	}
+}
+
+func allWell(tasks []*spec.Task, app *spec.App) bool {
+	for _, t := range tasks {
+		if !health.Healthy(app, t) || !t.ConfigVersion.Equal(app.LastConfigChange) || deploy.Temporary(app, t.Seat.Index) {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *play) finish(x *worldTask, state string) {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	p.w.set(x, state, "chaos")
+	p.w.offer()
+}
+
+// move takes one task one step on: it runs, becomes healthy, is drained, or ends after a kill.
+func (p *play) move(t *testing.T, x *worldTask, known []*spec.Task, app *spec.App) {
+	r := spec.HostReport{Host: "h1", Networks: map[string]string{"p": ""}}
+	p.w.mu.Lock()
+	killed, staging := x.killed, x.state == "TASK_STAGING"
+	p.w.mu.Unlock()
+	switch {
+	case killed:
+		p.finish(x, "TASK_KILLED")
+		return
+	case staging:
+		p.finish(x, "TASK_RUNNING")
+		return
+	}
+	healthy := 0
+	for _, k := range known {
+		if len(k.Health) > 0 && k.Health[0].Alive && k.Rung == spec.Running {
+			healthy++
+		}
+	}
+	for _, k := range known {
+		switch {
+		case k.ID != x.TaskID:
+		case k.Rung == spec.Killing && !k.Drained:
+			if floor, _ := deploy.Bounds(app.Instances, app.Upgrade); strings.Contains(k.KillReason, "new version") && k.HealthySince.IsZero() == false && healthy < floor {
+				t.Errorf("%s is replaced although only %d of %d are healthy", k.Seat, healthy, floor)
+			}
+			r.Drained = []string{x.TaskID}
+		default:
+			r.Health = map[string][]spec.CheckHealth{x.TaskID: {{Known: true, Alive: true, LastSuccess: time.Now()}}}
+		}
+	}
+	_ = p.s.Report(context.Background(), r) // a scheduler that died in this moment gets it again
+}
