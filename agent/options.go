@@ -49,7 +49,9 @@ type Options struct {
 	StateDir string // default /var/lib/berth
 	API      string // the scheduler's, default unix:///run/berth/api.sock
 	Token    string // for an API over TCP
-	IPAMName string // of Berth's IPAM driver, default "berth"
+	// IPAMName names Berth's IPAM driver and, with it, everything that keeps several agents on one machine apart. Default
+	// "berth".
+	IPAMName string
 	// PluginDir is where Docker looks for plugin sockets. Default /run/docker/plugins.
 	PluginDir string
 
@@ -116,7 +118,7 @@ func (o *Options) network() error {
 		o.PluginDir = netplugin.Dir
 	}
 	if o.Router == nil {
-		r, err := router.New()
+		r, err := router.New(o.IPAMName)
 		if err != nil {
 			return fmt.Errorf("check agent options: %w", err)
 		}

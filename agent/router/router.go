@@ -14,13 +14,17 @@ import (
 	"github.com/coreos/go-iptables/iptables"
 
 	"github.com/berth-project/berth/agent/hostnet"
+	"github.com/berth-project/berth/spec"
 )
 
-// Our chains, and where they are entered.
+// Our chains' names begin so.
 const (
-	ForwardChain = "BERTH-FORWARD"
-	NATChain     = "BERTH-NAT"
+	forwardChain = "BERTH-FORWARD"
+	natChain     = "BERTH-NAT"
 )
+
+// maxChain is the longest chain name that iptables takes.
+const maxChain = 28
 
 const forwardSysctl = "/proc/sys/net/ipv4/ip_forward"
 
@@ -36,15 +40,32 @@ type tables interface {
 
 // Router sets rules with the iptables command, which is also what Docker uses: both then speak to the same backend
 // (nf_tables or legacy), and the order between Docker's rules and ours is one order.
-type Router struct{ ipt tables }
+type Router struct {
+	ipt          tables
+	forward, nat string // our chains
+}
 
-// New finds iptables.
-func New() (*Router, error) {
+// Default is the name whose chains have no suffix.
+const Default = "berth"
+
+// New finds iptables. Agents with different names on one machine (a test beside the real one) have chains of their own.
+func New(name string) (*Router, error) {
 	ipt, err := iptables.New(iptables.IPFamily(iptables.ProtocolIPv4), iptables.Timeout(10))
 	if err != nil {
 		return nil, fmt.Errorf("find iptables: %w", err)
 	}
-	return &Router{ipt: ipt}, nil
+	return newRouter(ipt, name), nil
+}
+
+func newRouter(ipt tables, name string) *Router {
+	suffix := ""
+	if name != Default {
+		suffix = "-" + strings.ToUpper(name)
+		if len(forwardChain+suffix) > maxChain {
+			suffix = "-" + strings.ToUpper(spec.HostnameSuffix(spec.AppID(name)))
+		}
+	}
+	return &Router{ipt: ipt, forward: forwardChain + suffix, nat: natChain + suffix}
 }
 
 // Set makes the rules so. What fails does not keep the rest from being set; all errors are returned.
@@ -56,7 +77,7 @@ func (r *Router) Set(ctx context.Context, want hostnet.Rules) error {
 	for _, c := range []struct {
 		table, chain string
 		rules        []hostnet.Rule
-	}{{"filter", ForwardChain, want.Filter}, {"nat", NATChain, want.NAT}} {
+	}{{"filter", r.forward, want.Filter}, {"nat", r.nat, want.NAT}} {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
@@ -72,7 +93,7 @@ func (r *Router) Set(ctx context.Context, want hostnet.Rules) error {
 // Cleanup removes everything that Set ever made; ip_forward stays, as Docker wants it too.
 func (r *Router) Cleanup(ctx context.Context) error {
 	var errs []error
-	for table, chain := range map[string]string{"filter": ForwardChain, "nat": NATChain} {
+	for table, chain := range map[string]string{"filter": r.forward, "nat": r.nat} {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}

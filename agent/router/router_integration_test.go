@@ -42,7 +42,7 @@ func TestRealIptables(t *testing.T) {
 	ownNamespace(t)
 	sh(t, "iptables -N DOCKER-USER; iptables -A DOCKER-USER -j RETURN; iptables -I FORWARD -j DOCKER-USER; iptables -P FORWARD DROP")
 	before := sh(t, "iptables -S; iptables -t nat -S")
-	r, err := New()
+	r, err := New(Default)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestRealIptables(t *testing.T) {
 	for _, c := range []struct {
 		table, chain string
 		want         []hostnet.Rule
-	}{{"filter", ForwardChain, rules.Filter}, {"nat", NATChain, rules.NAT}} {
+	}{{"filter", forwardChain, rules.Filter}, {"nat", natChain, rules.NAT}} {
 		have, err := r.list(c.table, c.chain)
 		if err != nil {
 			t.Fatal(err)

@@ -88,7 +88,7 @@ func wanted() hostnet.Rules {
 
 func TestSet(t *testing.T) {
 	m := newMemory(true)
-	r := &Router{ipt: m}
+	r := newRouter(m, Default)
 	if err := r.Set(t.Context(), wanted()); err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestSet(t *testing.T) {
 
 func TestSetBeforeDocker(t *testing.T) {
 	m := newMemory(false)
-	r := &Router{ipt: m}
+	r := newRouter(m, Default)
 	if err := r.Set(t.Context(), wanted()); err != nil {
 		t.Fatal(err)
 	}
@@ -166,8 +166,8 @@ func TestSetBeforeDocker(t *testing.T) {
 
 func TestSetGoesOnAfterAFailure(t *testing.T) {
 	m := newMemory(true)
-	m.fail = ForwardChain
-	err := (&Router{ipt: m}).Set(t.Context(), wanted())
+	m.fail = forwardChain
+	err := newRouter(m, Default).Set(t.Context(), wanted())
 	if err == nil || !strings.Contains(err.Error(), "BERTH-FORWARD") {
 		t.Errorf("got %v", err)
 	}
@@ -176,6 +176,15 @@ func TestSetGoesOnAfterAFailure(t *testing.T) {
 	}
 	if slices.Contains(m.chains["filter DOCKER-USER"], jumpForward) {
 		t.Error("an incomplete chain is entered")
+	}
+}
+
+func TestChainNames(t *testing.T) {
+	for name, want := range map[string]string{"berth": "BERTH-FORWARD", "berth-test": "BERTH-FORWARD-BERTH-TEST", "a-very-long-name-of-a-test": "BERTH-FORWARD-"} {
+		got := newRouter(nil, name).forward
+		if len(got) > maxChain || !strings.HasPrefix(got, want) {
+			t.Errorf("%s: got %s", name, got)
+		}
 	}
 }
 
