@@ -57,7 +57,7 @@ func (l *loop) out(task string) bool {
 		return false
 	}
 	for _, have := range l.actual {
-		if services.OfTask(have.Meta, task) {
+		if have.Meta[services.MetaTask] == services.TaskValue(task) {
 			return false
 		}
 	}

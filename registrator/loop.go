@@ -101,13 +101,15 @@ func (l *loop) converge(now time.Time) time.Duration {
 
 // decide computes the wanted services anew.
 func (l *loop) decide() {
+	present := map[string]bool{}
+	for _, have := range l.actual {
+		present[have.Meta[services.MetaTask]] = true
+	}
 	live := map[string]bool{}
 	for _, seat := range l.state.Document.Seats {
 		live[seat.TaskID] = true
-		for _, have := range l.actual {
-			if services.OfTask(have.Meta, seat.TaskID) {
-				l.admitted[seat.TaskID] = true
-			}
+		if present[services.TaskValue(seat.TaskID)] {
+			l.admitted[seat.TaskID] = true
 		}
 	}
 	maps.DeleteFunc(l.admitted, func(task string, _ bool) bool { return !live[task] })

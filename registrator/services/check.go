@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -46,8 +47,8 @@ func (c Check) Digest() string {
 
 // checkOf turns a health check into what Consul's agent can do itself. A command cannot be run from outside the
 // container, so its result travels as a TTL check.
-func checkOf(p spec.Probe, address string, port int) *Check {
-	target := hostPort(address, cmp.Or(p.Port, port))
+func checkOf(p spec.Probe, address netip.Addr, port int) *Check {
+	target := netip.AddrPortFrom(address, uint16(cmp.Or(p.Port, port))).String()
 	c := &Check{
 		Interval: max(cmp.Or(p.Interval, defaultInterval), minInterval),
 		Timeout:  cmp.Or(p.Timeout, defaultTimeout),

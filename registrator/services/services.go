@@ -6,7 +6,6 @@ package services
 import (
 	"cmp"
 	"maps"
-	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -168,7 +167,7 @@ func build(in Input, seat spec.HostSeat, s spec.Service, id string, address neti
 		Meta: meta(in.Host, seat, s.Meta), Task: seat.TaskID, Seat: seat.Seat,
 	}
 	if s.Check != nil {
-		w.Check = checkOf(*s.Check, w.Address, s.Port)
+		w.Check = checkOf(*s.Check, address, s.Port)
 		w.Check.Passing, w.Check.Known = verdict(in.State, seat, *s.Check)
 		w.Meta[MetaCheck] = w.Check.Digest()
 	}
@@ -190,7 +189,7 @@ func meta(host string, seat spec.HostSeat, more map[string]string) map[string]st
 		MetaInstance: seat.Instance, MetaTask: seat.TaskID, MetaVersion: seat.AppVersion,
 	}
 	for k, v := range m {
-		m[k] = v[:min(len(v), maxMetaValue)]
+		m[k] = clip(v)
 	}
 	for _, k := range slices.Sorted(maps.Keys(more)) {
 		if len(m) < maxMetaPairs-1 && validMetaKey(k) && len(more[k]) <= maxMetaValue {
@@ -212,9 +211,7 @@ func validMetaKey(k string) bool {
 	return true
 }
 
-// OfTask says whether registered meta names the task.
-func OfTask(meta map[string]string, task string) bool {
-	return meta[MetaTask] == task[:min(len(task), maxMetaValue)]
-}
+// TaskValue is what MetaTask holds for the task.
+func TaskValue(task string) string { return clip(task) }
 
-func hostPort(address string, port int) string { return net.JoinHostPort(address, strconv.Itoa(port)) }
+func clip(value string) string { return value[:min(len(value), maxMetaValue)] }

@@ -1,0 +1,190 @@
+//go:build integration
+
+package cpuquota
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/berth-project/berth/internal/cgroup"
+	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/internal/watch"
+	"github.com/berth-project/berth/spec"
+)
+
+const (
+	busyImage = "berth-it-quota:1"
+	busyName  = "berth-it-quota"
+)
+
+// needDocker connects to the real engine. BERTH_REQUIRE_REAL=1 makes its absence a failure.
+func needDocker(t *testing.T) *docker.Client {
+	t.Helper()
+	c, err := docker.New("")
+	if err == nil {
+		err = c.Ping(t.Context())
+	}
+	if err == nil {
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	if os.Getenv("BERTH_REQUIRE_REAL") == "1" {
+		t.Fatalf("no Docker Engine: %v", err)
+	}
+	t.Skipf("SKIPPED: no Docker Engine: %v", err)
+	return nil
+}
+
+// run runs a command and returns its output.
+func run(t *testing.T, stdin io.Reader, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Stdin = stdin
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// busyContainer starts a container that spins on one core with a quota of 0.2.
+func busyContainer(t *testing.T, c *docker.Client) docker.Container {
+	t.Helper()
+	dir := t.TempDir()
+	source := filepath.Join(dir, "main.go")
+	if err := os.WriteFile(source, []byte("package main\n\nimport \"runtime\"\n\nfunc main() {\n\truntime.GOMAXPROCS(1)\n\tfor {\n\t}\n}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, nil, "go", "build", "-o", filepath.Join(dir, "busy"), source)
+	image := run(t, nil, "tar", "-C", dir, "-c", "busy")
+	run(t, bytes.NewReader([]byte(image)), "docker", "import", "-", busyImage)
+	ctx := context.Background()
+	_ = c.Remove(ctx, busyName, true) // of a test that was killed
+	id, err := c.Create(ctx, docker.CreateSpec{
+		Name: busyName, Image: busyImage, Cmd: []string{"/busy"}, Network: "none", CPUQuota: 20000, CPUPeriod: 100000,
+		Labels: map[string]string{spec.LabelTask: "it-quota", spec.LabelApp: "/it/quota", spec.LabelCPUs: "0.2"},
+	})
+	t.Cleanup(func() {
+		_ = c.Remove(ctx, busyName, true)
+		_ = exec.Command("docker", "rmi", busyImage).Run()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	container, err := c.Inspect(ctx, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return container
+}
+
+func TestRealQuota(t *testing.T) {
+	c := needDocker(t)
+	container := busyContainer(t, c)
+	groups, err := cgroup.Open("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	inventory := docker.NewInventory(c, log)
+	var state watch.Value[spec.HostState]
+	k, err := New(Options{State: &state, Inventory: inventory, Groups: groups, Log: log, Publish: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 2)
+	go func() { done <- inventory.Run(ctx) }()
+	go func() { done <- k.Run(ctx) }()
+	t.Cleanup(func() { stop(); <-done; <-done })
+
+	group, err := groups.Find(container.Pid, container.ID, container.CgroupParent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantQuota(t, group, 20*time.Millisecond)
+	t.Run("a change by hand is repaired", func(t *testing.T) {
+		for seen := false; !seen; { // the keeper has looked at it once
+			all, changed := k.Usage().Get()
+			if _, seen = all["it-quota"]; !seen {
+				<-changed
+			}
+		}
+		if err := group.SetQuota(cgroup.Quota{Time: 90 * time.Millisecond}); err != nil {
+			t.Fatal(err)
+		}
+		wantQuota(t, group, 20*time.Millisecond)
+	})
+	t.Run("the document changes it", func(t *testing.T) {
+		set := func(cpus float64) {
+			state.Set(spec.HostState{Document: spec.HostDocument{Seats: []spec.HostSeat{{TaskID: "it-quota", CPUs: cpus}}}})
+		}
+		set(0.35)
+		wantQuota(t, group, 35*time.Millisecond)
+		set(0.2)
+		wantQuota(t, group, 20*time.Millisecond)
+	})
+	t.Run("a busy loop uses its quota", func(t *testing.T) { testBusy(t, k) })
+}
+
+// wantQuota waits until the kernel has the quota; a pass comes each second.
+func wantQuota(t *testing.T, g *cgroup.Group, want time.Duration) {
+	t.Helper()
+	for deadline := time.Now().Add(3 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		got, err := g.Quota()
+		if err == nil && got.Time == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("quota %+v, %v; want %v", got, err, want)
+		}
+	}
+}
+
+// testBusy waits for a window of 0.200 cores. The loop can use its quota only while a core is free for it, so on a busy
+// machine it waits for quieter times, and says so.
+func testBusy(t *testing.T, k *Keeper) {
+	const want, tolerance = 0.200, 0.02
+	var last spec.Usage
+	for range 4 {
+		time.Sleep(12 * time.Second) // a whole window under the final quota
+		all, _ := k.Usage().Get()
+		last = all["it-quota"]
+		if math.Abs(last.CPU-want) <= want*tolerance {
+			if last.ThrottledShare < 0.5 || last.CPUQuota != want {
+				t.Errorf("usage %+v of a busy loop at its quota", last)
+			}
+			return
+		}
+		t.Logf("%.4f cores, load %s on %d cores; trying again", last.CPU, load(), runtime.NumCPU())
+	}
+	if n, err := strconv.ParseFloat(load(), 64); err == nil && n > float64(runtime.NumCPU())+1 && last.CPU < want {
+		t.Skipf("SKIPPED: the machine is too busy to measure: load %.1f on %d cores, %.4f cores left for the loop", n, runtime.NumCPU(), last.CPU)
+	}
+	t.Errorf("%.4f cores, want %.3f +- 2 %%", last.CPU, want)
+}
+
+func load() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.Fields(string(b))[0]
+}
