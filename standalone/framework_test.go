@@ -150,7 +150,7 @@ func (w *world) post(ctx context.Context, body []byte, media, stream string) (*h
 // open subscribes and returns the framework before its first event.
 func (w *world) open(i *mesos.FrameworkInfo) *fw {
 	w.t.Helper()
-	f := &fw{w: w, events: make(chan *scheduler.Event, 1000)}
+	f := &fw{w: w, events: make(chan *scheduler.Event, 10000)}
 	c := &scheduler.Call{Type: scheduler.Call_SUBSCRIBE, FrameworkID: i.ID, Subscribe: &scheduler.Call_Subscribe{FrameworkInfo: i}}
 	body, err := json.Marshal(c)
 	if err != nil {
