@@ -84,7 +84,7 @@ func send(ctx context.Context, events chan<- Event, e Event) error {
 	case events <- e:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 
