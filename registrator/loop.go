@@ -64,7 +64,7 @@ type ttlState struct {
 	at      time.Time
 }
 
-func newLoop(r *Registrator, ctx context.Context) *loop {
+func newLoop(ctx context.Context, r *Registrator) *loop {
 	return &loop{
 		r: r, ctx: ctx, log: r.log(), results: make(chan func(time.Time)),
 		admitted: map[string]bool{}, wanted: map[string]services.Service{}, withheld: map[string]services.Withheld{},

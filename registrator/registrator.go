@@ -36,7 +36,7 @@ func (r *Registrator) Drained() *watch.Value[map[string]bool] { return &r.draine
 func (r *Registrator) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	l := newLoop(r, ctx)
+	l := newLoop(ctx, r)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

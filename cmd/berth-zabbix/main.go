@@ -1,13 +1,11 @@
-// Command berth-zabbix asks a running Berth for one Zabbix item and prints its value:
+// Command berth-zabbix asks a running Berth for one Zabbix item and prints its value: berth-zabbix [--socket PATH] KEY [PARAM...]
 //
-//	berth-zabbix [--socket PATH] KEY [PARAM...]
-//
-// It exits with 0 when there is a value, 1 when the item has none (and prints what Zabbix calls not supported, with the
-// reason), 2 on wrong usage and 3 when Berth does not answer. It uses the standard library only, so that it is small and
-// starts in a millisecond: zabbix_agentd starts it for every item.
+// Exit codes: 1 the item has no value (printed is Zabbix's word for that, and the reason), 2 wrong usage, 3 no answer.
+// Standard library only, so that it starts in a millisecond: zabbix_agentd starts it for every item.
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"io"
@@ -20,22 +18,18 @@ import (
 const notSupported = "ZBX_NOTSUPPORTED\x00"
 
 func main() {
-	socket := os.Getenv("BERTH_ZABBIX_SOCKET")
-	if socket == "" {
-		socket = "/run/berth/zabbix.sock"
-	}
-	flag.StringVar(&socket, "socket", socket, "Berth's Zabbix `socket`; also BERTH_ZABBIX_SOCKET")
+	socket := flag.String("socket", cmp.Or(os.Getenv("BERTH_ZABBIX_SOCKET"), "/run/berth/zabbix.sock"), "Berth's `socket`; also BERTH_ZABBIX_SOCKET")
 	flag.Parse()
 	if flag.NArg() == 0 {
 		fmt.Fprintln(os.Stderr, "usage: berth-zabbix [--socket PATH] KEY [PARAM...]")
 		os.Exit(2)
 	}
-	value, err := ask(socket, flag.Arg(0), flag.Args()[1:])
+	value, err := ask(*socket, flag.Arg(0), flag.Args()[1:])
 	if err != nil {
-		fmt.Print(notSupported, err, "\n")
+		fmt.Fprintf(os.Stdout, "%sask Berth for %s: %v\n", notSupported, flag.Arg(0), err)
 		os.Exit(3)
 	}
-	fmt.Println(value)
+	fmt.Fprintln(os.Stdout, value)
 	if strings.HasPrefix(value, notSupported) {
 		os.Exit(1)
 	}
@@ -43,26 +37,23 @@ func main() {
 
 // ask sends one item, with its parameters quoted as Zabbix does.
 func ask(socket, key string, params []string) (string, error) {
+	for i, p := range params {
+		params[i] = `"` + strings.ReplaceAll(p, `"`, `\"`) + `"`
+	}
 	if len(params) > 0 {
-		for i, p := range params {
-			params[i] = `"` + strings.ReplaceAll(p, `"`, `\"`) + `"`
-		}
 		key += "[" + strings.Join(params, ",") + "]"
 	}
-	c, err := net.DialTimeout("unix", socket, 2*time.Second)
+	c, err := (&net.Dialer{Deadline: time.Now().Add(2 * time.Second)}).Dial("unix", socket)
 	if err != nil {
-		return "", fmt.Errorf("ask Berth for %s: %w", key, err)
+		return "", err
 	}
 	defer c.Close()
 	if err := c.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
-		return "", fmt.Errorf("ask Berth for %s: %w", key, err)
+		return "", err
 	}
 	if _, err := io.WriteString(c, key+"\n"); err != nil {
-		return "", fmt.Errorf("ask Berth for %s: %w", key, err)
+		return "", err
 	}
 	b, err := io.ReadAll(io.LimitReader(c, 1<<20))
-	if err != nil {
-		return "", fmt.Errorf("ask Berth for %s: %w", key, err)
-	}
-	return string(b), nil
+	return string(b), err
 }

@@ -13,6 +13,7 @@ import (
 // Mode is how a host mounts its control groups.
 type Mode string
 
+// The modes.
 const (
 	V1     Mode = "v1"     // one hierarchy a controller
 	V2     Mode = "v2"     // the unified hierarchy at the root
