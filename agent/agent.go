@@ -3,11 +3,14 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"github.com/berth-project/berth/agent/document"
 	"github.com/berth-project/berth/agent/hostnet"
@@ -175,7 +178,7 @@ func (w *owner) run(ctx context.Context) error {
 				w.foldersAgain++
 			}
 		case d := <-w.networks.done:
-			w.settled = d
+			w.networksDone(d)
 		case d := <-w.folders.done:
 			w.foldersDone(d)
 		}
@@ -262,6 +265,26 @@ func (w *owner) giveFolders(byTask map[string]docker.Container) {
 		w.seatsJob = j
 		w.folders.give(j)
 	}
+}
+
+// networksDone says what became different; what stays as bad as it was is not repeated.
+func (w *owner) networksDone(d networksDone) {
+	for _, pool := range slices.Sorted(maps.Keys(d.status)) {
+		before, known := w.settled.status[pool]
+		switch reason := d.status[pool]; {
+		case known && reason == before:
+		case reason == "":
+			w.o.Log.WithField("pool", pool).Info("network of a pool is ready")
+		default:
+			w.o.Log.WithFields(logrus.Fields{"pool": pool, "reason": reason}).Error("network of a pool is not ready")
+		}
+	}
+	for network, reason := range d.left {
+		if _, known := w.settled.left[network]; !known {
+			w.o.Log.WithFields(logrus.Fields{"pool": network, "reason": reason}).Warn("network of a former pool stays for now")
+		}
+	}
+	w.settled = d
 }
 
 func (w *owner) foldersDone(d seatsDone) {

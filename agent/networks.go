@@ -24,6 +24,7 @@ type networksJob struct {
 type networksDone struct {
 	desired hostnet.Desired
 	status  map[string]string // pool -> "" when ready, otherwise why not
+	left    map[string]string // network of a former pool -> why it is still there
 }
 
 // networkTimeout bounds one round: an engine that starts holds calls back instead of refusing them.
@@ -33,12 +34,11 @@ const networkTimeout = 30 * time.Second
 func applyNetworks(ctx context.Context, o Options, j networksJob) networksDone {
 	ctx, cancel := context.WithTimeout(ctx, networkTimeout)
 	defer cancel()
-	done := networksDone{desired: j.desired, status: map[string]string{}}
+	done := networksDone{desired: j.desired, status: map[string]string{}, left: map[string]string{}}
 	filter := ""
 	// Rules come first, so that a network works from its first packet.
 	if err := o.Router.Set(ctx, j.desired.Rules); err != nil {
 		filter = "the packet filter is not set: " + oneLine(err)
-		o.Log.WithError(err).Error("packet filter not set as wanted")
 	}
 	have, err := o.Engine.Networks(ctx)
 	if err != nil {
@@ -47,7 +47,7 @@ func applyNetworks(ctx context.Context, o Options, j networksJob) networksDone {
 		}
 		return done
 	}
-	removed := removeNetworks(ctx, o, j, have)
+	removed := removeNetworks(ctx, o, j, have, done.left)
 	for _, n := range j.desired.Networks {
 		reason := ensureNetwork(ctx, o, n, have, removed)
 		if reason == "" {
@@ -73,7 +73,6 @@ func ensureNetwork(ctx context.Context, o Options, want hostnet.Network, have []
 		Options: want.Options, Labels: want.Labels,
 	})
 	if err != nil {
-		o.Log.WithError(err).WithField("pool", want.Name).Error("network of a pool not created")
 		return "its Docker network is not created: " + oneLine(err)
 	}
 	o.Log.WithFields(logrus.Fields{"pool": want.Name, "subnet": want.Subnet}).Info("network of a pool created")
@@ -82,8 +81,8 @@ func ensureNetwork(ctx context.Context, o Options, want hostnet.Network, have []
 
 // removeNetworks removes the networks of this agent that are wanted no more (or no more like that) and have no container.
 // Networks of others, also of a Berth with another driver name, are never touched. It says which ids are gone. It runs
-// before networks are created because a pool that was renamed needs its subnet back.
-func removeNetworks(ctx context.Context, o Options, j networksJob, have []docker.Network) map[string]bool {
+// before networks are created because a pool that was renamed needs its subnet back; what cannot go yet is put in left.
+func removeNetworks(ctx context.Context, o Options, j networksJob, have []docker.Network, left map[string]string) map[string]bool {
 	removed := map[string]bool{}
 	if !j.known {
 		return removed
@@ -94,12 +93,16 @@ func removeNetworks(ctx context.Context, o Options, j networksJob, have []docker
 	}
 	for _, h := range have {
 		w, ok := wanted[h.Name]
-		if !ours(h, o.IPAMName) || j.attached[h.Name] > 0 || (ok && difference(h, w) == "") {
+		if !ours(h, o.IPAMName) || (ok && difference(h, w) == "") {
+			continue
+		}
+		if n := j.attached[h.Name]; n > 0 {
+			left[h.Name] = fmt.Sprintf("%d containers are on it", n)
 			continue
 		}
 		// Without force: a container that joined this instant makes it fail, and the next round sees that container.
 		if err := o.Engine.RemoveNetwork(ctx, h.Name); err != nil && !docker.IsNotFound(err) {
-			o.Log.WithError(err).WithField("pool", h.Name).Warn("network of a former pool not removed yet")
+			left[h.Name] = oneLine(err)
 			continue
 		}
 		o.Log.WithField("pool", h.Name).Info("network of a former pool removed")

@@ -102,9 +102,15 @@ func (p *Plugin) Serve(ctx context.Context, l net.Listener) error {
 		}
 		select {
 		case <-ctx.Done():
-			server.Close()
+			// What Docker is just asking is answered: an error would fail the start of a container.
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			err := server.Shutdown(last)
+			cancel()
+			if err != nil {
+				err = server.Close()
+			}
 			<-failed
-			return nil
+			return err
 		case err := <-failed:
 			return fmt.Errorf("serve IPAM driver %s: %w", p.o.Name, err)
 		case <-changed:

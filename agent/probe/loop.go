@@ -17,8 +17,12 @@ const (
 	defaultTimeout  = 20 * time.Second
 )
 
-// fast is the pause between probes of a task that has not come up yet: going live must not wait for the interval.
-const fast = time.Second
+// A task that has not come up yet is probed more often, as going live must not wait for the interval: after a pause that
+// grows with its age from the first of these to the second.
+const (
+	fastest = 100 * time.Millisecond
+	fast    = time.Second
+)
 
 // loop performs one probe again and again until ctx ends, and sends each outcome to the owner.
 func (m *Manager) loop(ctx context.Context, of *running, index int, h spec.CheckHealth, results chan<- result) {
@@ -100,8 +104,8 @@ func first(now, since time.Time, p spec.Probe, phase time.Duration) time.Duratio
 // following is when the probe after one that began at the given time is due. In the steady state every (task, check) has
 // its own place within the interval.
 func following(h spec.CheckHealth, began, since time.Time, p spec.Probe, phase time.Duration) time.Time {
-	if h.FirstSuccess.IsZero() && began.Sub(since) < p.GracePeriod {
-		return began.Add(min(p.Interval, fast))
+	if age := began.Sub(since); h.FirstSuccess.IsZero() && age < p.GracePeriod {
+		return began.Add(min(p.Interval, fast, max(fastest, age/2)))
 	}
 	// The next moment after began whose distance from the epoch, modulo the interval, is the phase.
 	gone := (time.Duration(began.UnixNano()) - phase) % p.Interval

@@ -90,10 +90,14 @@ func TestGoLiveAndFail(t *testing.T) {
 		s := &scripted{err: errors.New("connection refused")}
 		m := start(t, s, 0)
 		m.Set([]Target{target("a", time.Now())})
-		time.Sleep(3500 * time.Millisecond)
+		time.Sleep(20 * time.Second)
 		synctest.Wait()
-		if n := len(s.times("a")); n != 4 { // at once, then every second
-			t.Errorf("%d probes in 3.5 s", n)
+		at := s.times("a")
+		if d := at[1].Sub(at[0]); d != fastest { // at once, and again soon
+			t.Errorf("the second probe came after %v", d)
+		}
+		if d := at[len(at)-1].Sub(at[len(at)-2]); d != fast { // then every second
+			t.Errorf("the pause is still %v", d)
 		}
 		if h := result1(t, m, "a"); h.Known || h.Alive || h.ConsecutiveFailures != 0 || h.LastFailureCause != "connection refused" {
 			t.Errorf("in the grace period: %+v", h)
