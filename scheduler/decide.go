@@ -410,9 +410,7 @@ func (s *Scheduler) match(wants []want, pools map[spec.SeatID]string, q map[spec
 		return placed
 	}
 	in := place.Input{Hosts: map[string]place.Host{}}
-	for _, id := range slices.Sorted(maps.Keys(s.offers)) {
-		in.Offers = append(in.Offers, s.offers[id].Offer)
-	}
+	in.Offers = s.agentOffers()
 	for name, h := range s.hosts {
 		in.Hosts[name] = h.Host
 	}
@@ -450,6 +448,42 @@ func (s *Scheduler) match(wants []want, pools map[spec.SeatID]string, q map[spec
 // offerPatience is how long the wait for offers is nothing to speak of.
 const offerPatience = 2 * time.Second
 
+// agentOffers merges the offers of each agent: resources that came back at different times come in several offers, and a
+// task may need more than one of them.
+func (s *Scheduler) agentOffers() []spec.Offer {
+	byAgent := map[string]spec.Offer{}
+	for _, id := range slices.Sorted(maps.Keys(s.offers)) {
+		o := s.offers[id].Offer
+		m, ok := byAgent[o.AgentID]
+		if !ok {
+			m = o
+			m.Ports = slices.Clone(o.Ports)
+		} else {
+			m.CPUs, m.Mem, m.Disk, m.GPUs = m.CPUs+o.CPUs, m.Mem+o.Mem, m.Disk+o.Disk, m.GPUs+o.GPUs
+			m.Ports = append(m.Ports, o.Ports...)
+		}
+		byAgent[o.AgentID] = m
+	}
+	var out []spec.Offer
+	for _, agent := range slices.Sorted(maps.Keys(byAgent)) {
+		out = append(out, byAgent[agent])
+	}
+	return out
+}
+
+// takeOffers takes all offers of an agent out of the held ones and returns their ids.
+func (s *Scheduler) takeOffers(agent string) []string {
+	var ids []string
+	for id, o := range s.offers {
+		if o.AgentID == agent {
+			ids = append(ids, id)
+			delete(s.offers, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
 func (q *waiting) refuse(r place.Refusals, now time.Time) {
 	if r.Processed == 0 {
 		return
@@ -462,7 +496,7 @@ func (q *waiting) refuse(r place.Refusals, now time.Time) {
 	}
 }
 
-// launchAll stores the tasks and, once they are durable, accepts the offers: one ACCEPT an offer.
+// launchAll stores the tasks and, once they are durable, accepts the offers: one ACCEPT an agent.
 func (s *Scheduler) launchAll(in place.Input, r place.Result, pools map[spec.SeatID]string, now time.Time) {
 	byOffer := map[int][]spec.Launch{}
 	for _, p := range r.Placements {
@@ -483,12 +517,11 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, pools map[spec.Sea
 		byOffer[p.Offer] = append(byOffer[p.Offer], launch.Build(it.App, seat, t, offer, p.HostPorts, s.opts.Launch))
 	}
 	for _, i := range slices.Sorted(maps.Keys(byOffer)) {
-		launches, offerID := byOffer[i], in.Offers[i].ID
-		delete(s.offers, offerID)
+		launches, ids := byOffer[i], s.takeOffers(in.Offers[i].AgentID)
 		s.batch.call(call{
 			name: "ACCEPT",
 			// refuse 0: what is left of the host comes back at once, for the next in the queue.
-			do:   func(ctx context.Context) error { return s.opts.Engine.Accept(ctx, []string{offerID}, launches, 0) },
+			do:   func(ctx context.Context) error { return s.opts.Engine.Accept(ctx, ids, launches, 0) },
 			sent: func() { s.launched(launches) },
 			// Nobody knows whether the engine took it: ask. A task that it never heard of is answered as gone.
 			failed: func(error) { s.reconcile(time.Now()) },

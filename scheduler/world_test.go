@@ -149,7 +149,12 @@ func (w *world) Accept(_ context.Context, ids []string, launches []spec.Launch, 
 		return err
 	}
 	host, ok := w.offers[ids[0]]
-	delete(w.offers, ids[0])
+	for _, id := range ids {
+		if w.offers[id] != host {
+			ok = false
+		}
+		delete(w.offers, id)
+	}
 	for _, l := range launches {
 		if !ok {
 			w.status(&worldTask{Launch: l, state: "TASK_DROPPED"}, "invalid offers")

@@ -5,7 +5,9 @@ package place
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 
 	"github.com/berth-project/berth/spec"
 )
@@ -170,7 +172,7 @@ func (m *matcher) refuse(it Intent, o int) (Reason, string) {
 		{InsufficientGpus, "gpus", "", float64(app.GPUs), f.gpus},
 	} {
 		if r.want > r.have+slack {
-			return r.reason, fmt.Sprintf("%s: %s: %.5g%s wanted, %.5g%s free", offer.Host, r.name, r.want, r.unit, max(0, r.have), r.unit)
+			return r.reason, fmt.Sprintf("%s: %s: %s%s wanted, %s%s free", offer.Host, r.name, number(r.want), r.unit, number(max(0, r.have)), r.unit)
 		}
 	}
 	if _, _, missing := takePorts(f.ports, it.HostPorts); missing != "" {
@@ -187,6 +189,9 @@ func (m *matcher) refuse(it Intent, o int) (Reason, string) {
 	}
 	return "", ""
 }
+
+// number writes a figure with at most three decimals (Mesos's precision) and without an exponent.
+func number(x float64) string { return strconv.FormatFloat(math.Round(x*1000)/1000, 'f', -1, 64) }
 
 // takePorts takes the wanted host ports (0: the lowest free) out of the ranges; missing says what could not be had.
 func takePorts(ranges []spec.PortRange, want []int) (got []int, rest []spec.PortRange, missing string) {
