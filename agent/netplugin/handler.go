@@ -13,6 +13,9 @@ package netplugin
 //     containers run), and then succeeds; containers that run keep running and keep their network. Starting a container
 //     on a network of ours fails meanwhile, each time after 15 s. As soon as the socket answers, the next start works
 //     (0.4 s), without a restart of the daemon. So Berth should start before Docker, and nothing breaks when it does not.
+//   - While the socket does not answer, the end of a container is also told late: the daemon gives the address back first,
+//     tries that for 15.1 s (after 1, 2, 4 and 8 s), and only then says "die" and that it does not run. docker stop and kill
+//     wait as long. The address is free afterwards, as the inventory no longer shows it.
 
 import (
 	"encoding/json"
