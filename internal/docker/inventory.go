@@ -27,8 +27,10 @@ const (
 	maxBackoff   = 5 * time.Second
 	// resync is how often the list is compared: engines drop events of a client that was slow for 100 ms.
 	resync = 30 * time.Second
-	// batch bounds the events taken together before readers are told.
+	// batch bounds the results taken together before readers are told.
 	batch = 64
+	// lookers bounds the inspections under way.
+	lookers = 64
 )
 
 // Inventory is the set of all containers, kept current by the engine's events. One Run feeds any number of readers.
@@ -74,7 +76,7 @@ func (i *Inventory) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// follow is one connection: subscribe, then list (so that nothing falls between), then one inspection an event.
+// follow is one connection: subscribe, then list (so that nothing falls between), then inspect what the events are about.
 func (i *Inventory) follow(ctx context.Context) (connected bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -92,6 +94,7 @@ func (i *Inventory) follow(ctx context.Context) (connected bool, err error) {
 
 	tick := time.NewTicker(resync)
 	defer tick.Stop()
+	look := newLooker(ctx, i.source)
 	for {
 		select {
 		case <-ctx.Done():
@@ -102,60 +105,96 @@ func (i *Inventory) follow(ctx context.Context) (connected bool, err error) {
 			}
 			return true, err
 		case e := <-events:
-			if err := i.update(ctx, known, collect(e, events)); err != nil {
+			if e.Container != "" {
+				look.at(e.Container)
+			} else {
+				i.publish(known) // a network came or went: readers look at the networks again
+			}
+		case f := <-look.found:
+			if err := look.take(f, known); err != nil {
 				return true, err
 			}
+			i.publish(known)
 		case <-tick.C:
 			dirty, err := i.compare(ctx, known)
 			if err != nil {
 				return true, err
 			}
-			if len(dirty) == 0 {
-				continue
-			}
-			if err := i.update(ctx, known, dirty); err != nil {
-				return true, err
+			for _, id := range dirty {
+				look.at(id)
 			}
 		}
 	}
 }
 
-// collect returns the ids of the containers that the events at hand are about, in order, each once.
-func collect(first Event, events <-chan Event) []string {
-	var ids []string
-	add := func(e Event) {
-		if e.Container != "" && !slices.Contains(ids, e.Container) {
-			ids = append(ids, e.Container)
-		}
+// looker inspects containers side by side, each by one inspection at a time. The engine answers for a container only when
+// it has done with it: one whose address cannot be released (its IPAM plugin is gone) takes 15 seconds to end, and must
+// not keep the end of another from being seen.
+type looker struct {
+	ctx    context.Context //nolint:containedctx // of one connection
+	source Source
+	slots  chan struct{}
+	found  chan found
+	busy   map[string]bool // id -> an event came since the inspection began
+}
+
+// found is the result of one inspection.
+type found struct {
+	id  string
+	c   Container
+	err error
+}
+
+func newLooker(ctx context.Context, s Source) *looker {
+	return &looker{ctx: ctx, source: s, slots: make(chan struct{}, lookers), found: make(chan found), busy: map[string]bool{}}
+}
+
+func (l *looker) at(id string) {
+	if _, busy := l.busy[id]; busy {
+		l.busy[id] = true
+		return
 	}
-	add(first)
-	for range batch {
+	l.busy[id] = false
+	go func() {
 		select {
-		case e := <-events:
-			add(e)
-		default:
-			return ids
+		case l.slots <- struct{}{}:
+			defer func() { <-l.slots }()
+		case <-l.ctx.Done():
+			return
 		}
-	}
-	return ids
+		c, err := l.source.Inspect(l.ctx, id)
+		select {
+		case l.found <- found{id, c, err}:
+		case <-l.ctx.Done():
+		}
+	}()
 }
 
-// update inspects the containers anew and tells the readers. Events of networks alone only wake the readers, so that they
-// look at the networks again.
-func (i *Inventory) update(ctx context.Context, known map[string]Container, ids []string) error {
-	for _, id := range ids {
-		c, err := i.source.Inspect(ctx, id)
+// take puts the result, and those that are at hand with it, into known.
+func (l *looker) take(f found, known map[string]Container) error {
+	for n := 1; ; n++ {
+		again := l.busy[f.id]
+		delete(l.busy, f.id)
+		if again {
+			l.at(f.id)
+		}
 		switch {
-		case IsNotFound(err):
-			delete(known, id)
-		case err != nil:
-			return err
+		case IsNotFound(f.err):
+			delete(known, f.id)
+		case f.err != nil:
+			return f.err
 		default:
-			known[c.ID] = c
+			known[f.c.ID] = f.c
+		}
+		if n == batch {
+			return nil
+		}
+		select {
+		case f = <-l.found:
+		default:
+			return nil
 		}
 	}
-	i.publish(known)
-	return nil
 }
 
 // compare finds the containers whose name or state differ from what is known, or that came or went unnoticed.

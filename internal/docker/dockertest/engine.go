@@ -205,6 +205,9 @@ func (e *Engine) Inspect(ctx context.Context, ref string) (docker.Container, err
 	if err := e.enter(ctx, "inspect"); err != nil {
 		return docker.Container{}, err
 	}
+	if err := e.enter(ctx, "inspect "+ref); err != nil {
+		return docker.Container{}, err
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	b, err := e.findLocked(ref)

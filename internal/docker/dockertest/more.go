@@ -235,7 +235,7 @@ func (e *Engine) set(ref string, change func(*box)) error {
 // createnetwork, removenetwork, info, ping, summaries) fail from now on; nil mends it.
 func (e *Engine) Fail(op string, err error) { e.mu.Lock(); e.fail[op] = err; e.mu.Unlock() }
 
-// Hold lets an operation wait until release is called.
+// Hold lets an operation wait until release is called. "inspect ID" holds that of one container.
 func (e *Engine) Hold(op string) (release func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
