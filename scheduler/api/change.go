@@ -109,8 +109,27 @@ func (u update) decide(current *spec.App, o marathon.Options) (*spec.App, error)
 		return &back, nil
 	case current == nil && !u.create:
 		return nil, appMissing(u.id)
+	case current == nil:
+		if err := checkID(u.id); err != nil {
+			return nil, err
+		}
 	}
 	return marathon.UpdateApp(current, u.body, u.partial, o)
+}
+
+// checkID holds an id that came in a path against the rules for ids in bodies: it will name files and containers.
+func checkID(id spec.AppID) error {
+	body, err := json.Marshal(map[string]spec.AppID{"id": id})
+	if err != nil {
+		return fmt.Errorf("encode id %s: %w", id, err)
+	}
+	read, err := marathon.DecodeUpdate(body)
+	if err == nil && read.ID != id { // it had ".." in it
+		f := &marathon.Faults{Message: "Invalid JSON"}
+		f.Add("/id", "error.pattern")
+		return f
+	}
+	return err
 }
 
 // prepare resolves a roll-back, which needs stored versions and so cannot wait for the decision.

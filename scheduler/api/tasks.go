@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -211,10 +212,25 @@ func decodeJSON(body []byte, into any) error {
 	}
 	if t, ok := err.(*json.UnmarshalTypeError); ok {
 		f := &marathon.Faults{Message: "Invalid JSON"}
-		f.Add("/"+strings.ReplaceAll(t.Field, ".", "/"), "expected %s, got %s", t.Type, t.Value)
+		f.Add("/"+strings.ReplaceAll(t.Field, ".", "/"), "%s", expected(t.Type.Kind()))
 		return f
 	}
 	return &marathon.Faults{Message: "Invalid JSON", Syntax: err.Error()}
+}
+
+// expected is Marathon's text for a value of the wrong type.
+func expected(k reflect.Kind) string {
+	switch k {
+	case reflect.Slice, reflect.Array:
+		return "error.expected.jsarray"
+	case reflect.String:
+		return "error.expected.jsstring"
+	case reflect.Bool:
+		return "error.expected.jsboolean"
+	case reflect.Map, reflect.Struct:
+		return "error.expected.jsobject"
+	}
+	return "error.expected.jsnumber"
 }
 
 func missing(path string) error {

@@ -135,7 +135,7 @@ func (w *World) store(next map[spec.AppID]*spec.App, c api.Change) (*api.Changed
 	for id, app := range next {
 		if app != nil {
 			copied := *app
-			tree[id], out.Apps[id] = &copied, &copied
+			tree[id] = &copied
 		} else {
 			delete(tree, id)
 		}
@@ -145,7 +145,10 @@ func (w *World) store(next map[spec.AppID]*spec.App, c api.Change) (*api.Changed
 	}
 	var starts, rest []spec.Action
 	for _, id := range slices.Sorted(maps.Keys(next)) {
-		before, app := w.apps[id], tree[id]
+		before, app := w.apps[id], tree[id] // with its service ports
+		if app != nil {
+			out.Apps[id] = app
+		}
 		kind := kindOf(before, app, slices.Contains(c.Restart, id))
 		if before == nil && app != nil {
 			out.Created[id] = true
