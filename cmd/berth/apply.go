@@ -219,10 +219,10 @@ func splitDefinitions(data []byte, source string) ([]definition, error) {
 				return nil, fmt.Errorf("%s: %w", source, err)
 			}
 		}
-		for n, item := range items {
+		for _, item := range items {
 			d, err := newDefinition(item, source)
 			if err != nil {
-				return nil, fmt.Errorf("%s, document %d: %w", source, len(out)+n+1, err)
+				return nil, fmt.Errorf("%s, document %d: %w", source, len(out)+1, err)
 			}
 			out = append(out, d)
 		}
@@ -257,8 +257,11 @@ func newDefinition(body json.RawMessage, source string) (definition, error) {
 // position is where in the file a syntax error is: ":LINE:COLUMN".
 func position(data []byte, err error, offset int64) string {
 	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
+	switch {
+	case errors.As(err, &syntax):
 		offset = max(syntax.Offset-1, 0)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		offset = int64(len(data))
 	}
 	before := data[:min(int(offset), len(data))]
 	line := bytes.Count(before, []byte("\n")) + 1

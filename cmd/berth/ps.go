@@ -103,7 +103,11 @@ func quotaText(r api.Instance) string {
 	if r.CPUQuota != nil {
 		quota = *r.CPUQuota
 	}
-	if quota <= 0 {
+	switch {
+	case quota > 0:
+	case r.CPUQuota == nil:
+		return "" // the app is gone, and nothing is measured yet
+	default:
 		return "none"
 	}
 	return fmt.Sprintf("%.2f", quota)
@@ -117,11 +121,14 @@ func throttledText(r api.Instance) string {
 }
 
 func memText(r api.Instance) string {
-	wanted := shortBytes(r.Mem)
-	if r.MemUsed == nil {
-		return wanted
+	var parts []string
+	if r.MemUsed != nil {
+		parts = append(parts, shortBytes(float64(*r.MemUsed)/(1<<20)))
 	}
-	return shortBytes(float64(*r.MemUsed)/(1<<20)) + "/" + wanted
+	if r.Mem > 0 {
+		parts = append(parts, shortBytes(r.Mem))
+	}
+	return strings.Join(parts, "/")
 }
 
 func uptimeText(r api.Instance, now string) string {

@@ -18,12 +18,17 @@ type cli struct {
 	out, err io.Writer
 	// tty says whether a person watches: progress is then drawn in place, and waiting is the default.
 	tty     bool
+	width   int // of the terminal, in characters; 0: unknown
 	address string
 	output  string
 }
 
 func newCLI(in, out, err *os.File) *cli {
-	return &cli{in: in, out: out, err: err, tty: term.IsTerminal(int(out.Fd())) && term.IsTerminal(int(err.Fd()))}
+	c := &cli{in: in, out: out, err: err, tty: term.IsTerminal(int(out.Fd())) && term.IsTerminal(int(err.Fd()))}
+	if width, _, sizeErr := term.GetSize(int(err.Fd())); sizeErr == nil {
+		c.width = width
+	}
+	return c
 }
 
 const defaultAPI = "unix:///run/berth/api.sock"

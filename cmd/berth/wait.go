@@ -169,8 +169,12 @@ func (l *statusLine) show(text string) {
 	l.drawn = true
 }
 
+// width is how long a line may be: a text that wraps could not be redrawn.
 func (l *statusLine) width() int {
-	return 119 // longer texts would wrap on most terminals and could not be redrawn
+	if l.c.width > 1 {
+		return l.c.width - 1
+	}
+	return 79
 }
 
 func (l *statusLine) end() {
