@@ -11,6 +11,9 @@ import (
 // ConfigEqual says whether the two definitions differ in nothing but the number of instances and the versions: the change
 // from one to the other is then a pure scale, and tasks of either are up to date.
 func ConfigEqual(a, b *spec.App) bool {
+	if a == b {
+		return true // apps are immutable, and most of a tree is shared with the one before
+	}
 	x, errA := json.Marshal(Encode(sansScale(a)))
 	y, errB := json.Marshal(Encode(sansScale(b)))
 	return errA == nil && errB == nil && bytes.Equal(x, y)

@@ -45,8 +45,8 @@ func (d *draft) checkLegacy(f *Faults) {
 	if d.networks != nil && d.ipAddress != nil {
 		f.Add("/networks", "must not specify both networks and ipAddress")
 	}
-	network := d.checkLegacyDocker(f)
-	if ip := d.ipAddress; ip != nil && len(d.legacyPorts) > 0 && network != "BRIDGE" && network != "HOST" {
+	// Beside docker.network, ports were the service ports of the mappings.
+	if network := d.checkLegacyDocker(f); network == "" && d.ipAddress != nil && len(d.legacyPorts) > 0 {
 		f.Add("/ports", "must be empty when ipAddress is given: the app's own address needs no host ports")
 	}
 }

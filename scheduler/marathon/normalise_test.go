@@ -59,6 +59,7 @@ func TestNormalisation(t *testing.T) {
 		"ipAddress with bridge":      {`{"id":"a","ipAddress":{"networkName":"n","labels":{"k":"v"}},"container":{"docker":{"image":"i","network":"BRIDGE"}}}`, networks, `[{"mode":"container/bridge","labels":{"k":"v"}}]`},
 		"ipAddress with host":        {`{"id":"a","ipAddress":{"networkName":"n","labels":{"k":"v"}},"container":{"docker":{"image":"i","network":"HOST"}}}`, networks, `[{"mode":"host"}]`},
 		"ipAddress without ports":    {`{"id":"a","cmd":"run","ports":[],"ipAddress":{}}`, mappings, `[]`},
+		"ipAddress, user and ports":  {`{"id":"a","ports":[81],"ipAddress":{},"container":{"docker":{"image":"i","network":"USER"}}}`, mappings, `[{"containerPort":0,"labels":{},"protocol":"tcp","servicePort":81}]`},
 		"discovery":                  {`{"id":"a","cmd":"run","ipAddress":{"discovery":{"ports":[{"number":80,"name":"http"}]}}}`, mappings, `[{"containerPort":80,"name":"http",` + mapping + `}]`},
 		"empty network":              {`{"id":"a","cmd":"run","networks":[{}]}`, networks, `[{"mode":"container","name":"berth"}]`},
 		"explicit empty mappings":    {`{"id":"a","networks":[{}],"container":{"docker":{"image":"i"},"portMappings":[]}}`, mappings, `[]`},
