@@ -126,11 +126,15 @@ func New(o Options) (*Engine, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("set up the engine: %w", err)
 	}
+	dir, err := filepath.Abs(o.StateDir) // Docker takes mounts by absolute path only
+	if err != nil {
+		return nil, fmt.Errorf("find the engine's state folder: %w", err)
+	}
+	o.StateDir = dir
 	if err := os.MkdirAll(filepath.Join(o.StateDir, sandboxDir), 0o700); err != nil {
 		return nil, fmt.Errorf("make the engine's state folder: %w", err)
 	}
 	e := &Engine{opts: o, log: o.Log.WithField("component", "engine")}
-	var err error
 	if e.agentID, err = readAgentID(filepath.Join(o.StateDir, agentFile)); err != nil {
 		return nil, err
 	}

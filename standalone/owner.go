@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -69,7 +71,7 @@ func (e *Engine) Run(ctx context.Context, l net.Listener) error {
 	o := e.newOwner(ctx, l.Addr())
 	s := &server{opts: &e.opts, owner: o}
 	web := &http.Server{
-		Handler: s.handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: nil,
+		Handler: s.handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: stdlog.New(complaints{e.log}, "", 0),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	served := make(chan error, 1)
@@ -83,6 +85,14 @@ func (e *Engine) Run(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("serve the scheduler API: %w", err)
 	}
 	return closed
+}
+
+// complaints takes what net/http has to say about bad connections.
+type complaints struct{ log logrus.FieldLogger }
+
+func (c complaints) Write(text []byte) (int, error) {
+	c.log.Debug("http: " + strings.TrimSpace(string(text)))
+	return len(text), nil
 }
 
 func (e *Engine) newOwner(ctx context.Context, addr net.Addr) *owner {

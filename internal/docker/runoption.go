@@ -108,7 +108,7 @@ func (s *CreateSpec) setNumber(key, value string) (bool, error) {
 		return true, err
 	case "cpus":
 		cores, err := strconv.ParseFloat(value, 64)
-		if err == nil && (cores < 0 || cores > 1<<20) {
+		if err == nil && !(cores >= 0 && cores <= 1<<20) { // so that NaN is refused, too
 			err = errors.New("not a number of CPUs")
 		}
 		if err == nil {

@@ -1,0 +1,204 @@
+//go:build integration
+
+package docker_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/berth-project/berth/internal/docker"
+)
+
+const (
+	realImage = "berth-docker-test:1"
+	realName  = "berth-docker-test"
+)
+
+const program = `package main
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "ask" {
+		fmt.Println("to out")
+		fmt.Fprintln(os.Stderr, "to err")
+		os.Exit(4)
+	}
+	fmt.Println("hello")
+	fmt.Fprintln(os.Stderr, "oops")
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	<-term
+	os.Exit(9)
+}
+`
+
+func realClient(t *testing.T) *docker.Client {
+	t.Helper()
+	c, err := docker.New("")
+	if err == nil {
+		err = c.Ping(t.Context())
+	}
+	if err != nil {
+		if os.Getenv("BERTH_REQUIRE_REAL") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	dir := t.TempDir()
+	source, binary := filepath.Join(dir, "main.go"), filepath.Join(dir, "guest")
+	if err := os.WriteFile(source, []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-o", binary, source)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	raw, err := os.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var layer bytes.Buffer
+	w := tar.NewWriter(&layer)
+	if err := w.WriteHeader(&tar.Header{Name: "guest", Mode: 0o755, Size: int64(len(raw))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(raw); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	load := exec.Command("docker", "import", "-c", `ENTRYPOINT ["/guest"]`, "-", realImage)
+	load.Stdin = &layer
+	if out, err := load.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		ctx := context.Background()
+		_ = c.Remove(ctx, realName, true)
+		_ = c.Remove(ctx, realName+".old", true)
+		_ = c.RemoveNetwork(ctx, realName)
+		_ = exec.Command("docker", "rmi", "-f", realImage).Run()
+	})
+	return c
+}
+
+func TestRealEngine(t *testing.T) {
+	c := realClient(t)
+	ctx := t.Context()
+	if i, err := c.Info(ctx); err != nil || i.NCPU == 0 || i.MemTotal == 0 || i.ServerVersion == "" {
+		t.Errorf("%+v %v", i, err)
+	}
+	for ref, want := range map[string]bool{realImage: true, "berth-no-such-image:1": false} {
+		if got, err := c.ImageExists(ctx, ref); err != nil || got != want {
+			t.Errorf("%s: %v %v", ref, got, err)
+		}
+	}
+	spec := docker.NetworkSpec{
+		Name: realName, Driver: "bridge", IPAMDriver: "default", Subnet: netip.MustParsePrefix("10.231.79.0/24"), Gateway: netip.MustParseAddr("10.231.79.1"),
+		Labels: map[string]string{"a": "b"},
+	}
+	if err := c.CreateNetwork(ctx, spec); err != nil {
+		t.Fatal(err)
+	}
+	networks, err := c.Networks(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, n := range networks {
+		if n.Name == realName {
+			found = n.Subnet == spec.Subnet && n.Gateway == spec.Gateway && n.Labels["a"] == "b" && n.ID != ""
+		}
+	}
+	if !found {
+		t.Errorf("got %+v", networks)
+	}
+
+	inventory := docker.NewInventory(c, quiet())
+	running, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() { _ = inventory.Run(running); close(ended) }()
+	defer func() { cancel(); <-ended }()
+	wait := func(when string, is func(docker.Container) bool) {
+		t.Helper()
+		limit := time.After(20 * time.Second)
+		for {
+			s, changed := inventory.Get()
+			for _, k := range s.Containers {
+				if strings.HasPrefix(k.Name, realName) && is(k) {
+					return
+				}
+			}
+			select {
+			case <-changed:
+			case <-limit:
+				t.Fatalf("the inventory does not show it %s", when)
+			}
+		}
+	}
+
+	yes := true
+	id, err := c.Create(ctx, docker.CreateSpec{
+		Name: realName, Image: realImage, Network: realName, IP: netip.MustParseAddr("10.231.79.7"), Hostname: "web-0", CPUQuota: 20000, Memory: 32 << 20,
+		Labels: map[string]string{"berth-docker-test": "1"}, Env: []string{"A=b"}, MacAddress: "02:42:0a:e7:4f:07", NetworkAliases: []string{"x"}, Init: &yes,
+		PortBindings: []docker.PortBinding{{HostIP: "127.0.0.1", ContainerPort: 80}}, Ulimits: []docker.Ulimit{{Name: "nofile", Soft: 100, Hard: 200}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Create(ctx, docker.CreateSpec{Name: realName, Image: realImage}); !docker.IsConflict(err) {
+		t.Errorf("a name twice: %v", err)
+	}
+	if _, err := c.Create(ctx, docker.CreateSpec{Name: realName + "x", Image: "berth-no-such-image:1"}); !docker.IsNotFound(err) {
+		t.Errorf("no image: %v", err)
+	}
+	if err := c.Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	wait("running", func(k docker.Container) bool {
+		return k.Running && k.Addresses[realName].String() == "10.231.79.7" && k.Hostname == "web-0" && k.CPUQuota == 20000 && k.MemoryLimit == 32<<20 && k.Pid > 0
+	})
+	if listed, err := c.List(ctx, map[string]string{"berth-docker-test": "1"}); err != nil || len(listed) != 1 || listed[0].ID != id {
+		t.Errorf("%v %v", listed, err)
+	}
+	if code, out, err := c.Exec(ctx, id, []string{"/guest", "ask"}); err != nil || code != 4 || !strings.Contains(string(out), "to out\n") || !strings.Contains(string(out), "to err\n") {
+		t.Errorf("%d %q %v", code, out, err)
+	}
+	if err := c.Rename(ctx, id, realName+".old"); err != nil {
+		t.Error(err)
+	}
+	wait("renamed", func(k docker.Container) bool { return k.Name == realName+".old" })
+	if err := c.Stop(ctx, id, 5*time.Second); err != nil {
+		t.Error(err)
+	}
+	wait("stopped", func(k docker.Container) bool { return !k.Running && k.ExitCode == 9 && !k.FinishedAt.IsZero() })
+	if err := c.Kill(ctx, id, "KILL"); !docker.IsConflict(err) {
+		t.Errorf("kill of a stopped one: %v", err)
+	}
+	var out, errs bytes.Buffer
+	if err := c.Logs(ctx, id, docker.LogOptions{Tail: 10}, &out, &errs); err != nil || out.String() != "hello\n" || errs.String() != "oops\n" {
+		t.Errorf("%q %q %v", out.String(), errs.String(), err)
+	}
+	if err := c.Remove(ctx, id, false); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Inspect(ctx, id); !docker.IsNotFound(err) {
+		t.Errorf("after removal: %v", err)
+	}
+}
