@@ -43,7 +43,7 @@ func find(list *api.InstanceList, arg string) ([]api.Instance, error) {
 			return nil, fmt.Errorf("app %s has no instance %d; it has %s", seat.App, seat.Index, seatNumbers(rows))
 		}
 	}
-	return nil, fmt.Errorf("there is no app %s%s", id, known(list))
+	return nil, fmt.Errorf("there is no instance of %s%s", id, known(list))
 }
 
 func seatNumbers(rows []api.Instance) string {
@@ -63,11 +63,11 @@ func known(list *api.InstanceList) string {
 	ids = slices.Compact(ids) // sorted already
 	switch {
 	case len(ids) == 0:
-		return " (none has instances)"
+		return " (nor of any other app)"
 	case len(ids) > 8:
 		ids = append(ids[:8], "...")
 	}
-	return "; there are " + strings.Join(ids, ", ")
+	return "; there are some of " + strings.Join(ids, ", ")
 }
 
 // name is how a row is called: APP.N.

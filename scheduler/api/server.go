@@ -90,7 +90,27 @@ func (o *Options) Validate() error {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.Info.fill()
 	return nil
+}
+
+// fill sets what was left out to Marathon's own defaults.
+func (i *Info) fill() {
+	if i.FrameworkName == "" {
+		i.FrameworkName = "berth"
+	}
+	if i.Role == "" {
+		i.Role = "*"
+	}
+	if i.LocalPortMin == 0 && i.LocalPortMax == 0 {
+		i.LocalPortMin, i.LocalPortMax = 10000, 20000
+	}
+	if i.FailoverTimeout == 0 {
+		i.FailoverTimeout = 7 * 24 * time.Hour
+	}
+	if i.TaskLaunchWindow == 0 {
+		i.TaskLaunchWindow = 5 * time.Minute
+	}
 }
 
 // Server answers the API's requests.
