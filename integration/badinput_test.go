@@ -41,7 +41,6 @@ func TestBadInputIsRefused(t *testing.T) {
 		{"pinned address of another app", "POST", "/v2/apps", b.App("thief", baseImage, 1, pin(pinned)), 422, []string{pinned, b.AppID("holder")}},
 		{"pinned address outside the pools", "POST", "/v2/apps", b.App("far", baseImage, 1, pin("192.0.2.7")), 422, []string{"192.0.2.7"}},
 		{"too few pinned addresses", "POST", "/v2/apps", b.App("few", baseImage, 2, pin(b.CIDR.Addr().Next().Next().String())), 422, []string{"BERTH_IPS"}},
-		{"unknown pool", "POST", "/v2/apps", b.App("nopool", baseImage, 1, rig.With("networks", []any{map[string]any{"mode": "container", "name": "nowhere"}})), 422, []string{"nowhere"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := b.In(t)
@@ -81,6 +80,8 @@ func TestBadPoolStopsTheStart(t *testing.T) {
 	}
 }
 
+func network(name string) []any { return []any{map[string]any{"mode": "container", "name": name}} }
+
 // TestReasonsUntilMended: what cannot run now is accepted, as Marathon does, and says why until an update mends it.
 func TestReasonsUntilMended(t *testing.T) {
 	requireReal(t, "docker", baseImage)
@@ -95,6 +96,7 @@ func TestReasonsUntilMended(t *testing.T) {
 		{"noimage", rig.With("container", map[string]any{"type": "DOCKER", "docker": map[string]any{"image": "berth/nowhere:1"}}),
 			map[string]any{"container": map[string]any{"type": "DOCKER", "docker": map[string]any{"image": baseImage}}},
 			[]string{"berth/nowhere:1"}, []string{"berth/nowhere:1"}},
+		{"nopool", rig.With("networks", network("nowhere")), map[string]any{"networks": network(b.Pool)}, []string{"nowhere"}, []string{"nowhere"}},
 		{"greedy", rig.With("mem", 1<<30), map[string]any{"mem": 64}, []string{"InsufficientMemory"}, []string{"mem"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -118,7 +118,7 @@ func TestConsulTellsTheTruth(t *testing.T) {
 		b := b.In(t)
 		seen := follow(t, consul, "web")
 		b.Kill9()
-		b.Engine.Docker("rm", "-f", next.ID)
+		b.Engine.Docker("kill", next.ID)
 		if err := registered(consul, next); err != nil {
 			t.Fatalf("nobody could have removed it: %v", err)
 		}

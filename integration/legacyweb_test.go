@@ -100,6 +100,7 @@ func TestCommandRunsInTheBaseImage(t *testing.T) {
 	b := rig.New(t, rig.Options{Binary: binary})
 	definition := b.App("cmd", "", 1, rig.With("cmd", "hostname > /tmp/whoami; sleep 1000"))
 	delete(definition, "container")
+	delete(definition, "networks") // Marathon's default is the host's network; Berth's is an address of its own
 	b.Create(definition)
 	c := b.Running(b.AppID("cmd"), 1, 30*time.Second)[0]
 	login := b.SSH(c.Address)

@@ -74,8 +74,9 @@ func TestStopAndCleanup(t *testing.T) {
 	requireReal(t, "docker", webImage)
 	b := rig.New(t, rig.Options{Binary: binary})
 	app := b.AppID("web")
-	b.Create(b.App("web", webImage, 1))
-	before := b.Running(app, 1, 30*time.Second)[0]
+	b.Create(b.App("web", webImage, 1, rig.HTTPCheck("/healthz")))
+	b.Settle(30 * time.Second)
+	before := b.Running(app, 1, 5*time.Second)[0]
 	bridge := spec.Pool{Name: b.Pool}.Bridge()
 	if _, err := os.Stat("/sys/class/net/" + bridge); err != nil {
 		t.Errorf("the pool's bridge: %v", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -111,6 +112,7 @@ func TestRollingUpdateHoldsTheFloor(t *testing.T) {
 				b.Create(b.App(c.name, webImage, c.instances, edits...))
 				before := b.Running(app, c.instances, 60*time.Second)
 				want := identities(b, before)
+				rig.Eventually(t, 10*time.Second, "the first deployment is done", func() error { return idle(b, app) })
 
 				ctx, stop := context.WithCancel(t.Context())
 				client := &client50{b: b, app: app, floor: c.instances}
@@ -150,9 +152,14 @@ func updated(b *rig.Berth, app string, before map[int]rig.Container, n int) erro
 			return fmt.Errorf("seat %d runs the old version", seat)
 		}
 	}
+	return idle(b, app)
+}
+
+// idle says whether no deployment of the app runs.
+func idle(b *rig.Berth, app string) error {
 	deploying, err := b.Deploying()
 	for _, d := range deploying {
-		if len(d) > len(app) && d[len(d)-len(app):] == app {
+		if strings.HasSuffix(d, app) {
 			return fmt.Errorf("%s still runs", d)
 		}
 	}

@@ -45,6 +45,10 @@ func (b *Berth) client() *http.Client {
 }
 
 func (b *Berth) do(method, path string, body any) (int, []byte, error) {
+	return b.call(b.t.Context(), method, path, body)
+}
+
+func (b *Berth) call(ctx context.Context, method, path string, body any) (int, []byte, error) {
 	var text []byte
 	switch body := body.(type) {
 	case nil:
@@ -56,7 +60,7 @@ func (b *Berth) do(method, path string, body any) (int, []byte, error) {
 			return 0, nil, err
 		}
 	}
-	req, err := http.NewRequestWithContext(b.t.Context(), method, "http://berth"+path, bytes.NewReader(text))
+	req, err := http.NewRequestWithContext(ctx, method, "http://berth"+path, bytes.NewReader(text))
 	if err != nil {
 		return 0, nil, err
 	}

@@ -1,7 +1,6 @@
 package rig
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
@@ -60,10 +59,9 @@ func (l *Login) Run(command string) (string, error) {
 		return "", err
 	}
 	defer session.Close()
-	var out bytes.Buffer
-	session.Stdout, session.Stderr = &out, &out
-	if err := session.Run(command); err != nil {
-		return "", fmt.Errorf("%s: %w: %s", command, err, out.String())
+	out, err := session.CombinedOutput(command)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", command, err, out)
 	}
-	return strings.TrimSpace(out.String()), nil
+	return strings.TrimSpace(string(out)), nil
 }
