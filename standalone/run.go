@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
@@ -25,7 +26,7 @@ const (
 
 // launch makes a task of a valid TaskInfo and sends a worker to run it.
 func (o *owner) launch(f *framework, info *mesos.TaskInfo, res bundle) {
-	cid := newContainerID()
+	cid := uuid.NewString()
 	p := o.translate(f, info, res, cid)
 	t := &task{
 		key: taskKey{f.id, info.TaskID.Value}, cid: cid, res: res, net: p.net, grace: p.grace, role: f.role,

@@ -1,0 +1,130 @@
+package standalone
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/spec"
+)
+
+// sandboxRest is how old a sandbox without a container must be to be removed: a launch makes the folder first.
+const sandboxRest = 10 * time.Minute
+
+// markEnded gives an ended and acknowledged container the name by which the next run knows that nothing is owed.
+func (o *owner) markEnded(id, cid string) {
+	o.work(func(ctx context.Context) {
+		for try := 0; ; try++ {
+			c, cancel := context.WithTimeout(ctx, callTimeout)
+			err := o.opts.Docker.Rename(c, id, containerName(cid)+endedSuffix)
+			cancel()
+			if err == nil || docker.IsNotFound(err) || docker.IsConflict(err) {
+				break
+			}
+			if !pause(ctx, try) {
+				return
+			}
+		}
+		o.post(func() {
+			if next := time.Now().Add(time.Second); o.collectAt.IsZero() || next.Before(o.collectAt) {
+				o.collectAt = next
+			}
+		})
+	})
+}
+
+// collect removes ended containers: of a seat all but the newest, and whatever is older than KeepEnded.
+func (o *owner) collect(now time.Time) {
+	o.collectAt = now.Add(10 * time.Minute)
+	if !o.connected || o.collector {
+		return
+	}
+	live := map[string]bool{}
+	for cid := range o.containers {
+		live[cid] = true
+	}
+	newest := map[string]docker.Container{}
+	var old []docker.Container
+	for _, c := range o.snapshot.Containers {
+		cid := c.Labels[labelContainer]
+		if c.Labels[labelAgent] != o.agentID {
+			continue
+		}
+		marked := strings.HasSuffix(c.Name, endedSuffix)
+		switch {
+		case live[cid] || c.Running:
+		case c.State == "created":
+			old = append(old, c) // left by a launch that was given up
+			continue
+		case marked && now.Sub(c.FinishedAt) > o.opts.KeepEnded:
+			old = append(old, c)
+			continue
+		case marked && c.Labels[spec.LabelApp] != "":
+			seat := c.Labels[spec.LabelApp] + "." + c.Labels[spec.LabelSeat]
+			if kept, ok := newest[seat]; !ok {
+				newest[seat] = c
+			} else if kept.FinishedAt.Before(c.FinishedAt) {
+				newest[seat] = c
+				old = append(old, kept)
+			} else {
+				old = append(old, c)
+			}
+		}
+		live[cid] = true
+	}
+	for _, c := range old {
+		delete(live, c.Labels[labelContainer])
+	}
+	o.collector = true
+	o.work(func(ctx context.Context) {
+		o.removeOld(ctx, old)
+		o.removeSandboxes(live, now)
+		o.post(func() { o.collector = false })
+	})
+}
+
+func (o *owner) removeOld(ctx context.Context, old []docker.Container) {
+	for _, c := range old {
+		if ctx.Err() != nil {
+			return
+		}
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		err := o.opts.Docker.Remove(call, c.ID, false)
+		cancel()
+		if err != nil && !docker.IsNotFound(err) && ctx.Err() == nil {
+			o.log.WithError(err).WithField("container", c.Name).Warn("cannot remove an ended container")
+			continue
+		}
+		cid := c.Labels[labelContainer]
+		if _, err := uuid.Parse(cid); err == nil { // labels are no file names until they are known to be ours
+			o.removeSandbox(cid)
+		}
+	}
+}
+
+func (o *owner) removeSandbox(cid string) {
+	if err := os.RemoveAll(filepath.Join(o.opts.StateDir, sandboxDir, cid)); err != nil {
+		o.log.WithError(err).Warn("cannot remove a sandbox")
+	}
+}
+
+// removeSandboxes removes those without a container.
+func (o *owner) removeSandboxes(live map[string]bool, now time.Time) {
+	entries, err := os.ReadDir(filepath.Join(o.opts.StateDir, sandboxDir))
+	if err != nil {
+		o.log.WithError(err).Warn("cannot list the sandboxes")
+		return
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || live[e.Name()] || now.Sub(info.ModTime()) < sandboxRest {
+			continue
+		}
+		o.removeSandbox(e.Name())
+	}
+}

@@ -1,0 +1,89 @@
+package standalone
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+
+	"github.com/berth-project/berth/internal/docker"
+)
+
+// recover takes over what an earlier run left: running containers are running tasks again, created ones are started,
+// ended ones owe their framework a terminal update.
+func (o *owner) recover(s docker.Snapshot) {
+	var ours []docker.Container
+	for _, c := range s.Containers {
+		if c.Labels[labelAgent] == o.agentID && !strings.HasSuffix(c.Name, endedSuffix) {
+			ours = append(ours, c)
+		}
+	}
+	slices.SortFunc(ours, func(a, b docker.Container) int { // of two with one task id, the newer one is the task
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	for _, c := range ours {
+		f := c.Labels[labelFramework]
+		key := taskKey{f, c.Labels[labelTask]}
+		res, err := parseLabel(c.Labels[labelResources])
+		switch {
+		case err != nil:
+			o.log.WithError(err).WithField("container", c.Name).Error("cannot recover a container; it is left alone if it has ended, and stopped otherwise")
+			continue
+		case o.gone[f] || o.tasks[key] != nil:
+			if !c.Running {
+				o.markEnded(c.ID, c.Labels[labelContainer])
+			}
+			continue // observe stops it if it runs
+		}
+		o.adopt(key, c, res)
+	}
+	o.used = o.sumUsed()
+}
+
+func (o *owner) adopt(key taskKey, c docker.Container, res bundle) {
+	failover, _ := strconv.ParseFloat(c.Labels[labelFailover], 64) // missing: none
+	f := o.frameworks[key.framework]
+	if f == nil {
+		f = &framework{id: key.framework, role: c.Labels[labelRole]}
+		o.frameworks[key.framework] = f
+	}
+	if f.stream == nil {
+		f.failover = max(f.failover, time.Duration(failover*float64(time.Second)), readopt)
+		f.removeAt = time.Now().Add(f.failover)
+	}
+	grace, err := time.ParseDuration(c.Labels[labelGrace])
+	if err != nil {
+		grace = o.opts.KillGrace
+	}
+	t := &task{
+		key: key, cid: c.Labels[labelContainer], res: res, grace: grace, role: c.Labels[labelRole], dockerID: c.ID,
+		net: network{docker: c.NetworkMode, user: c.Labels[labelNetwork]}, abort: make(chan struct{}), startedAt: c.StartedAt,
+	}
+	o.tasks[key], o.containers[t.cid] = t, t
+	switch {
+	case c.Running:
+		t.phase, t.state, t.address = running, mesos.TASK_RUNNING, addressOf(c, t.net)
+		o.logTask(t).Info("found a running task again")
+	case c.StartedAt.IsZero() && c.State == "created" && c.Error == "":
+		t.phase, t.state = launching, mesos.TASK_STARTING
+		o.logTask(t).Info("starting a container that an earlier run created")
+		id := c.ID
+		o.work(func(ctx context.Context) { o.resume(ctx, t, id) })
+	default:
+		t.phase = running
+		o.over(t, exited(c.ExitCode, c.Error))
+	}
+}
+
+// resume is a launch from the start on.
+func (o *owner) resume(ctx context.Context, t *task, id string) {
+	if err := o.start(ctx, t, id); err != nil {
+		o.notStarted(ctx, t, err)
+		return
+	}
+	o.settle(ctx, t, id)
+}
