@@ -490,6 +490,27 @@ func TestRecovery(t *testing.T) {
 	})
 }
 
+// Calls about tasks are answered when the inventory is there: the framework's process starts with the engine's.
+func TestAskedTooEarly(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		f := w.subscribe(info(""))
+		f.run("a.1")
+		f.call(&scheduler.Call{Type: scheduler.Call_REVIVE})
+		f.run("a.2")
+		w.stop()
+		w.docker.Leave()
+		w.start()
+		f = w.subscribe(info(f.id))
+		f.call(&scheduler.Call{Type: scheduler.Call_RECONCILE, Reconcile: &scheduler.Call_Reconcile{}})
+		f.kill("a.2", 0)
+		f.quietFor(10 * time.Second)
+		w.docker.Return()
+		f.update("a.1", mesos.TASK_RUNNING)
+		f.update("a.2", mesos.TASK_RUNNING)
+		f.update("a.2", mesos.TASK_KILLED)
+	})
+}
+
 func TestRecoveryStartsWhatWasCreated(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		f := w.subscribe(info(""))

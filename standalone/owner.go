@@ -53,8 +53,9 @@ type owner struct {
 	containers map[string]*task // by Mesos container id, while the container may run
 	owing      map[*task]bool   // tasks with updates to be acknowledged
 
-	ready     bool // the first whole inventory was taken in
-	connected bool // Docker answers
+	ready     bool     // the first whole inventory was taken in
+	asked     []func() // calls about tasks that came before that
+	connected bool     // Docker answers
 	snapshot  docker.Snapshot
 	fencing   map[string]bool // Mesos container ids of strays being stopped
 	collectAt time.Time       // next garbage collection; zero: not planned

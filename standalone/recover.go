@@ -75,7 +75,11 @@ func (o *owner) adopt(key taskKey, c docker.Container, res bundle) {
 		o.work(func(ctx context.Context) { o.resume(ctx, t, id) })
 	default:
 		t.phase = running
-		o.over(t, exited(c.ExitCode, c.Error))
+		code := c.ExitCode
+		if c.StartedAt.IsZero() && code == 0 {
+			code = 125 // never ran: what docker run says of a container that it cannot start
+		}
+		o.over(t, exited(code, c.Error))
 	}
 }
 

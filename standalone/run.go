@@ -254,11 +254,13 @@ func (o *owner) discard(ctx context.Context, name string) bool {
 
 // kill is a KILL call. The shortest grace of several wins.
 func (o *owner) kill(f *framework, c *scheduler.Call_Kill) {
+	if !o.ready {
+		o.asked = append(o.asked, func() { o.kill(f, c) })
+		return
+	}
 	t := o.tasks[taskKey{f.id, c.TaskID.Value}]
 	if t == nil || (c.AgentID != nil && c.AgentID.Value != o.agentID) {
-		if o.ready {
-			o.answer(f, c.TaskID, c.AgentID)
-		}
+		o.answer(f, c.TaskID, c.AgentID)
 		return
 	}
 	grace := t.grace

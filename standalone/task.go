@@ -224,8 +224,9 @@ func (o *owner) forget(t *task) {
 
 // reconcile tells the state of the named tasks, or of all.
 func (o *owner) reconcile(f *framework, c *scheduler.Call_Reconcile) {
-	if !o.ready {
-		return // as a master that its agents have not come back to
+	if !o.ready { // a master that its agents have not come back to says nothing either
+		o.asked = append(o.asked, func() { o.reconcile(f, c) })
+		return
 	}
 	if len(c.Tasks) == 0 {
 		for _, t := range o.tasksOf(f.id) {

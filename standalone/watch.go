@@ -46,6 +46,10 @@ func (o *owner) observe(s docker.Snapshot) {
 		o.ready = true
 		o.recover(s)
 		o.collectAt = time.Now().Add(time.Second)
+		for _, answer := range o.asked {
+			answer()
+		}
+		o.asked = nil
 	}
 	seen := map[string]bool{}
 	for i := range s.Containers {
@@ -58,11 +62,7 @@ func (o *owner) observe(s docker.Snapshot) {
 		switch {
 		case t == nil && c.Running:
 			o.fence(c)
-		case t == nil:
-			if c.State == "created" && o.collectAt.IsZero() {
-				o.collectAt = time.Now().Add(time.Second)
-			}
-		case t.phase == running:
+		case t != nil && t.phase == running:
 			seen[cid] = true
 			exited := !c.Running && !c.StartedAt.IsZero() // a snapshot older than the start shows "created"
 			if exited || (c.Running && !c.StartedAt.Equal(t.startedAt)) {
