@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/berth-project/berth/integration/rig"
-	"github.com/berth-project/berth/spec"
 )
 
 // TestExhaustedPoolWaits: a /29 has five addresses for instances, so the sixth waits, and says so, until one is free.
@@ -77,7 +76,7 @@ func TestStopAndCleanup(t *testing.T) {
 	b.Create(b.App("web", webImage, 1, rig.HTTPCheck("/healthz")))
 	b.Settle(30 * time.Second)
 	before := b.Running(app, 1, 5*time.Second)[0]
-	bridge := spec.Pool{Name: b.Pool}.Bridge()
+	bridge := b.Bridge()
 	if _, err := os.Stat("/sys/class/net/" + bridge); err != nil {
 		t.Errorf("the pool's bridge: %v", err)
 	}

@@ -51,7 +51,7 @@ func main() {
 func compare(t *bench, binary, image string, runs int) float64 {
 	b := rig.New(t, rig.Options{Binary: binary})
 	plain := newPlain(t, image)
-	berth := &viaBerth{t: t, b: b, image: image, free: from(b.CIDR)}
+	berth := newViaBerth(t, b, image)
 	// The first of each kind pays for cold caches, and Berth's for creating the network.
 	plain.measure()
 	berth.measure()

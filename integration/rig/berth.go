@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/berth-project/berth/spec"
 )
 
 // Options of one Berth. Only Binary is needed.
@@ -98,6 +100,9 @@ func (b *Berth) Socket() string { return b.file("run/api.sock") }
 
 // Token is what clients must send when Options.Flags has --listen.
 func (b *Berth) Token() string { return "token-of-" + b.Pool }
+
+// Bridge is the interface of its pool.
+func (b *Berth) Bridge() string { return spec.Pool{Name: b.Pool}.Bridge() }
 
 // AppID is the id of an app in this Berth's own group.
 func (b *Berth) AppID(name string) string { return "/" + b.Pool + "/" + name }
