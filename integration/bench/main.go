@@ -19,9 +19,9 @@ import (
 
 func main() {
 	runs := flag.Int("n", 15, "runs of each kind")
-	binary := flag.String("berth", "bin/berth", "the berth command to measure")
+	binary := flag.String("berth", "", "the berth command to measure (default: built from this checkout)")
 	image := flag.String("image", "berth/base:bookworm", "the image to start")
-	limit := flag.Float64("limit", 0, "fail when the ratio of the medians is above this; 0: only print")
+	limit := flag.Float64("limit", 1.10, "fail when the ratio of the medians is above this; 0: only print")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -29,13 +29,7 @@ func main() {
 	t := &bench{ctx: ctx}
 	var ratio float64
 	ok := t.run(func() {
-		if _, err := exec.LookPath(*binary); err != nil {
-			t.Fatalf("no berth to measure: %v", err)
-		}
-		path, err := filepath.Abs(*binary)
-		if err != nil {
-			t.Fatalf("find %s: %v", *binary, err)
-		}
+		path := build(t, *binary)
 		ratio = compare(t, path, *image, *runs)
 	})
 	switch {
@@ -45,6 +39,27 @@ func main() {
 		fmt.Fprintf(os.Stderr, "the ratio %.3f is above %.2f\n", ratio, *limit)
 		os.Exit(1)
 	}
+}
+
+// build makes the command unless there is one to measure already.
+func build(t *bench, binary string) string {
+	if binary != "" {
+		path, err := filepath.Abs(binary)
+		if err != nil {
+			t.Fatalf("find %s: %v", binary, err)
+		}
+		return path
+	}
+	dir, err := os.MkdirTemp("", "berth-bench-")
+	if err != nil {
+		t.Fatalf("make a folder: %v", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path := filepath.Join(dir, "berth")
+	if out, err := exec.CommandContext(t.ctx, "go", "build", "-o", path, "github.com/berth-project/berth/cmd/berth").CombinedOutput(); err != nil {
+		t.Fatalf("build berth: %v\n%s", err, out)
+	}
+	return path
 }
 
 // compare runs both kinds in turns, so that whatever else the machine does hits both alike.
