@@ -157,7 +157,7 @@ func (z *zabbix) startFrontend() {
 		"$DB['PORT'] = '0';", "$DB['DATABASE'] = 'zabbix';", "$DB['USER'] = 'zabbix';", "$DB['PASSWORD'] = '';", "$DB['SCHEMA'] = '';",
 		"$DB['ENCRYPTION'] = false;", "$DB['DOUBLE_IEEE754'] = true;", "$IMAGE_FORMAT_DEFAULT = IMAGE_FORMAT_PNG;")
 	cmd := exec.Command("sh", "-c", `mount --bind "$1" "$2" && shift 2 && exec setpriv --reuid zabbix --regid zabbix --init-groups "$@"`,
-		"sh", settings, zabbixSettings, "php", "-d", "max_execution_time=60", "-S", "127.0.0.1:"+port, "-t", zabbixFrontend)
+		"sh", settings, zabbixSettings, "php", "-q", "-d", "max_execution_time=60", "-S", "127.0.0.1:"+port, "-t", zabbixFrontend)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	exited := z.daemon("php", syscall.SIGTERM, cmd)
 	z.listens(port, exited)
