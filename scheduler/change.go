@@ -33,6 +33,11 @@ func (s *Scheduler) Change(ctx context.Context, c api.Change) (*api.Changed, err
 
 // change decides a change completely before it touches anything: an error leaves everything as it was.
 func (s *Scheduler) change(c api.Change, now time.Time) (*api.Changed, error) {
+	return s.changeInstead(c, "", now)
+}
+
+// changeInstead is change in the place of a running deployment (instead, "" for none), which it cancels and reverts.
+func (s *Scheduler) changeInstead(c api.Change, instead string, now time.Time) (*api.Changed, error) {
 	puts, err := c.Decide(maps.Clone(s.state.Apps))
 	if err != nil {
 		return nil, err
@@ -53,16 +58,12 @@ func (s *Scheduler) change(c api.Change, now time.Time) (*api.Changed, error) {
 	for _, id := range c.Restart {
 		restart[id] = true
 	}
-	affected := s.affected(puts, wanted, restart)
-	locks := s.locks(affected)
+	locks := s.locks(s.affected(puts, wanted, restart))
 	if len(locks) > 0 && !c.Force {
 		return nil, &api.LockedError{Deployments: locks}
 	}
-	// A cancelled rollout leaves tasks of older versions behind; the new deployment has to replace them as well.
-	for _, id := range locks {
-		for app := range s.state.Deployments[id].Original {
-			restart[app] = restart[app] || affected[app] && s.hasOutdated(wanted[app])
-		}
+	if instead != "" && !slices.Contains(locks, instead) {
+		locks = append(locks, instead)
 	}
 	version := s.nextVersion(now)
 	s.stamp(wanted, restart, version)
@@ -70,8 +71,38 @@ func (s *Scheduler) change(c api.Change, now time.Time) (*api.Changed, error) {
 	if err != nil {
 		return nil, err
 	}
+	if instead == "" {
+		s.rollOn(puts, wanted, locks, restart)
+	}
 	steps := plan.Compute(plan.Input{Current: s.state.Apps, Wanted: wanted, Restart: restart, SameConfig: marathon.ConfigEqual})
 	return s.store(c, puts, wanted, locks, leases, steps, version, now), nil
+}
+
+// rollOn adds the apps to restart whose tasks lag behind their definition with nothing under way to replace them: apps of
+// the deployments that are cancelled now, and apps that are put again after an earlier rollout was cancelled. They keep
+// their version: what already runs it is not restarted.
+func (s *Scheduler) rollOn(puts, wanted map[spec.AppID]*spec.App, locks []string, restart map[spec.AppID]bool) {
+	lagging := map[spec.AppID]bool{}
+	for id := range puts {
+		lagging[id] = true
+	}
+	for _, l := range locks {
+		for id := range s.state.Deployments[l].Original {
+			lagging[id] = true
+		}
+	}
+	for _, d := range s.state.Deployments {
+		for id := range lagging {
+			if d.Affects(id) && !slices.Contains(locks, d.ID) {
+				delete(lagging, id) // that one sees to it
+			}
+		}
+	}
+	for id := range lagging {
+		if app := wanted[id]; app != nil && s.hasOutdated(app) {
+			restart[id] = true
+		}
+	}
 }
 
 // checkTree refuses what is wrong with the definitions as a whole, and gives service ports out.
@@ -126,11 +157,8 @@ func (s *Scheduler) locks(affected map[spec.AppID]bool) []string {
 }
 
 func (s *Scheduler) hasOutdated(app *spec.App) bool {
-	if app == nil || s.state.Apps[app.ID] == nil {
-		return false
-	}
 	for _, t := range s.byApp[app.ID] {
-		if !t.ConfigVersion.Equal(s.state.Apps[app.ID].LastConfigChange) {
+		if !t.ConfigVersion.Equal(app.LastConfigChange) {
 			return true
 		}
 	}
@@ -183,13 +211,14 @@ func (s *Scheduler) pin(puts, wanted map[spec.AppID]*spec.App, now time.Time) ([
 	f := &marathon.Faults{Message: "Object is not valid"}
 	in := address.Input{Pools: s.opts.Pools, Leases: s.state.Leases, Rest: s.opts.AddressRest, Now: now}
 	owner := map[netip.Addr]spec.AppID{}
+	var reserved []spec.Lease
 	for _, id := range slices.Sorted(maps.Keys(puts)) {
 		app := wanted[id]
 		if app == nil {
 			continue
 		}
 		path := "/labels/" + spec.AppLabelIPs
-		if err := address.CheckPins(app, s.opts.Pools, s.state.Leases); err != nil {
+		if err := address.CheckPins(app, in); err != nil {
 			f.Add(path, "%s", err)
 			continue
 		}
@@ -200,15 +229,17 @@ func (s *Scheduler) pin(puts, wanted map[spec.AppID]*spec.App, now time.Time) ([
 				continue
 			}
 			owner[addr] = id
-			if seat := (spec.SeatID{App: id, Index: i}); i < app.Instances && s.leaseOf[seat] == (netip.Addr{}) {
-				in.Wants = append(in.Wants, s.addressWant(app, seat))
+			// Reserved at once, also for a seat whose task still runs on another address: that one stays leased until the
+			// seat's next task takes the pinned one.
+			if seat := (spec.SeatID{App: id, Index: i}); i < app.Instances && s.state.Leases[addr].Seat != seat {
+				reserved = append(reserved, spec.Lease{Seat: seat, Pool: s.addressWant(app, seat).Pool, Address: addr, Pinned: true})
 			}
 		}
 	}
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
-	return address.Assign(in).Changed, nil
+	return reserved, nil
 }
 
 // store is the point of no return: records, events, the deployment.
@@ -288,6 +319,9 @@ func (s *Scheduler) cancel(d *spec.Deployment, reason string, now time.Time) {
 	s.batch.txn.DeleteDeployment(d.ID)
 	s.publish(api.DeploymentFailed(d, reason, now))
 	s.log.WithFields(logrus.Fields{"deployment": d.ID, "reason": reason}).Info("deployment cancelled")
+	for id := range d.Original {
+		s.forgetIfGone(id, now)
+	}
 }
 
 // CancelDeployment implements api.Backend.
@@ -302,9 +336,9 @@ func (s *Scheduler) CancelDeployment(ctx context.Context, id string, force bool)
 			s.cancel(d, "cancelled by the user", time.Now())
 			return nil
 		}
-		out, err = s.change(api.Change{Force: true, Decide: func(map[spec.AppID]*spec.App) (map[spec.AppID]*spec.App, error) {
+		out, err = s.changeInstead(api.Change{Force: true, Decide: func(map[spec.AppID]*spec.App) (map[spec.AppID]*spec.App, error) {
 			return maps.Clone(d.Original), nil // what the deployment found goes back; later changes of others stay
-		}}, time.Now())
+		}}, id, time.Now())
 		return err
 	})
 	if err != nil {
@@ -318,10 +352,12 @@ func (s *Scheduler) Kill(ctx context.Context, ids []string, opts api.KillOptions
 	err = s.doDurably(ctx, func() error {
 		now := time.Now()
 		fewer := map[spec.AppID]int{}
-		for _, id := range ids {
+		for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
 			if t := s.state.Tasks[id]; t != nil && t.Live() {
 				killed = append(killed, t)
-				fewer[t.Seat.App]++
+				if t.Rung != spec.Killing { // one on its way out already does not count a second time
+					fewer[t.Seat.App]++
+				}
 			}
 		}
 		slices.SortFunc(killed, func(a, b *spec.Task) int { return cmp.Compare(a.ID, b.ID) })

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -156,12 +155,24 @@ func (s *Scheduler) finishDeployment(d *spec.Deployment, now time.Time) {
 	s.log.WithFields(logrus.Fields{"deployment": d.ID, "version": spec.FormatTime(d.Version)}).Info("deployment finished")
 	for _, step := range d.Steps {
 		for _, a := range step.Actions {
-			if a.Kind == spec.StopApplication && s.state.Apps[a.App] == nil {
-				s.publish(api.AppTerminated(a.App, now))
-				s.forget(a.App)
-			}
+			s.forgetIfGone(a.App, now)
 		}
 	}
+}
+
+// forgetIfGone ends what is kept for an app that is no longer wanted, once its last task is gone and no deployment waits
+// for that.
+func (s *Scheduler) forgetIfGone(app spec.AppID, now time.Time) {
+	if s.state.Apps[app] != nil || len(s.byApp[app]) > 0 || len(s.state.Versions[app]) == 0 {
+		return
+	}
+	for _, d := range s.state.Deployments {
+		if d.Affects(app) {
+			return
+		}
+	}
+	s.publish(api.AppTerminated(app, now))
+	s.forget(app)
 }
 
 // forget drops what is kept for an app beside its seats and leases, which rest in case it comes back.
@@ -186,12 +197,16 @@ func (s *Scheduler) deployments() []*spec.Deployment {
 
 // kill wants a task to end. Where clients may know the task, its host is asked to take it out of discovery first.
 func (s *Scheduler) kill(t *spec.Task, reason string, now time.Time) {
+	s.killFor(t, lifecycle.KillWanted{Reason: reason}, now)
+}
+
+func (s *Scheduler) killFor(t *spec.Task, want lifecycle.KillWanted, now time.Time) {
 	if t == nil || t.Rung >= spec.Killing {
 		return
 	}
 	known := t.Rung == spec.Running && s.hosts[t.Host] != nil && s.hosts[t.Host].reported
-	s.step(t, lifecycle.KillWanted{Reason: reason}, now)
-	s.log.WithFields(logrus.Fields{"app": string(t.Seat.App), "task": t.ID, "seat": t.Seat.Index, "reason": reason}).Info("stopping task")
+	s.step(t, want, now)
+	s.log.WithFields(logrus.Fields{"app": string(t.Seat.App), "task": t.ID, "seat": t.Seat.Index, "reason": want.Reason}).Info("stopping task")
 	if !known {
 		s.step(s.state.Tasks[t.ID], lifecycle.Drained{}, now)
 	}
@@ -237,11 +252,17 @@ func (s *Scheduler) timer(t *spec.Task, now time.Time) {
 	app := s.appOf(t)
 	switch {
 	case !t.UnreachableSince.IsZero():
-		if app.Unreachable.Disabled && t.Rung != spec.Killing {
-			return
+		// Replaced and forgotten in one step, never before the fence time: until then the old container may still answer on
+		// the seat's address. If it comes back afterwards it is not in the store, and is killed.
+		wait := s.opts.FenceAfter
+		if t.Rung != spec.Killing {
+			if app.Unreachable.Disabled {
+				return
+			}
+			wait = max(wait, app.Unreachable.InactiveAfter)
 		}
-		if due(t.UnreachableSince.Add(max(app.Unreachable.ExpungeAfter, s.opts.FenceAfter))) {
-			s.step(t, lifecycle.Expunged{Reason: "unreachable for too long"}, now)
+		if due(t.UnreachableSince.Add(wait)) {
+			s.step(t, lifecycle.Expunged{Reason: fmt.Sprintf("unreachable for %s", now.Sub(t.UnreachableSince).Round(time.Second))}, now)
 		}
 	case t.Rung == spec.Killing:
 		if !t.Drained && due(t.KillWanted.Add(s.opts.DrainTimeout)) {
@@ -258,7 +279,7 @@ func (s *Scheduler) timer(t *spec.Task, now time.Time) {
 		}
 	case t.Rung < spec.Running:
 		if due(t.CreatedAt.Add(s.opts.StagingTimeout)) {
-			s.kill(t, fmt.Sprintf("not running after %s", s.opts.StagingTimeout), now)
+			s.killFor(t, lifecycle.KillWanted{Reason: fmt.Sprintf("not running after %s", s.opts.StagingTimeout), Failure: true}, now)
 		}
 	}
 }
@@ -272,20 +293,14 @@ func (s *Scheduler) grace(app *spec.App) time.Duration {
 
 // rest lets the leases rest whose seats nobody wants and whose tasks are gone.
 func (s *Scheduler) rest(now time.Time) {
-	for seat := range s.leaseOf {
-		if app := s.state.Apps[seat.App]; app != nil && seat.Index < app.Instances || s.seatTaken(seat) {
-			continue
-		}
-		for _, l := range address.Release(s.leasesOf(seat), seat, now) {
-			s.putLease(l)
-		}
+	wanted := func(seat spec.SeatID) bool {
+		app := s.state.Apps[seat.App]
+		return app != nil && seat.Index < app.Instances || s.seatTaken(seat)
 	}
-}
-
-// leasesOf is the part of the book that Release needs.
-func (s *Scheduler) leasesOf(seat spec.SeatID) map[netip.Addr]spec.Lease {
-	addr := s.leaseOf[seat]
-	return map[netip.Addr]spec.Lease{addr: s.state.Leases[addr]}
+	pinned := func(id spec.AppID) bool { return s.state.Apps[id] != nil }
+	for _, l := range address.Release(s.state.Leases, wanted, pinned, now) {
+		s.putLease(l)
+	}
 }
 
 func (s *Scheduler) seatTaken(seat spec.SeatID) bool {
@@ -297,15 +312,29 @@ func (s *Scheduler) seatTaken(seat spec.SeatID) bool {
 	return false
 }
 
+// putLease stores a lease. A seat whose last address goes to another one, and whose app is gone, is forgotten.
 func (s *Scheduler) putLease(l spec.Lease) {
-	if old, ok := s.state.Leases[l.Address]; ok && s.leaseOf[old.Seat] == l.Address {
-		delete(s.leaseOf, old.Seat)
+	if old, ok := s.state.Leases[l.Address]; ok {
+		if s.leaseOf[old.Seat] == l.Address {
+			delete(s.leaseOf, old.Seat)
+		}
+		if old.Seat != l.Seat && s.state.Apps[old.Seat.App] == nil && !s.seatTaken(old.Seat) {
+			s.forgetSeat(old.Seat)
+		}
 	}
 	s.state.Leases[l.Address] = l
 	if l.IdleSince.IsZero() {
 		s.leaseOf[l.Seat] = l.Address
 	}
 	s.batch.txn.PutLease(l)
+}
+
+func (s *Scheduler) forgetSeat(id spec.SeatID) {
+	if seat, ok := s.state.Seats[id]; ok {
+		delete(s.state.Seats, id)
+		delete(s.hostnames, seat.Hostname)
+		s.batch.txn.DeleteSeat(id)
+	}
 }
 
 // start finds an address and a host for each wanted seat and launches what found both. The rest waits, with reasons.
@@ -523,8 +552,12 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, pools map[spec.Sea
 			// refuse 0: what is left of the host comes back at once, for the next in the queue.
 			do:   func(ctx context.Context) error { return s.opts.Engine.Accept(ctx, ids, launches, 0) },
 			sent: func() { s.launched(launches) },
-			// Nobody knows whether the engine took it: ask. A task that it never heard of is answered as gone.
-			failed: func(error) { s.reconcile(time.Now()) },
+			// Nobody knows whether the engine took it: ask. A task that it never heard of is answered as gone, and the offers,
+			// if they were not used, must not stay with us.
+			failed: func(error) {
+				s.reconcile(time.Now())
+				s.batch.call(call{name: "DECLINE", do: func(ctx context.Context) error { return s.opts.Engine.Decline(ctx, ids, 0) }})
+			},
 		})
 	}
 }
@@ -544,8 +577,14 @@ func (s *Scheduler) manageOffers(waiting bool, now time.Time) {
 	}
 	waiting = waiting || len(s.state.Deployments) > 0
 	if waiting && s.session.suppressed {
+		if now.Before(s.session.reviveAfter) {
+			s.wakeAt(s.session.reviveAfter)
+			return
+		}
 		s.session.suppressed = false
-		s.batch.call(call{name: "REVIVE", do: s.opts.Engine.Revive})
+		s.batch.call(call{name: "REVIVE", do: s.opts.Engine.Revive, failed: func(error) {
+			s.session.suppressed, s.session.reviveAfter = true, time.Now().Add(reviveRetry)
+		}})
 	}
 	var decline []string
 	for id, o := range s.offers {
@@ -570,15 +609,18 @@ func (s *Scheduler) manageOffers(waiting bool, now time.Time) {
 	}
 }
 
+// reviveRetry is the pause after a REVIVE that failed.
+const reviveRetry = 2 * time.Second
+
 // expireDelays forgets failures that are long over.
 func (s *Scheduler) expireDelays(now time.Time) {
-	for id := range s.state.Delays {
+	for id, d := range s.state.Delays {
 		app := s.state.Apps[id]
 		if app == nil {
 			s.dropDelay(id)
 			continue
 		}
-		if at := s.delayOf(app).Expires(app); !now.Before(at) {
+		if at := delayFrom(d).Expires(app); !now.Before(at) {
 			s.dropDelay(id)
 		} else {
 			s.wakeAt(at)

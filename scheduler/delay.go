@@ -14,6 +14,10 @@ func (s *Scheduler) delayOf(app *spec.App) lifecycle.Delay {
 	if !ok || !d.ConfigVersion.Equal(app.LastConfigChange) {
 		return lifecycle.Delay{}
 	}
+	return delayFrom(d)
+}
+
+func delayFrom(d store.Delay) lifecycle.Delay {
 	return lifecycle.Delay{Wait: d.Delay, Grew: d.Reference, Until: d.Until}
 }
 
@@ -36,11 +40,7 @@ func (s *Scheduler) dropDelay(app spec.AppID) {
 
 // launchedDelay moves the delay's reference when an instance starts: starts of a failing app are spaced by its delay.
 func (s *Scheduler) launchedDelay(app *spec.App, now time.Time) {
-	current := s.state.Apps[app.ID]
-	if current == nil {
-		return
-	}
-	if d := s.delayOf(current); d.Wait > 0 {
-		s.putDelay(current, d.Launched(now))
+	if d := s.delayOf(app); d.Wait > 0 {
+		s.putDelay(app, d.Launched(now))
 	}
 }

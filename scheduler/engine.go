@@ -150,15 +150,17 @@ func (s *Scheduler) ended(app *spec.App, t *spec.Task, failed bool, now time.Tim
 	delete(s.byApp[t.Seat.App], t.ID)
 	delete(s.usage, t.ID)
 	s.batch.txn.DeleteTask(t.ID)
+	defer s.forgetIfGone(t.Seat.App, now)
 	if !failed {
 		return
 	}
 	f := &spec.TaskFailure{App: t.Seat.App, TaskID: t.ID, Host: t.Host, AgentID: t.AgentID, State: t.State, Message: t.Message, Timestamp: now, AppVersion: t.AppVersion}
 	s.state.Failures[t.Seat.App] = f
 	s.batch.txn.PutFailure(f)
-	if current := s.state.Apps[t.Seat.App]; current != nil && current.LastConfigChange.Equal(t.ConfigVersion) {
-		d := s.delayOf(current).Failed(current, t.CreatedAt, now)
-		s.putDelay(current, d)
+	// The delay is that of the definition that would be launched again, which is an older one while the app's part of a
+	// deployment has not begun.
+	if next := s.targets()[t.Seat.App].app; next != nil && s.state.Apps[t.Seat.App] != nil && next.LastConfigChange.Equal(t.ConfigVersion) {
+		s.putDelay(next, s.delayOf(next).Failed(next, t.CreatedAt, now))
 	}
 }
 

@@ -122,10 +122,10 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 // onHealth takes in the newest results of a task's checks.
 func (s *Scheduler) onHealth(t *spec.Task, results []spec.CheckHealth, now time.Time) {
 	app := s.appOf(t)
-	if reflect.DeepEqual(t.Health, results) {
+	next, v := health.Apply(app, *t, results, now)
+	if reflect.DeepEqual(*t, next) {
 		return
 	}
-	next, v := health.Apply(app, *t, results, now)
 	s.put(&next)
 	for _, c := range v.Changes {
 		if c.Failed {

@@ -238,7 +238,16 @@ func (p *play) command(f []string) error {
 		}
 		p.w.set(t, "TASK_"+strings.ToUpper(f[2]), strings.Join(f[3:], " "))
 		p.w.offer()
-	case "health", "drained": // health SEAT ok|bad
+	case "kill": // kill SEAT [scale]
+		p.w.mu.Lock()
+		t, err := p.w.find(f[1])
+		p.w.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		_, _, err = p.s.Kill(ctx, []string{t.TaskID, t.TaskID}, api.KillOptions{Scale: len(f) > 2})
+		return err
+	case "health", "drained", "ready": // health SEAT ok|bad; ready SEAT yes|no
 		p.w.mu.Lock()
 		t, err := p.w.find(f[1])
 		p.w.mu.Unlock()
@@ -246,9 +255,12 @@ func (p *play) command(f []string) error {
 			return err
 		}
 		r := spec.HostReport{Host: t.host, Networks: map[string]string{"p": ""}}
-		if f[0] == "drained" {
+		switch f[0] {
+		case "drained":
 			r.Drained = []string{t.TaskID}
-		} else {
+		case "ready":
+			r.Health = map[string][]spec.CheckHealth{t.TaskID: {{Known: true, Alive: f[2] == "yes"}}}
+		default:
 			r.Health = map[string][]spec.CheckHealth{t.TaskID: {{Known: true, Alive: f[2] == "ok", LastSuccess: time.Now()}}}
 		}
 		return p.s.Report(ctx, r)

@@ -33,7 +33,6 @@ type Scheduler struct {
 	hosts       map[string]*host
 	queue       map[spec.AppID]*waiting
 	usage       map[string]spec.Usage
-	settledFrom time.Time // state before the first reconciliation may be stale until then
 	session     session
 	batch       batch
 	lastVersion time.Time
@@ -50,6 +49,7 @@ type session struct {
 	connected     bool
 	master        string
 	suppressed    bool
+	reviveAfter   time.Time // no REVIVE before, after one failed
 	nextReconcile time.Time
 }
 

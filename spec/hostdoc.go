@@ -33,7 +33,7 @@ type HostSeat struct {
 	Mem        float64           // MiB
 	Ports      []HostPort
 
-	Probes   []Probe // health checks, in the app's order
+	Probes   []Probe // health checks in the app's order, then the readiness check, if there is one
 	Services []Service
 	// Drain: clients must be told that this task goes away: out of Consul, then acknowledge with HostReport.Drained.
 	Drain bool
@@ -59,6 +59,9 @@ type Probe struct {
 	Interval    time.Duration
 	Timeout     time.Duration
 	Delay       time.Duration
+	// Statuses are the HTTP status codes that count as success, comma separated ("200,204"); empty: 200 to 399. A text, so
+	// that probes can be compared.
+	Statuses string
 }
 
 // Service is one Consul service that the instance should have once its probes pass.

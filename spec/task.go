@@ -59,8 +59,10 @@ type Task struct {
 
 	KillWanted time.Time // when the kill was decided; zero: not wanted
 	KillReason string
-	Drained    bool      // the host confirmed that clients were told (Consul), or was given its time
-	KillSent   time.Time // when the last KILL call went out
+	// KillIsFailure: the end counts for the app's launch delay (the task never started).
+	KillIsFailure bool
+	Drained       bool      // the host confirmed that clients were told (Consul), or was given its time
+	KillSent      time.Time // when the last KILL call went out
 
 	Health []CheckHealth // one entry a health check; empty before the first result
 	Ready  bool          // readiness check passed once, or the app has none

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -91,7 +92,7 @@ func (n *network) http(ctx context.Context, scheme string, a netip.Addr, p spec.
 		return plain(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode < 200 || resp.StatusCode >= 400 {
+	if !accepted(resp.StatusCode, p.Statuses) {
 		return fmt.Errorf("HTTP %d", resp.StatusCode)
 	}
 	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxBody)); err != nil {
@@ -160,4 +161,12 @@ func clip(text string) string {
 		text = strings.ToValidUTF8(text[:most], "") + "..."
 	}
 	return text
+}
+
+// accepted says whether a status code is a success: one of the comma separated list, or 200 to 399 without a list.
+func accepted(code int, list string) bool {
+	if list == "" {
+		return code >= 200 && code < 400
+	}
+	return slices.Contains(strings.Split(list, ","), strconv.Itoa(code))
 }

@@ -162,11 +162,8 @@ func (a *assigner) pin(w Want) {
 		a.wait(w, "pinned address %s is no usable address of pool %s (%s)", w.Pinned, p.Name, p.CIDR)
 		return
 	}
-	if l, ok := a.lease(w.Pinned); ok && l.Seat != w.Seat && l.Seat.App != w.Seat.App {
+	if l, ok := a.lease(w.Pinned); ok && l.Seat != w.Seat && l.IdleSince.IsZero() {
 		a.wait(w, "pinned address %s is leased to %s", w.Pinned, l.Seat)
-		return
-	} else if ok && l.Seat != w.Seat && l.IdleSince.IsZero() {
-		a.wait(w, "pinned address %s is still leased to %s", w.Pinned, l.Seat)
 		return
 	}
 	a.give(w, spec.Lease{Address: w.Pinned})
@@ -257,13 +254,20 @@ func Usable(p spec.Pool, addr netip.Addr) bool {
 		(!addr.Is4() || p.CIDR.Contains(addr.Next()))
 }
 
-// Release marks the leases of a seat that is no longer wanted as resting since now and returns what changed. The seat's
-// task must be gone: a lease in use never rests.
-func Release(leases map[netip.Addr]spec.Lease, seat spec.SeatID, now time.Time) []spec.Lease {
+// Release lets all leases rest since now whose seats are no longer wanted, and returns what changed. A seat counts as
+// wanted as long as its task may live: a lease in use never rests. pinned says whether an app still pins addresses; the
+// pinned addresses of an app that is gone are free for others when they have rested.
+func Release(leases map[netip.Addr]spec.Lease, wanted func(spec.SeatID) bool, pinned func(spec.AppID) bool, now time.Time) []spec.Lease {
 	var out []spec.Lease
 	for _, l := range leases {
-		if l.Seat == seat && l.IdleSince.IsZero() {
+		was := l
+		if l.IdleSince.IsZero() && !wanted(l.Seat) {
 			l.IdleSince = now
+		}
+		if !l.IdleSince.IsZero() && l.Pinned && !pinned(l.Seat.App) {
+			l.Pinned = false
+		}
+		if l != was {
 			out = append(out, l)
 		}
 	}

@@ -57,6 +57,8 @@ func TestAssign(t *testing.T) {
 			[]Want{{Seat: db(0), Pool: "p"}, {Seat: web(0), Pool: "p", Pinned: ip("10.1.0.2")}}, "/db.0=10.1.0.3\n/web.0=10.1.0.2"},
 		{"a pinned address of another app", book(spec.Lease{Seat: db(0), Pool: "p", Address: ip("10.1.0.6")}), nil,
 			[]Want{{Seat: web(0), Pool: "p", Pinned: ip("10.1.0.6")}}, "/web.0: pinned address 10.1.0.6 is leased to /db.0"},
+		{"a pinned address that rested", book(spec.Lease{Seat: db(0), Pool: "p", Address: ip("10.1.0.6"), IdleSince: t0.Add(-time.Hour)}), nil,
+			[]Want{{Seat: web(0), Pool: "p", Pinned: ip("10.1.0.6")}}, "/web.0=10.1.0.6"},
 		{"the gateway cannot be pinned", nil, nil, []Want{{Seat: web(0), Pool: "p", Pinned: ip("10.1.0.1")}}, "/web.0: pinned address 10.1.0.1 is no usable address"},
 		{"an unknown pool", nil, nil, []Want{{Seat: web(0), Pool: "q"}}, `/web.0: pool "q" does not exist`},
 		{"an exhausted pool", nil, nil, []Want{{Seat: web(0), Pool: "p"}, {Seat: web(1), Pool: "p"}, {Seat: web(2), Pool: "p"}, {Seat: web(3), Pool: "p"}, {Seat: web(4), Pool: "p"}, {Seat: web(5), Pool: "p"}},
@@ -92,7 +94,7 @@ func TestReleasedAddressRests(t *testing.T) {
 	p := pool("p", "10.1.0.0/30") // usable: .2
 	old := spec.Lease{Seat: spec.SeatID{App: "/db"}, Pool: "p", Address: ip("10.1.0.2")}
 	leases := book(old)
-	for _, l := range Release(leases, old.Seat, t0) {
+	for _, l := range Release(leases, func(spec.SeatID) bool { return false }, nil, t0) {
 		leases[l.Address] = l
 	}
 	in := Input{Pools: []spec.Pool{p}, Leases: leases, Wants: []Want{{Seat: spec.SeatID{App: "/web"}, Pool: "p"}}, Rest: time.Minute, Now: t0.Add(59 * time.Second)}
@@ -118,7 +120,7 @@ func TestAssignNeverGivesTwice(t *testing.T) {
 			now = now.Add(time.Duration(rapid.IntRange(0, 100).Draw(t, "dt")) * time.Second)
 			seat := spec.SeatID{App: spec.AppID(rapid.SampledFrom([]string{"/a", "/b", "/c"}).Draw(t, "app")), Index: rapid.IntRange(0, 6).Draw(t, "n")}
 			if rapid.Bool().Draw(t, "release") {
-				for _, l := range Release(leases, seat, now) {
+				for _, l := range Release(leases, func(x spec.SeatID) bool { return x != seat }, nil, now) {
 					leases[l.Address] = l
 				}
 				delete(active, seat)
@@ -156,4 +158,33 @@ func TestAssignNeverGivesTwice(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestCheckPins(t *testing.T) {
+	p := pool("p", "10.1.0.0/28")
+	leases := book(
+		spec.Lease{Seat: spec.SeatID{App: "/web", Index: 1}, Pool: "p", Address: ip("10.1.0.3")},
+		spec.Lease{Seat: spec.SeatID{App: "/db"}, Pool: "p", Address: ip("10.1.0.4")},
+		spec.Lease{Seat: spec.SeatID{App: "/old"}, Pool: "p", Address: ip("10.1.0.5"), IdleSince: t0.Add(-time.Second)},
+		spec.Lease{Seat: spec.SeatID{App: "/old"}, Pool: "p", Address: ip("10.1.0.6"), IdleSince: t0.Add(-time.Hour)},
+		spec.Lease{Seat: spec.SeatID{App: "/small", Index: 3}, Pool: "p", Address: ip("10.1.0.7"), IdleSince: t0.Add(-time.Hour), Pinned: true},
+	)
+	for pins, want := range map[string]string{
+		"10.1.0.2,10.1.0.3": "",
+		"10.1.0.3,10.1.0.2": "10.1.0.3 is leased to /web.1, another seat",
+		"10.1.0.4,10.1.0.2": "10.1.0.4 is leased to /db.0",
+		"10.1.0.5,10.1.0.2": "10.1.0.5 was /old.0's and rests until 2026-01-02T03:05:04Z",
+		"10.1.0.6,10.1.0.2": "",
+		"10.1.0.7,10.1.0.2": "10.1.0.7 is kept for /small.3",
+		"10.1.0.2":          "1 addresses for 2 instances",
+		"10.1.0.2,10.1.0.2": "10.1.0.2 is listed twice",
+		"10.1.0.2,web":      `"web" is no IP address`,
+		"10.1.0.2,10.2.0.2": "10.2.0.2 is no usable address of pool p",
+	} {
+		app := &spec.App{ID: "/web", Instances: 2, Labels: map[string]string{spec.AppLabelIPs: pins}}
+		err := CheckPins(app, Input{Pools: []spec.Pool{p}, Leases: leases, Rest: time.Minute, Now: t0})
+		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", pins, err, want)
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/berth-project/berth/spec"
 )
@@ -55,32 +56,47 @@ func PoolOf(app *spec.App, pools []spec.Pool) (name string, ok bool) {
 	return name, false
 }
 
-// CheckPins says why the app's pins cannot be honoured: outside every pool, too few, or leased to another app.
-func CheckPins(app *spec.App, pools []spec.Pool, leases map[netip.Addr]spec.Lease) error {
+// CheckPins says why the app's pins cannot be honoured: outside every pool, too few, or leased to another seat. A resting
+// address of an app that is gone can be pinned once it has rested. in needs pools, leases, rest and now.
+func CheckPins(app *spec.App, in Input) error {
 	pins, err := Pins(app)
 	if err != nil || len(pins) == 0 {
 		return err
 	}
-	name, ok := PoolOf(app, pools)
+	name, ok := PoolOf(app, in.Pools)
 	if !ok {
 		return fmt.Errorf("pool %q does not exist", name)
 	}
-	for _, p := range pools {
+	for _, p := range in.Pools {
 		if p.Name != name {
 			continue
 		}
-		for _, addr := range pins {
+		for i, addr := range pins {
 			if !Usable(p, addr) {
 				return fmt.Errorf("%s is no usable address of pool %s (%s)", addr, p.Name, p.CIDR)
 			}
-			if l, taken := leases[addr]; taken && l.Seat.App != app.ID {
-				state := "leased to"
-				if !l.IdleSince.IsZero() {
-					state = "kept for"
+			if l, taken := in.Leases[addr]; taken {
+				if err := pinTaken(l, spec.SeatID{App: app.ID, Index: i}, in); err != nil {
+					return err
 				}
-				return fmt.Errorf("%s is %s %s", addr, state, l.Seat)
 			}
 		}
+	}
+	return nil
+}
+
+func pinTaken(l spec.Lease, seat spec.SeatID, in Input) error {
+	switch rested := l.IdleSince.Add(in.Rest); {
+	case l.Seat == seat:
+	case l.IdleSince.IsZero() && l.Seat.App == seat.App:
+		return fmt.Errorf("%s is leased to %s, another seat of this app: name it at that place, as seats keep their addresses", l.Address, l.Seat)
+	case l.IdleSince.IsZero():
+		return fmt.Errorf("%s is leased to %s", l.Address, l.Seat)
+	case l.Seat.App == seat.App:
+	case l.Pinned:
+		return fmt.Errorf("%s is kept for %s, which pins it", l.Address, l.Seat)
+	case rested.After(in.Now):
+		return fmt.Errorf("%s was %s's and rests until %s", l.Address, l.Seat, rested.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

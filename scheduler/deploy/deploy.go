@@ -213,7 +213,9 @@ func (d *decider) renew() {
 	}
 }
 
-// finish ends what is too much once nothing outdated needs it, and says whether the mode is fulfilled.
+// finish ends what is too much once nothing needs it, and says whether the mode is fulfilled. As long as a wanted seat is
+// not well, healthy tasks beyond the wanted ones carry the floor: also when the app only shrinks, or a rollout was
+// cancelled in the middle.
 func (d *decider) finish() {
 	var surplus []Task
 	missing, unhealthy, outdated, dying := 0, 0, 0, 0
@@ -256,8 +258,10 @@ func (d *decider) finish() {
 		if t.Unreachable && !t.Inactive && d.n > 0 {
 			continue // it may come back; then it is killed as surplus
 		}
-		settled := !d.replace || missing+unhealthy+outdated+dying == 0
-		if settled || !t.Healthy && t.Outdated || over > 0 && (!t.Healthy || d.healthy-1 >= d.floor) {
+		settled := missing+unhealthy+outdated+dying == 0
+		useless := !t.Healthy && (t.Outdated || !d.replace) // nobody would miss it
+		spare := (over > 0 || !d.replace) && (!t.Healthy || d.healthy-1 >= d.floor)
+		if settled || useless || spare {
 			d.kill(t, "%s", d.surplusReason(t))
 			over--
 		}

@@ -51,6 +51,10 @@ func Apply(app *spec.App, t spec.Task, results []spec.CheckHealth, now time.Time
 			v.Kill = fmt.Sprintf("health check %d (%s) failed %d times in a row: %s", i, app.HealthChecks[i].Protocol, r.ConsecutiveFailures, r.LastFailureCause)
 		}
 	}
+	// The readiness check's result comes after the health checks'.
+	if n := len(app.HealthChecks); len(app.ReadinessChecks) > 0 && len(results) > n && results[n].Alive {
+		t.Ready = true
+	}
 	v.Healthy = Healthy(app, &t)
 	v.Flipped = before != v.Healthy
 	t = Settle(app, t, now)

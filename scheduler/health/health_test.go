@@ -61,3 +61,18 @@ func TestWithoutChecksRunningIsHealthy(t *testing.T) {
 		t.Error("wrong")
 	}
 }
+
+func TestReadinessIsTheResultAfterTheHealthChecks(t *testing.T) {
+	app := &spec.App{HealthChecks: []spec.HealthCheck{{Protocol: "TCP"}}, ReadinessChecks: []spec.ReadinessCheck{{}}}
+	ok, bad := spec.CheckHealth{Known: true, Alive: true}, spec.CheckHealth{Known: true}
+	task, _ := Apply(app, spec.Task{Rung: spec.Running}, []spec.CheckHealth{ok, bad}, t0)
+	if task.Ready || len(task.Health) != 1 {
+		t.Fatalf("not ready yet: %+v", task)
+	}
+	if task, _ = Apply(app, task, []spec.CheckHealth{ok, ok}, t0); !task.Ready {
+		t.Fatal("ready after its first success")
+	}
+	if task, _ = Apply(app, task, []spec.CheckHealth{ok, bad}, t0); !task.Ready {
+		t.Fatal("ready stays")
+	}
+}

@@ -134,6 +134,8 @@ func Build(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, taken 
 	}
 	l.Env = marathon.TaskEnv(app, marathon.EnvInput{TaskID: t.ID, Host: host, Ports: containerPorts(ports), EnvPrefix: o.EnvPrefix})
 	volumes(&l, app)
+	// The base image's init ends its services within this time.
+	l.Env["BERTH_STOP_GRACE"] = strconv.Itoa(int(l.KillGrace.Seconds()))
 	l.Parameters = parameters(app, seat, t, o)
 	return l
 }
@@ -236,6 +238,30 @@ func Probes(app *spec.App, ports []Port) []spec.Probe {
 		}
 		if p.Path == "" && strings.HasPrefix(p.Protocol, "HTTP") {
 			p.Path = "/"
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// readinessGrace: failures of a readiness check never count, however long it takes.
+const readinessGrace = 24 * time.Hour
+
+// Readiness is the app's readiness check as a probe, if it has one. It is probed like a health check after them; its first
+// success makes the task ready for good.
+func Readiness(app *spec.App, ports []Port) []spec.Probe {
+	var out []spec.Probe
+	for _, c := range app.ReadinessChecks {
+		p := spec.Probe{Protocol: c.Protocol, Path: c.Path, Interval: c.Interval, Timeout: c.Timeout, GracePeriod: readinessGrace}
+		var codes []string
+		for _, code := range c.HTTPStatusCodesForReady {
+			codes = append(codes, strconv.Itoa(code))
+		}
+		p.Statuses = strings.Join(codes, ",")
+		for _, port := range ports {
+			if port.Name == c.PortName {
+				p.Port = port.Port
+			}
 		}
 		out = append(out, p)
 	}

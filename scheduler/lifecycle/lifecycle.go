@@ -16,8 +16,12 @@ type (
 	Sent struct{}
 	// Status: the engine's update or its answer to reconciliation.
 	Status struct{ spec.TaskStatus }
-	// KillWanted: somebody decided that the task must end.
-	KillWanted struct{ Reason string }
+	// KillWanted: somebody decided that the task must end. Failure: its end counts for the launch delay as if it were the
+	// task's own (it never started), with the reason as its message.
+	KillWanted struct {
+		Reason  string
+		Failure bool
+	}
 	// Drained: its host confirmed that clients no longer come, or the time for that is over.
 	Drained struct{}
 	// KillSent: a KILL call went out.
@@ -59,7 +63,7 @@ func Next(t spec.Task, ev Event, now time.Time) (spec.Task, Outcome) {
 		t, out = status(t, e.TaskStatus, now)
 	case KillWanted:
 		if t.KillWanted.IsZero() {
-			t.KillWanted, t.KillReason, out.Changed = now, e.Reason, true
+			t.KillWanted, t.KillReason, t.KillIsFailure, out.Changed = now, e.Reason, e.Failure, true
 			t.Rung = spec.Killing
 		}
 	case Drained:
@@ -98,6 +102,9 @@ func status(t spec.Task, s spec.TaskStatus, now time.Time) (spec.Task, Outcome) 
 		t.Reason = s.Reason
 		// A task that we killed ends as it likes (TASK_FAILED "status 143" too); only ends of its own count.
 		out.Failed = !wanted && s.State != "TASK_KILLED" && s.State != "TASK_LOST"
+		if wanted && t.KillIsFailure {
+			out.Failed, t.Message = true, t.KillReason
+		}
 		return t, out
 	case s.State == "TASK_UNKNOWN":
 		// Asked with its agent's id, a master that has never seen the task answers so. Before any status the launch was lost.

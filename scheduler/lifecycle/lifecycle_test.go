@@ -29,7 +29,7 @@ func TestNext(t *testing.T) {
 		{"unreachable", st("TASK_UNREACHABLE"), [6]spec.Rung{spec.Created, spec.Launched, spec.Staged, spec.Running, spec.Killing, spec.Terminal}},
 		{"unknown", st("TASK_UNKNOWN"), [6]spec.Rung{spec.Terminal, spec.Terminal, spec.Staged, spec.Running, spec.Killing, spec.Terminal}},
 		{"a state of the future", st("TASK_DREAMING"), [6]spec.Rung{spec.Created, spec.Launched, spec.Staged, spec.Running, spec.Killing, spec.Terminal}},
-		{"kill wanted", KillWanted{"test"}, [6]spec.Rung{spec.Killing, spec.Killing, spec.Killing, spec.Killing, spec.Killing, spec.Terminal}},
+		{"kill wanted", KillWanted{Reason: "test"}, [6]spec.Rung{spec.Killing, spec.Killing, spec.Killing, spec.Killing, spec.Killing, spec.Terminal}},
 		{"drained", Drained{}, [6]spec.Rung{spec.Created, spec.Launched, spec.Staged, spec.Running, spec.Killing, spec.Terminal}},
 		{"kill sent", KillSent{}, [6]spec.Rung{spec.Created, spec.Launched, spec.Staged, spec.Running, spec.Killing, spec.Terminal}},
 		{"expunged", Expunged{"test"}, [6]spec.Rung{spec.Terminal, spec.Terminal, spec.Terminal, spec.Terminal, spec.Terminal, spec.Terminal}},
@@ -81,6 +81,14 @@ func TestWhatCountsAsFailure(t *testing.T) {
 	}
 }
 
+func TestKillForNotStartingCountsAsFailure(t *testing.T) {
+	task, _ := Next(spec.Task{Rung: spec.Staged}, KillWanted{Reason: "not running after 5m", Failure: true}, t0)
+	task, out := Next(task, st("TASK_KILLED"), t0)
+	if !out.Failed || task.Message != "not running after 5m" {
+		t.Errorf("failed=%v, message %q", out.Failed, task.Message)
+	}
+}
+
 func TestEndedTaskThatLivesIsAContradiction(t *testing.T) {
 	if _, out := Next(spec.Task{Rung: spec.Terminal}, st("TASK_RUNNING"), t0); !out.Contradiction {
 		t.Error("not noticed")
@@ -97,7 +105,7 @@ func TestRungsNeverGoBack(t *testing.T) {
 			case 0:
 				ev = Sent{}
 			case 1:
-				ev = KillWanted{"x"}
+				ev = KillWanted{Reason: "x"}
 			case 2:
 				ev = Drained{}
 			case 3:
