@@ -143,7 +143,8 @@ func (b *Berth) Settle(limit time.Duration) {
 	Eventually(b.t, limit, "all deployments are done", func() error {
 		running, err := b.Deploying()
 		if err == nil && len(running) > 0 {
-			err = fmt.Errorf("still running: %s; queue: %s", strings.Join(running, "; "), b.Queue())
+			_, instances, _ := b.do("GET", "/berth/v1/instances", nil) // for the message only
+			err = fmt.Errorf("still running: %s; queue: %s; instances: %s", strings.Join(running, "; "), b.Queue(), instances)
 		}
 		return err
 	})

@@ -43,6 +43,7 @@ func StartEngine(t TB, images ...string) *Engine {
 	}
 	e.containerd = e.daemon.start(t, "containerd", "--config", config, "--address", dir+"/containerd.sock",
 		"--root", dir+"/containerd/root", "--state", dir+"/containerd/state")
+	e.ownBridge()
 	e.Start()
 	for _, image := range images {
 		save := exec.CommandContext(t.Context(), "docker", "save", image)
@@ -81,11 +82,28 @@ func (e *Engine) Start() {
 	_ = os.Remove(e.dir + "/docker.pid") // a killed engine leaves it, and the id may be someone else's by now
 	e.cmd = e.daemon.start(e.t, dockerd(), "--host", e.host, "--data-root", e.dir+"/data", "--exec-root", e.dir+"/exec",
 		"--containerd", e.dir+"/containerd.sock", "--pidfile", e.dir+"/docker.pid",
-		"--bridge", "none", "--iptables=false", "--ip-masq=false", "--ip-forward=false", "--live-restore")
+		"--bridge", e.daemon.bridge, "--iptables=false", "--ip-masq=false", "--ip-forward=false", "--live-restore")
 	Eventually(e.t, 30*time.Second, "the test's own Docker Engine answers", func() error {
 		_, err := e.try(e.t.Context(), "version")
 		return err
 	})
+}
+
+// ownBridge makes the default bridge of this engine. With "--bridge none" dockerd would delete docker0, which is the
+// machine's own engine's.
+func (e *Engine) ownBridge() {
+	e.t.Helper()
+	name, cidr := freshName(), freeRange(e.t, 28)
+	for _, args := range [][]string{
+		{"link", "add", name, "type", "bridge"},
+		{"addr", "add", netip.PrefixFrom(cidr.Addr().Next(), cidr.Bits()).String(), "dev", name},
+		{"link", "set", name, "up"},
+	} {
+		if out, err := exec.CommandContext(e.t.Context(), "ip", args...).CombinedOutput(); err != nil {
+			e.t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
+		}
+		e.daemon.bridge = name
+	}
 }
 
 // dockerd finds the server where Debian puts it, which is not on everybody's PATH.
@@ -121,6 +139,11 @@ func (e *Engine) cleanup() {
 		e.t.Logf("log of the test's own engine:\n%s", tail(e.dir+"/engine.log", 60))
 	}
 	e.killShims()
+	if e.daemon.bridge != "" {
+		if out, err := exec.CommandContext(ctx, "ip", "link", "delete", e.daemon.bridge).CombinedOutput(); err != nil {
+			e.t.Errorf("delete bridge %s: %v: %s", e.daemon.bridge, err, out)
+		}
+	}
 	mounts, _ := os.ReadFile("/proc/self/mounts")
 	for line := range strings.Lines(string(mounts)) {
 		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], e.dir+"/") {

@@ -23,6 +23,7 @@ type daemon struct {
 	cmd        *exec.Cmd
 	containerd *exec.Cmd // apart from dockerd, as on every real host, so that dockerd can be killed alone
 	dir        string
+	bridge     string // its default network; "" until made
 }
 
 func (e *Engine) in(t TB) *Engine { return &Engine{t: t, daemon: e.daemon} }
