@@ -14,34 +14,52 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/pkg/stdcopy"
 )
 
 // inspectors bounds the inspections that one List has under way.
 const inspectors = 8
 
-// Summaries lists all containers, running or not, that carry the labels (an empty value means: any), by name.
-func (c *Client) Summaries(ctx context.Context, labels map[string]string) ([]Summary, error) {
+// Summaries lists all containers, running or not, that carry the labels (an empty value means: any), by name. The engine
+// answers from its memory, however busy it is with any of them; what it does not tell is left out (see Partial).
+func (c *Client) Summaries(ctx context.Context, labels map[string]string) ([]Container, error) {
 	listed, err := c.api.ContainerList(ctx, container.ListOptions{All: true, Filters: labelFilter(labels)})
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
-	out := make([]Summary, 0, len(listed))
+	out := make([]Container, 0, len(listed))
 	for _, l := range listed {
-		s := Summary{ID: l.ID, State: l.State}
-		for _, n := range l.Names {
-			// Links show up as /other/alias; the container's own name has one slash.
-			if n = strings.TrimPrefix(n, "/"); !strings.Contains(n, "/") {
-				s.Name = n
-			}
-		}
-		out = append(out, s)
+		out = append(out, fromSummary(l))
 	}
-	slices.SortFunc(out, func(a, b Summary) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b Container) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }
 
-// List inspects all containers, running or not, that carry the labels (an empty value means: any), sorted by name.
+func fromSummary(l container.Summary) Container {
+	s := Container{
+		ID: l.ID, Image: l.Image, Labels: l.Labels, State: l.State, NetworkMode: l.HostConfig.NetworkMode,
+		// The words for a container that has a process: the engine calls a paused one running, too, when it describes it.
+		Running: l.State == container.StateRunning || l.State == container.StatePaused || l.State == container.StateRestarting,
+		Partial: true,
+	}
+	if l.Created > 0 {
+		s.CreatedAt = time.Unix(l.Created, 0)
+	}
+	for _, n := range l.Names {
+		// Links show up as /other/alias; the container's own name has one slash.
+		if n = strings.TrimPrefix(n, "/"); !strings.Contains(n, "/") {
+			s.Name = n
+		}
+	}
+	if l.NetworkSettings != nil {
+		s.Addresses = addresses(l.NetworkSettings.Networks)
+	}
+	return s
+}
+
+// List inspects all containers, running or not, that carry the labels (an empty value means: any), sorted by name. Of
+// those that the engine cannot describe it tells in the error, beside all others.
 func (c *Client) List(ctx context.Context, labels map[string]string) ([]Container, error) {
 	found, err := c.Summaries(ctx, labels)
 	if err != nil {
@@ -59,17 +77,14 @@ func (c *Client) List(ctx context.Context, labels map[string]string) ([]Containe
 			defer func() { <-slots }()
 			out[i], errs[i] = c.Inspect(ctx, f.ID)
 			if IsNotFound(errs[i]) {
-				out[i], errs[i] = Container{}, nil // removed since the list was made
+				errs[i] = nil // removed since the list was made
 			}
 		}()
 	}
 	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
 	out = slices.DeleteFunc(out, func(c Container) bool { return c.ID == "" })
 	slices.SortFunc(out, func(a, b Container) int { return strings.Compare(a.Name, b.Name) })
-	return out, nil
+	return out, errors.Join(errs...)
 }
 
 func labelFilter(labels map[string]string) filters.Args {
@@ -115,16 +130,22 @@ func fromInspect(r container.InspectResponse) Container {
 		}
 	}
 	if n := r.NetworkSettings; n != nil {
-		for name, e := range n.Networks {
-			if e == nil {
-				continue
+		out.Addresses = addresses(n.Networks)
+	}
+	return out
+}
+
+func addresses(networks map[string]*network.EndpointSettings) map[string]netip.Addr {
+	var out map[string]netip.Addr
+	for name, e := range networks {
+		if e == nil {
+			continue
+		}
+		if a, err := netip.ParseAddr(e.IPAddress); err == nil {
+			if out == nil {
+				out = map[string]netip.Addr{}
 			}
-			if a, err := netip.ParseAddr(e.IPAddress); err == nil {
-				if out.Addresses == nil {
-					out.Addresses = map[string]netip.Addr{}
-				}
-				out.Addresses[name] = a
-			}
+			out[name] = a
 		}
 	}
 	return out

@@ -4,7 +4,10 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/client"
@@ -59,3 +62,11 @@ func IsNotFound(err error) bool { return cerrdefs.IsNotFound(err) }
 
 // IsConflict says that the engine refused because of the object's state or because a name is taken.
 func IsConflict(err error) bool { return cerrdefs.IsConflict(err) }
+
+// IsGone says that the engine could not be reached, left in the middle of its answer, or is shutting down. All other
+// failures are answers: they are about what was asked for, not about the engine.
+func IsGone(err error) bool {
+	var broken *net.OpError
+	return client.IsErrConnectionFailed(err) || cerrdefs.IsUnavailable(err) || errors.As(err, &broken) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}

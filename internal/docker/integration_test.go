@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/berth-project/berth/internal/docker"
 )
 
@@ -176,6 +178,21 @@ func TestRealEngine(t *testing.T) {
 	})
 	if listed, err := c.List(ctx, map[string]string{"berth-docker-test": "1"}); err != nil || len(listed) != 1 || listed[0].ID != id {
 		t.Errorf("%v %v", listed, err)
+	}
+	described, err := c.Inspect(ctx, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if listed, err := c.Summaries(ctx, map[string]string{"berth-docker-test": "1"}); err != nil || len(listed) != 1 {
+		t.Errorf("%v %v", listed, err)
+	} else {
+		want := docker.Container{
+			ID: id, Name: described.Name, Image: described.Image, Labels: described.Labels, State: "running", Running: true,
+			CreatedAt: described.CreatedAt.Truncate(time.Second), NetworkMode: described.NetworkMode, Addresses: described.Addresses, Partial: true,
+		}
+		if d := cmp.Diff(want, listed[0], cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+			t.Errorf("a list tells otherwise than an inspection: %s", d)
+		}
 	}
 	if code, out, err := c.Exec(ctx, id, []string{"/guest", "ask"}); err != nil || code != 4 || !strings.Contains(string(out), "to out\n") || !strings.Contains(string(out), "to err\n") {
 		t.Errorf("%d %q %v", code, out, err)

@@ -16,8 +16,7 @@ import (
 
 // Source is what an Inventory follows; *Client is the real one.
 type Source interface {
-	List(ctx context.Context, labels map[string]string) ([]Container, error)
-	Summaries(ctx context.Context, labels map[string]string) ([]Summary, error)
+	Summaries(ctx context.Context, labels map[string]string) ([]Container, error)
 	Inspect(ctx context.Context, id string) (Container, error)
 	Events(ctx context.Context) (<-chan Event, <-chan error)
 }
@@ -27,10 +26,14 @@ const (
 	maxBackoff   = 5 * time.Second
 	// resync is how often the list is compared: engines drop events of a client that was slow for 100 ms.
 	resync = 30 * time.Second
+	// patience is how long the first snapshot waits for the engine to describe every container.
+	patience = 2 * time.Second
 	// batch bounds the results taken together before readers are told.
 	batch = 64
 	// lookers bounds the inspections under way.
 	lookers = 64
+	// lookTimeout ends an inspection; the engine takes up to 15 s for a container whose network plugin is away.
+	lookTimeout = time.Minute
 )
 
 // Inventory is the set of all containers, kept current by the engine's events. One Run feeds any number of readers.
@@ -38,11 +41,13 @@ type Inventory struct {
 	source Source
 	log    logrus.FieldLogger
 	state  watch.Value[Snapshot]
+	// obscure holds the ids of the containers that the engine could not describe when last asked. Run alone touches it.
+	obscure map[string]bool
 }
 
 // NewInventory returns an inventory that is empty and not connected until Run.
 func NewInventory(c Source, log logrus.FieldLogger) *Inventory {
-	return &Inventory{source: c, log: log.WithField("component", "inventory")}
+	return &Inventory{source: c, log: log.WithField("component", "inventory"), obscure: map[string]bool{}}
 }
 
 // Get returns the newest snapshot and a channel that closes when there is a newer one. The snapshot must not be changed.
@@ -76,151 +81,186 @@ func (i *Inventory) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// follow is one connection: subscribe, then list (so that nothing falls between), then inspect what the events are about.
+// follow is one connection: subscribe, then list (so that nothing falls between), then inspect what was listed and what the
+// events are about.
 func (i *Inventory) follow(ctx context.Context) (connected bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	events, failed := i.source.Events(ctx)
-	listed, err := i.source.List(ctx, nil)
+	listed, err := i.source.Summaries(ctx, nil)
 	if err != nil {
 		return false, err
 	}
-	known := make(map[string]Container, len(listed))
-	for _, c := range listed {
-		known[c.ID] = c
-	}
-	i.publish(known)
-	i.log.WithField("containers", len(known)).Info("following docker's containers")
-
+	f := i.newFollower(ctx, listed)
+	f.publish() // for a machine without containers
+	late := time.NewTimer(patience)
+	defer late.Stop()
 	tick := time.NewTicker(resync)
 	defer tick.Stop()
-	look := newLooker(ctx, i.source)
 	for {
 		select {
 		case <-ctx.Done():
-			return true, ctx.Err()
+			return f.told, ctx.Err()
 		case err := <-failed:
 			if err == nil || errors.Is(err, io.EOF) {
 				err = errors.New("docker closed the event stream")
 			}
-			return true, err
+			return f.told, err
 		case e := <-events:
 			if e.Container != "" {
-				look.at(e.Container)
+				f.look.at(e.Container)
 			} else {
-				i.publish(known) // a network came or went: readers look at the networks again
+				f.publish() // a network came or went: readers look at the networks again
 			}
-		case f := <-look.found:
-			if err := look.take(f, known); err != nil {
-				return true, err
+		case result := <-f.look.found:
+			if err := f.take(result); err != nil {
+				return f.told, err
 			}
-			i.publish(known)
+			f.publish()
+		case <-late.C:
+			f.makeDo()
+			f.publish()
 		case <-tick.C:
-			dirty, err := i.compare(ctx, known)
-			if err != nil {
-				return true, err
-			}
-			for _, id := range dirty {
-				look.at(id)
+			if err := f.compare(ctx); err != nil {
+				return f.told, err
 			}
 		}
 	}
 }
 
-// looker inspects containers side by side, each by one inspection at a time. The engine answers for a container only when
-// it has done with it: one whose address cannot be released (its IPAM plugin is gone) takes 15 seconds to end, and must
-// not keep the end of another from being seen.
-type looker struct {
-	ctx    context.Context //nolint:containedctx // of one connection
-	source Source
-	slots  chan struct{}
-	found  chan found
-	busy   map[string]bool // id -> an event came since the inspection began
+// follower is what one connection knows.
+type follower struct {
+	*Inventory
+	look    *looker
+	known   map[string]Container
+	missing map[string]Container // listed at first and not described yet; the first snapshot waits for them
+	last    map[string]Container // of the connection before
+	told    bool                 // the first snapshot is out
 }
 
-// found is the result of one inspection.
-type found struct {
-	id  string
-	c   Container
-	err error
-}
-
-func newLooker(ctx context.Context, s Source) *looker {
-	return &looker{ctx: ctx, source: s, slots: make(chan struct{}, lookers), found: make(chan found), busy: map[string]bool{}}
-}
-
-func (l *looker) at(id string) {
-	if _, busy := l.busy[id]; busy {
-		l.busy[id] = true
-		return
+func (i *Inventory) newFollower(ctx context.Context, listed []Container) *follower {
+	f := &follower{
+		Inventory: i, look: newLooker(ctx, i.source),
+		known: map[string]Container{}, missing: map[string]Container{}, last: map[string]Container{},
 	}
-	l.busy[id] = false
-	go func() {
-		select {
-		case l.slots <- struct{}{}:
-			defer func() { <-l.slots }()
-		case <-l.ctx.Done():
-			return
-		}
-		c, err := l.source.Inspect(l.ctx, id)
-		select {
-		case l.found <- found{id, c, err}:
-		case <-l.ctx.Done():
-		}
-	}()
+	before, _ := i.state.Get()
+	for _, c := range before.Containers {
+		f.last[c.ID] = c
+	}
+	for _, c := range listed {
+		f.missing[c.ID] = c
+		f.look.at(c.ID)
+	}
+	return f
 }
 
-// take puts the result, and those that are at hand with it, into known.
-func (l *looker) take(f found, known map[string]Container) error {
+// take puts the result, and those that are at hand with it, into known. Only the loss of the connection is an error: a
+// container that the engine cannot describe must not hide the others.
+func (f *follower) take(r found) error {
 	for n := 1; ; n++ {
-		again := l.busy[f.id]
-		delete(l.busy, f.id)
-		if again {
-			l.at(f.id)
-		}
+		f.look.done(r.id)
 		switch {
-		case IsNotFound(f.err):
-			delete(known, f.id)
-		case f.err != nil:
-			return f.err
+		case r.err == nil:
+			f.known[r.c.ID] = r.c
+			delete(f.obscure, r.id)
+			delete(f.missing, r.id)
+		case IsNotFound(r.err):
+			delete(f.known, r.id)
+			delete(f.obscure, r.id)
+			delete(f.missing, r.id)
+		case IsGone(r.err):
+			return r.err
 		default:
-			known[f.c.ID] = f.c
+			f.puzzled(r)
 		}
 		if n == batch {
 			return nil
 		}
 		select {
-		case f = <-l.found:
+		case r = <-f.look.found:
 		default:
 			return nil
 		}
 	}
 }
 
-// compare finds the containers whose name or state differ from what is known, or that came or went unnoticed.
-func (i *Inventory) compare(ctx context.Context, known map[string]Container) ([]string, error) {
-	listed, err := i.source.Summaries(ctx, nil)
-	if err != nil {
-		return nil, err
+// puzzled keeps what is known of a container that the engine cannot describe. The next comparison tries again.
+func (f *follower) puzzled(r found) {
+	if !f.obscure[r.id] {
+		f.obscure[r.id] = true
+		f.log.WithError(r.err).WithField("container", r.id).Warn("docker cannot describe a container; it is shown as listed until it can")
 	}
-	var dirty []string
-	seen := make(map[string]bool, len(listed))
-	for _, s := range listed {
-		seen[s.ID] = true
-		if k, ok := known[s.ID]; !ok || k.State != s.State || k.Name != s.Name {
-			dirty = append(dirty, s.ID)
-		}
+	if c, ok := f.missing[r.id]; ok {
+		f.known[r.id] = merge(c, f.last[r.id])
+		delete(f.missing, r.id)
 	}
-	for id := range known {
-		if !seen[id] {
-			dirty = append(dirty, id)
-		}
-	}
-	slices.Sort(dirty)
-	return dirty, nil
 }
 
-func (i *Inventory) publish(known map[string]Container) {
-	all := slices.SortedFunc(maps.Values(known), func(a, b Container) int { return strings.Compare(a.Name, b.Name) })
-	i.state.Set(Snapshot{Connected: true, Containers: all})
+// makeDo shows as listed what the engine has not described in time. To leave it out would tell the readers that it is gone.
+func (f *follower) makeDo() {
+	for id, c := range f.missing {
+		f.known[id] = merge(c, f.last[id])
+	}
+	clear(f.missing)
+}
+
+// merge lays what was listed over what was last known. The zero Container knows nothing.
+func merge(listed, last Container) Container {
+	switch {
+	case last.ID == "":
+		return listed
+	case last.State == listed.State && last.Name == listed.Name:
+		return last
+	}
+	last.Name, last.State, last.Running, last.Addresses = listed.Name, listed.State, listed.Running, listed.Addresses
+	last.Pid, last.Partial = 0, true
+	return last
+}
+
+// compare looks at the containers whose name or state differ from what is known, or that came or went unnoticed.
+func (f *follower) compare(ctx context.Context) error {
+	listed, err := f.source.Summaries(ctx, nil)
+	if err != nil {
+		return err
+	}
+	seen := make(map[string]bool, len(listed))
+	changed := false
+	for _, c := range listed {
+		seen[c.ID] = true
+		k, ok := f.known[c.ID]
+		same := ok && k.State == c.State && k.Name == c.Name
+		if f.obscure[c.ID] && !same {
+			f.known[c.ID], changed = merge(c, k), true
+		}
+		if !same || k.Partial || f.obscure[c.ID] {
+			f.look.at(c.ID)
+		}
+	}
+	for id := range f.known {
+		if !seen[id] {
+			f.look.at(id)
+		}
+	}
+	for id := range f.obscure {
+		if _, ok := f.known[id]; !ok && !seen[id] {
+			delete(f.obscure, id)
+		}
+	}
+	if changed {
+		f.publish()
+	}
+	return nil
+}
+
+// publish tells the readers, once the first snapshot is whole.
+func (f *follower) publish() {
+	if len(f.missing) > 0 {
+		return
+	}
+	if !f.told {
+		f.told = true
+		f.log.WithField("containers", len(f.known)).Info("following docker's containers")
+	}
+	all := slices.SortedFunc(maps.Values(f.known), func(a, b Container) int { return strings.Compare(a.Name, b.Name) })
+	f.state.Set(Snapshot{Connected: true, Containers: all})
 }

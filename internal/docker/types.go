@@ -33,6 +33,11 @@ type Container struct {
 	CPUQuota     int64 // microseconds a period, as created; 0: none
 	CPUPeriod    int64
 	MemoryLimit  int64 // bytes, 0: none
+
+	// Partial says that the engine has listed the container but not described it, or not since its state changed: it is
+	// slow to answer for it, or cannot. ID, Name, Image, Labels, State, Running, CreatedAt (to the second), NetworkMode
+	// and Addresses are as listed; all else is unknown or older.
+	Partial bool
 }
 
 // Snapshot is the inventory at one moment. Containers holds all containers, running or not, sorted by Name.
@@ -57,11 +62,6 @@ type Info struct {
 	CgroupVersion   string // "1" or "2"
 	OperatingSystem string
 	KernelVersion   string
-}
-
-// Summary is the cheap part of a container, as listed without an inspection.
-type Summary struct {
-	ID, Name, State string
 }
 
 // LogOptions choose a part of a container's log.

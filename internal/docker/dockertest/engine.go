@@ -24,7 +24,7 @@ import (
 )
 
 // ErrGone is what every call gets while the engine is away.
-var ErrGone = errors.New("cannot connect to the docker daemon")
+var ErrGone = fmt.Errorf("cannot connect to the docker daemon: %w", cerrdefs.ErrUnavailable)
 
 // Engine is the double. Its methods are safe for concurrent use.
 type Engine struct {
@@ -176,16 +176,19 @@ func (e *Engine) Info(ctx context.Context) (docker.Info, error) {
 	return docker.Info{Name: "testhost", ServerVersion: "20.10.24", APIVersion: "1.41", NCPU: 4, MemTotal: 8 << 30, LiveRestore: true, RootDir: "/var/lib/docker"}, nil
 }
 
-// Summaries lists containers by name.
-func (e *Engine) Summaries(ctx context.Context, labels map[string]string) ([]docker.Summary, error) {
+// Summaries lists containers by name, with what the real engine tells in a list.
+func (e *Engine) Summaries(ctx context.Context, labels map[string]string) ([]docker.Container, error) {
 	if err := e.enter(ctx, "summaries"); err != nil {
 		return nil, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var out []docker.Summary
+	var out []docker.Container
 	for _, c := range e.allLocked(labels) {
-		out = append(out, docker.Summary{ID: c.ID, Name: c.Name, State: c.State})
+		out = append(out, docker.Container{
+			ID: c.ID, Name: c.Name, Image: c.Image, Labels: c.Labels, State: c.State, Running: c.Running,
+			CreatedAt: c.CreatedAt.Truncate(time.Second), NetworkMode: c.NetworkMode, Addresses: c.Addresses, Partial: true,
+		})
 	}
 	return out, nil
 }

@@ -83,6 +83,9 @@ func (e *Engine) Pull(ctx context.Context, ref string) error {
 	if err := e.enter(ctx, "pull"); err != nil {
 		return err
 	}
+	if err := e.enter(ctx, "pull "+ref); err != nil {
+		return err
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.remote[ref] {
@@ -232,10 +235,10 @@ func (e *Engine) set(ref string, change func(*box)) error {
 }
 
 // Fail lets an operation (create, start, stop, kill, remove, rename, inspect, list, pull, image, exec, logs, events, networks,
-// createnetwork, removenetwork, info, ping, summaries) fail from now on; nil mends it.
+// createnetwork, removenetwork, info, ping, summaries) fail from now on; nil mends it. "inspect ID" and "pull REF" fail for one.
 func (e *Engine) Fail(op string, err error) { e.mu.Lock(); e.fail[op] = err; e.mu.Unlock() }
 
-// Hold lets an operation wait until release is called. "inspect ID" holds that of one container.
+// Hold lets an operation wait until release is called. "inspect ID" holds that of one container, "pull REF" that of one image.
 func (e *Engine) Hold(op string) (release func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
