@@ -168,10 +168,13 @@ func nonEmptyFault(value string) string {
 }
 
 func identityFault(value string) string {
-	if value != "seat" && value != "float" {
-		return fmt.Sprintf("got %q, expected \"seat\" or \"float\"", value)
+	switch value {
+	case "seat":
+		return ""
+	case "float":
+		return "\"float\" is not there yet: instances keep their seats"
 	}
-	return ""
+	return fmt.Sprintf("got %q, expected \"seat\"", value)
 }
 
 // ipsFault holds the list to its form. Whether the addresses are in a pool, free and enough is for the one who knows the leases.
