@@ -43,10 +43,10 @@ stale entry.`,
 			if err != nil {
 				return err
 			}
-			return execSSH(row, identity, args[1:])
+			return execSSH(row, identityFile(identity), args[1:])
 		}),
 	}
-	cmd.Flags().StringVarP(&identity, "identity", "i", "", "private key file (default: what ssh finds itself)")
+	cmd.Flags().StringVarP(&identity, "identity", "i", "", "private key file (default: BERTH_SSH_IDENTITY, the key that make up made, or what ssh finds itself)")
 	return cmd
 }
 
@@ -125,4 +125,22 @@ func writeKnownHosts(row api.Instance) (string, error) {
 		return "", fmt.Errorf("write known_hosts: %w", err)
 	}
 	return path, nil
+}
+
+// operatorKey is where make up puts a key for an operator who has none.
+const operatorKey = "/var/lib/berth/operator_ed25519"
+
+// identityFile is the private key to log in with, "" for ssh's own choice.
+func identityFile(flag string) string {
+	if flag != "" {
+		return flag
+	}
+	if env := os.Getenv("BERTH_SSH_IDENTITY"); env != "" {
+		return env
+	}
+	if f, err := os.Open(operatorKey); err == nil { // it is there, and we may read it
+		_ = f.Close()
+		return operatorKey
+	}
+	return ""
 }
