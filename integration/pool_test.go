@@ -102,5 +102,8 @@ func TestStopAndCleanup(t *testing.T) {
 			}
 		}
 	}
-	b.Start() // an orderly start after it; the end of the test cleans up again
+	b.Start() // the state is still there, so the seat comes back as it was
+	if after := b.Running(app, 1, 30*time.Second)[0]; after.Address != before.Address || after.Hostname != before.Hostname {
+		t.Errorf("the seat was %+v, and is now %+v", before, after)
+	}
 }
