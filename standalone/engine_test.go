@@ -194,6 +194,7 @@ func TestKill(t *testing.T) {
 			release := w.docker.Hold("create")
 			f := w.subscribe(info(""))
 			f.accept(f.offer(), 1e7, w.task("a.1"))
+			synctest.Wait() // in the middle of the creation
 			f.kill("a.1", 0)
 			synctest.Wait()
 			release()
@@ -464,6 +465,11 @@ func TestRecovery(t *testing.T) {
 		if s.GetMessage() != "Container exited with status 4" {
 			t.Errorf("got %q", s.GetMessage())
 		}
+		for _, id := range []string{"host.1", "run.1"} { // the engine cannot know whether they were acknowledged
+			if s := f.update(id, mesos.TASK_RUNNING); len(s.UUID) == 0 || s.Reason != nil {
+				t.Errorf("got %v", s)
+			}
+		}
 		synctest.Wait()
 		f.call(&scheduler.Call{Type: scheduler.Call_RECONCILE, Reconcile: &scheduler.Call_Reconcile{}})
 		if a := f.update("host.1", mesos.TASK_RUNNING).ContainerStatus.NetworkInfos[0].IPAddresses[0].GetIPAddress(); a != "127.0.0.1" {
@@ -479,10 +485,12 @@ func TestRecovery(t *testing.T) {
 		if n := w.docker.Calls("create"); n != 3 {
 			t.Errorf("%d containers were created", n)
 		}
-		// The second restart owes nothing any more.
+		// The second restart owes nothing any more of the one that ended.
 		w.stop()
 		w.start()
 		f = w.subscribe(info(f.id))
+		f.update("host.1", mesos.TASK_RUNNING)
+		f.update("run.1", mesos.TASK_RUNNING)
 		if e := f.want(scheduler.Event_OFFERS); cpus(e.Offers.Offers[0]) != 1.8 {
 			t.Errorf("got %s", brief(e))
 		}
@@ -505,8 +513,10 @@ func TestAskedTooEarly(t *testing.T) {
 		f.kill("a.2", 0)
 		f.quietFor(10 * time.Second)
 		w.docker.Return()
-		f.update("a.1", mesos.TASK_RUNNING)
-		f.update("a.2", mesos.TASK_RUNNING)
+		for range 2 { // once by the recovery, once as the answer
+			f.update("a.1", mesos.TASK_RUNNING)
+			f.update("a.2", mesos.TASK_RUNNING)
+		}
 		f.update("a.2", mesos.TASK_KILLED)
 	})
 }

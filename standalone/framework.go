@@ -139,8 +139,8 @@ func (o *owner) subscribed(c *scheduler.Call_Subscribe, st *stream) {
 	f.send(&scheduler.Event{Type: scheduler.Event_HEARTBEAT})
 	o.log.WithFields(logrus.Fields{"framework": id, "name": info.Name}).Info("framework subscribed")
 	now := time.Now()
-	for t := range o.owing { // the new stream has seen none of them
-		if t.key.framework == id {
+	for _, t := range o.tasksOf(id) { // the new stream has seen none of their updates
+		if o.owing[t] {
 			t.backoff = 0
 			o.resend(t, now)
 		}

@@ -61,18 +61,54 @@ func (o *owner) adopt(key taskKey, c docker.Container, res bundle) {
 	}
 	t := &task{
 		key: key, cid: c.Labels[labelContainer], res: res, grace: grace, role: c.Labels[labelRole], dockerID: c.ID,
-		net: network{docker: c.NetworkMode, user: c.Labels[labelNetwork]}, abort: make(chan struct{}), startedAt: c.StartedAt,
+		net: network{docker: c.NetworkMode, user: c.Labels[labelNetwork]}, abort: make(chan struct{}),
 	}
 	o.tasks[key], o.containers[t.cid] = t, t
+	if c.Partial && !c.Running {
+		t.phase, t.state = launching, mesos.TASK_STARTING
+		o.logTask(t).Info("asking docker how far a container came that an earlier run created")
+		o.work(func(ctx context.Context) { o.describe(ctx, t) })
+		return
+	}
+	o.takeOver(t, c)
+}
+
+// describe learns of a container that does not run whether it was ever started, and how it ended.
+func (o *owner) describe(ctx context.Context, t *task) {
+	id := t.dockerID
+	for try := 0; ; try++ {
+		c, err := o.inspect(ctx, id)
+		switch {
+		case err == nil:
+			o.post(func() { o.takeOver(t, c) })
+			return
+		case docker.IsNotFound(err):
+			o.post(func() { o.over(t, removed()) })
+			return
+		case o.hopeless(ctx, t, try, err), !pause(ctx, try):
+			return
+		}
+	}
+}
+
+// takeOver goes on with a task where an earlier run left it.
+func (o *owner) takeOver(t *task, c docker.Container) {
 	switch {
 	case c.Running:
-		t.phase, t.state, t.address = running, mesos.TASK_RUNNING, addressOf(c, t.net)
+		t.phase, t.address = running, addressOf(c, t.net)
+		if !c.Partial {
+			t.startedAt = c.StartedAt
+		}
 		o.logTask(t).Info("found a running task again")
+		// Whether the framework was ever told is not known: a run that is killed takes its unacknowledged updates with it.
+		o.update(t, fromExecutor(mesos.TASK_RUNNING, ""))
+		if t.killed {
+			o.end(t, t.grace)
+		}
 	case c.StartedAt.IsZero() && c.State == "created" && c.Error == "":
 		t.phase, t.state = launching, mesos.TASK_STARTING
 		o.logTask(t).Info("starting a container that an earlier run created")
-		id := c.ID
-		o.work(func(ctx context.Context) { o.resume(ctx, t, id) })
+		o.work(func(ctx context.Context) { o.resume(ctx, t, c.ID) })
 	default:
 		t.phase = running
 		code := c.ExitCode

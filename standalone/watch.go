@@ -2,6 +2,7 @@ package standalone
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/netip"
 	"slices"
@@ -64,8 +65,11 @@ func (o *owner) observe(s docker.Snapshot) {
 			o.fence(c)
 		case t != nil && t.phase == running:
 			seen[cid] = true
-			exited := !c.Running && !c.StartedAt.IsZero() // a snapshot older than the start shows "created"
-			if exited || (c.Running && !c.StartedAt.Equal(t.startedAt)) {
+			if t.startedAt.IsZero() && c.Running && !c.Partial { // found again before docker told since when it runs
+				t.startedAt = c.StartedAt
+			}
+			exited := !c.Running && c.State != "created" // a snapshot older than the start shows "created"
+			if exited || (c.Running && !c.Partial && !c.StartedAt.Equal(t.startedAt)) {
 				o.check(t)
 			}
 		}
@@ -110,13 +114,15 @@ func (o *owner) check(t *task) {
 			c, err := o.inspect(ctx, id)
 			switch {
 			case docker.IsNotFound(err):
-				o.post(func() { o.over(t, exited(137, "the container was removed")) })
+				o.post(func() { o.over(t, removed()) })
+				return
+			case err != nil && o.hopeless(ctx, t, try, err):
 				return
 			case err != nil:
 			case !c.Running:
 				o.post(func() { o.over(t, exited(c.ExitCode, "")) })
 				return
-			case c.StartedAt.Equal(since):
+			case since.IsZero(), c.StartedAt.Equal(since):
 				o.post(func() { o.alive(t, asked) })
 				return
 			default: // exited, and started again by hand: end that run, too
@@ -130,6 +136,30 @@ func (o *owner) check(t *task) {
 			}
 		}
 	})
+}
+
+// removed is the end of a container that is not there any more.
+func removed() change { return exited(137, "the container was removed") }
+
+// askAgain is how often Docker is asked for the description of a container that it lists as not running.
+const askAgain = 5
+
+// hopeless ends a task whose container Docker lists as not running but cannot describe, after some tries; that happens when
+// dockerd has lost the container's layer. It says whether the task has ended.
+func (o *owner) hopeless(ctx context.Context, t *task, try int, cause error) bool {
+	if try+1 < askAgain || docker.IsGone(cause) || docker.IsNotFound(cause) || errors.Is(cause, context.DeadlineExceeded) {
+		return false
+	}
+	over := false
+	err := o.do(ctx, func() {
+		for _, c := range o.snapshot.Containers {
+			if c.ID == t.dockerID && o.connected && c.Partial && !c.Running {
+				o.over(t, exited(137, "docker cannot describe the container: "+reasonText(cause)))
+			}
+		}
+		over = t.phase == ended
+	})
+	return err == nil && over
 }
 
 // alive is the answer that nothing has ended. If the inventory has changed since the question, the question stands again.
