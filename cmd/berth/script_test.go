@@ -35,6 +35,7 @@ func TestScripts(t *testing.T) {
 			world := apitest.New(events)
 			socket := filepath.Join(env.WorkDir, "api.sock")
 			env.Setenv("BERTH_API", "unix://"+socket)
+			env.Setenv("BERTH_STATE_DIR", env.WorkDir) // no key of this machine's operator
 			env.Setenv("HOME", env.WorkDir)
 			env.Values[worldKey{}] = world
 			return serve(env, world, events, socket)

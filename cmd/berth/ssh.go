@@ -127,9 +127,6 @@ func writeKnownHosts(row api.Instance) (string, error) {
 	return path, nil
 }
 
-// operatorKey is where make up puts a key for an operator who has none.
-const operatorKey = "/var/lib/berth/operator_ed25519"
-
 // identityFile is the private key to log in with, "" for ssh's own choice.
 func identityFile(flag string) string {
 	if flag != "" {
@@ -138,9 +135,15 @@ func identityFile(flag string) string {
 	if env := os.Getenv("BERTH_SSH_IDENTITY"); env != "" {
 		return env
 	}
-	if f, err := os.Open(operatorKey); err == nil { // it is there, and we may read it
+	// make up puts a key there for an operator who has none.
+	state := os.Getenv("BERTH_STATE_DIR")
+	if state == "" {
+		state = "/var/lib/berth"
+	}
+	key := filepath.Join(state, "operator_ed25519")
+	if f, err := os.Open(key); err == nil { // it is there, and we may read it
 		_ = f.Close()
-		return operatorKey
+		return key
 	}
 	return ""
 }
