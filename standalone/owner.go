@@ -50,6 +50,7 @@ type owner struct {
 	total    bundle
 
 	tasks      map[taskKey]*task
+	pulling    map[string]*pull // by image
 	containers map[string]*task // by Mesos container id, while the container may run
 	owing      map[*task]bool   // tasks with updates to be acknowledged
 
@@ -99,7 +100,7 @@ func (c complaints) Write(text []byte) (int, error) {
 func (e *Engine) newOwner(ctx context.Context, addr net.Addr) *owner {
 	o := &owner{
 		Engine: e, ctx: ctx, inbox: make(chan func()), masterID: uuid.NewString(),
-		slots: make(chan struct{}, e.opts.Launches), pulls: make(chan struct{}, 2),
+		slots: make(chan struct{}, e.opts.Launches), pulls: make(chan struct{}, pullPlaces), pulling: map[string]*pull{},
 		ip: net.IPv4(127, 0, 0, 1), frameworks: map[string]*framework{}, gone: map[string]bool{}, offers: map[string]*offer{},
 		tasks: map[taskKey]*task{}, containers: map[string]*task{}, owing: map[*task]bool{}, fencing: map[string]bool{},
 		total: bundle{

@@ -204,8 +204,8 @@ func TestManyDeaths(t *testing.T) {
 			}
 		}
 		for _, task := range tasks {
-			if told[task] != mesos.TASK_RUNNING {
-				t.Errorf("%s: told %v", task, told[task])
+			if state, ok := told[task]; !ok || state != mesos.TASK_RUNNING {
+				t.Errorf("%s: told %v %v", task, ok, state)
 			}
 		}
 		if left := must(w.docker.List(context.Background(), nil)); len(left) != len(tasks) {

@@ -21,7 +21,6 @@ import (
 const (
 	callTimeout  = 30 * time.Second
 	startTimeout = 2 * time.Minute
-	pullTimeout  = 15 * time.Minute
 )
 
 // launch makes a task of a valid TaskInfo and sends a worker to run it.
@@ -40,9 +39,6 @@ func (o *owner) launch(f *framework, info *mesos.TaskInfo, res bundle) {
 
 // errAborted says that a kill came before the container was started.
 var errAborted = errors.New("killed during launch")
-
-// pullError is the failure of a pull, which Mesos reports otherwise than that of a start.
-type pullError struct{ error }
 
 // runLaunch is the worker of one launch. Each outcome is posted to the loop.
 func (o *owner) runLaunch(ctx context.Context, t *task, p plan) {
@@ -98,7 +94,7 @@ func (o *owner) notStarted(ctx context.Context, t *task, cause error) {
 // nearly always, that would be a call more.
 func (o *owner) create(ctx context.Context, t *task, p plan) (string, error) {
 	if p.pull {
-		if err := o.pull(ctx, t, p.spec.Image); err != nil {
+		if err := o.fetch(ctx, t, p.spec.Image); err != nil {
 			return "", err
 		}
 	}
@@ -121,7 +117,7 @@ func (o *owner) create(ctx context.Context, t *task, p plan) (string, error) {
 		return "", err // something else is missing
 	}
 	release() // a slow registry must not hold other launches
-	if err := o.pull(ctx, t, p.spec.Image); err != nil {
+	if err := o.fetch(ctx, t, p.spec.Image); err != nil {
 		return "", err
 	}
 	return o.createOnce(ctx, p.spec)
@@ -131,31 +127,6 @@ func (o *owner) createOnce(ctx context.Context, s docker.CreateSpec) (string, er
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return o.opts.Docker.Create(ctx, s)
-}
-
-func (o *owner) pull(ctx context.Context, t *task, image string) error {
-	release, err := o.slot(ctx, t, o.pulls)
-	if err != nil {
-		return err
-	}
-	defer release()
-	ctx, cancel := context.WithTimeout(ctx, pullTimeout)
-	defer cancel()
-	go func() {
-		select {
-		case <-t.abort:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	err = o.opts.Docker.Pull(ctx, image)
-	switch {
-	case err == nil:
-		return nil
-	case isClosed(t.abort):
-		return errAborted
-	}
-	return pullError{fmt.Errorf("failed to pull image '%s': %s", image, reasonText(err))}
 }
 
 // slot waits for a place among few; release may be called twice.

@@ -1,0 +1,99 @@
+package standalone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	// pullTimeout bounds one pull, from the moment it has its place.
+	pullTimeout = 15 * time.Minute
+	// pullPlaces bounds the pulls under way. Docker itself fetches three layers at a time, so more would not be faster.
+	pullPlaces = 4
+)
+
+// pullError is the failure of a pull, which Mesos reports otherwise than that of a start.
+type pullError struct{ error }
+
+// pull is one image being fetched, for all tasks that wait for it. The loop alone touches waiting.
+type pull struct {
+	waiting int
+	cancel  context.CancelFunc
+	done    chan struct{} // closes when err is there
+	err     error
+}
+
+// fetch waits until an image is pulled, by a pull of its own or one that is under way. A task that is killed stops waiting;
+// the pull ends with the last that waits for it.
+func (o *owner) fetch(ctx context.Context, t *task, image string) error {
+	var p *pull
+	if err := o.do(ctx, func() { p = o.join(image) }); err != nil {
+		return err
+	}
+	select {
+	case <-p.done:
+		return p.err
+	case <-t.abort:
+		o.post(func() { o.leave(image, p) })
+		return errAborted
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// join adds a task to those that wait for an image.
+func (o *owner) join(image string) *pull {
+	p := o.pulling[image]
+	if p == nil {
+		ctx, cancel := context.WithCancel(o.ctx)
+		p = &pull{cancel: cancel, done: make(chan struct{})}
+		o.pulling[image] = p
+		o.work(func(context.Context) {
+			defer cancel()
+			err := o.pull(ctx, image)
+			o.post(func() {
+				o.droppedPull(image, p)
+				p.err = err
+				close(p.done)
+			})
+		})
+	}
+	p.waiting++
+	return p
+}
+
+func (o *owner) leave(image string, p *pull) {
+	if p.waiting--; p.waiting == 0 {
+		p.cancel()
+		o.droppedPull(image, p)
+	}
+}
+
+// droppedPull lets the next task that needs the image pull anew.
+func (o *owner) droppedPull(image string, p *pull) {
+	if o.pulling[image] == p {
+		delete(o.pulling, image)
+	}
+}
+
+func (o *owner) pull(ctx context.Context, image string) error {
+	select {
+	case o.pulls <- struct{}{}:
+		defer func() { <-o.pulls }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	o.log.WithField("image", image).Info("pulling image")
+	ctx, cancel := context.WithTimeout(ctx, pullTimeout)
+	defer cancel()
+	err := o.opts.Docker.Pull(ctx, image)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return pullError{fmt.Errorf("failed to pull image '%s': not done after %v", image, pullTimeout)}
+	}
+	return pullError{fmt.Errorf("failed to pull image '%s': %s", image, reasonText(err))}
+}
