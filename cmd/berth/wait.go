@@ -157,9 +157,12 @@ func (l *statusLine) show(text string) {
 	if text == l.last {
 		return
 	}
+	news := gist(text) != gist(l.last)
 	l.last = text
 	if !l.c.tty {
-		l.c.say("%s", text)
+		if news { // in a log, a reason in which only the times moved on says nothing new
+			l.c.say("%s", text)
+		}
 		return
 	}
 	if r := []rune(text); len(r) > l.width() {
@@ -167,6 +170,17 @@ func (l *statusLine) show(text string) {
 	}
 	fmt.Fprintf(l.c.err, "\r\x1b[K%s", text)
 	l.drawn = true
+}
+
+// gist is a line without the figures of its reason.
+func gist(text string) string {
+	progress, why, _ := strings.Cut(text, ", waits: ")
+	return progress + strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' || r == '.' {
+			return -1
+		}
+		return r
+	}, why)
 }
 
 // width is how long a line may be: a text that wraps could not be redrawn.
