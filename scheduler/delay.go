@@ -44,3 +44,19 @@ func (s *Scheduler) launchedDelay(app *spec.App, now time.Time) {
 		s.putDelay(app, d.Launched(now))
 	}
 }
+
+// expireDelays forgets failures that are long over.
+func (s *Scheduler) expireDelays(now time.Time) {
+	for id, d := range s.state.Delays {
+		app := s.state.Apps[id]
+		if app == nil {
+			s.dropDelay(id)
+			continue
+		}
+		if at := delayFrom(d).Expires(app); !now.Before(at) {
+			s.dropDelay(id)
+		} else {
+			s.wakeAt(at)
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package scheduler
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/spec"
+)
+
+// steps finishes every deployment step whose actions are done, and reports whether any did.
+func (s *Scheduler) steps(done map[spec.AppID]bool, now time.Time) bool {
+	moved := false
+	for _, d := range s.deployments() {
+		finished := true
+		for _, a := range d.Steps[d.Current].Actions {
+			switch a.Kind {
+			case spec.StartApplication:
+			case spec.StopApplication:
+				finished = finished && len(s.byApp[a.App]) == 0
+			default:
+				finished = finished && (done[a.App] || s.state.Apps[a.App] == nil)
+			}
+		}
+		if !finished {
+			continue
+		}
+		moved = true
+		next := *d
+		s.publish(api.DeploymentStepSuccess(&next, next.Current, now))
+		next.Current, next.StepSince = next.Current+1, now
+		if next.Current < len(next.Steps) {
+			s.state.Deployments[d.ID] = &next
+			s.batch.txn.PutDeployment(&next)
+			s.publish(api.DeploymentInfo(&next, next.Current, now))
+			continue
+		}
+		s.finishDeployment(&next, now)
+	}
+	return moved
+}
+
+func (s *Scheduler) finishDeployment(d *spec.Deployment, now time.Time) {
+	delete(s.state.Deployments, d.ID)
+	s.batch.txn.DeleteDeployment(d.ID)
+	s.publish(api.DeploymentSuccess(d, now))
+	s.log.WithFields(logrus.Fields{"deployment": d.ID, "version": spec.FormatTime(d.Version)}).Info("deployment finished")
+	for _, step := range d.Steps {
+		for _, a := range step.Actions {
+			s.forgetIfGone(a.App, now)
+		}
+	}
+}
+
+// forgetIfGone ends what is kept for an app that is no longer wanted, once its last task is gone and no deployment waits
+// for that.
+func (s *Scheduler) forgetIfGone(app spec.AppID, now time.Time) {
+	if s.state.Apps[app] != nil || len(s.byApp[app]) > 0 || len(s.state.Versions[app]) == 0 {
+		return
+	}
+	for _, d := range s.state.Deployments {
+		if d.Affects(app) {
+			return
+		}
+	}
+	s.publish(api.AppTerminated(app, now))
+	s.forget(app)
+}
+
+// forget drops what is kept for an app beside its seats and leases, which rest in case it comes back.
+func (s *Scheduler) forget(app spec.AppID) {
+	s.dropDelay(app)
+	delete(s.queue, app)
+	delete(s.byApp, app)
+	if _, ok := s.state.Failures[app]; ok {
+		delete(s.state.Failures, app)
+		s.batch.txn.DeleteFailure(app)
+	}
+	delete(s.state.Versions, app)
+	s.batch.txn.DeleteApp(app, true)
+}
+
+// deployments are the running ones, oldest first.
+func (s *Scheduler) deployments() []*spec.Deployment {
+	return slices.SortedFunc(maps.Values(s.state.Deployments), func(a, b *spec.Deployment) int {
+		return cmp.Or(a.Version.Compare(b.Version), cmp.Compare(a.ID, b.ID))
+	})
+}

@@ -1,0 +1,112 @@
+package scheduler
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/berth-project/berth/scheduler/address"
+	"github.com/berth-project/berth/scheduler/launch"
+	"github.com/berth-project/berth/spec"
+)
+
+// rest lets the leases rest whose seats nobody wants and whose tasks are gone.
+func (s *Scheduler) rest(now time.Time) {
+	taken := map[spec.SeatID]bool{}
+	for _, tasks := range s.byApp {
+		for _, t := range tasks {
+			taken[t.Seat] = true
+		}
+	}
+	wanted := func(seat spec.SeatID) bool {
+		app := s.state.Apps[seat.App]
+		return app != nil && seat.Index < app.Instances || taken[seat]
+	}
+	pinned := func(id spec.AppID) bool { return s.state.Apps[id] != nil }
+	for _, l := range address.Release(s.state.Leases, wanted, pinned, now) {
+		s.putLease(l)
+	}
+}
+
+func (s *Scheduler) seatTaken(seat spec.SeatID) bool {
+	for _, t := range s.byApp[seat.App] {
+		if t.Seat == seat {
+			return true
+		}
+	}
+	return false
+}
+
+// putLease stores a lease. A seat whose last address goes to another one, and whose app is gone, is forgotten.
+func (s *Scheduler) putLease(l spec.Lease) {
+	if old, ok := s.state.Leases[l.Address]; ok {
+		if s.leaseOf[old.Seat] == l.Address {
+			delete(s.leaseOf, old.Seat)
+		}
+		if old.Seat != l.Seat && s.state.Apps[old.Seat.App] == nil && !s.seatTaken(old.Seat) {
+			s.forgetSeat(old.Seat)
+		}
+	}
+	s.state.Leases[l.Address] = l
+	if l.IdleSince.IsZero() {
+		s.leaseOf[l.Seat] = l.Address
+	}
+	s.batch.txn.PutLease(l)
+}
+
+func (s *Scheduler) forgetSeat(id spec.SeatID) {
+	if seat, ok := s.state.Seats[id]; ok {
+		delete(s.state.Seats, id)
+		delete(s.hostnames, seat.Hostname)
+		s.batch.txn.DeleteSeat(id)
+	}
+}
+
+// withAddress leases an address for every want that needs one; the others wait. pools names each want's pool, "" with the
+// host's network.
+func (s *Scheduler) withAddress(wants []want, q map[spec.AppID]*waiting, now time.Time) (ready []want, pools map[spec.SeatID]string) {
+	pools = map[spec.SeatID]string{}
+	in := address.Input{Pools: s.opts.Pools, Leases: s.state.Leases, Held: s.held(), Rest: s.opts.AddressRest, Now: now}
+	for _, w := range wants {
+		if launch.HostNetwork(w.app) {
+			continue
+		}
+		in.Wants = append(in.Wants, s.addressWant(w.app, w.seat))
+		pools[w.seat] = in.Wants[len(in.Wants)-1].Pool
+	}
+	r := address.Assign(in)
+	for _, l := range r.Changed {
+		s.putLease(l)
+	}
+	if !r.Again.IsZero() {
+		s.wakeAt(r.Again)
+	}
+	for _, w := range wants {
+		if why, waits := r.Waiting[w.seat]; waits {
+			q[w.app.ID].why = append(q[w.app.ID].why, fmt.Sprintf("%s: %s", w.seat, why))
+			continue
+		}
+		ready = append(ready, w)
+	}
+	return ready, pools
+}
+
+// addressWant is what a seat asks of the pools. Temporary seats are beyond the pinned addresses and take any.
+func (s *Scheduler) addressWant(app *spec.App, seat spec.SeatID) address.Want {
+	w := address.Want{Seat: seat}
+	w.Pool, _ = address.PoolOf(app, s.opts.Pools)
+	if pins, err := address.Pins(app); err == nil && seat.Index < len(pins) {
+		w.Pinned = pins[seat.Index]
+	}
+	return w
+}
+
+// held are the addresses that something else holds, on any host.
+func (s *Scheduler) held() []spec.Held {
+	var out []spec.Held
+	for _, name := range slices.Sorted(maps.Keys(s.hosts)) {
+		out = append(out, s.hosts[name].held...)
+	}
+	return out
+}

@@ -1,0 +1,166 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/scheduler/launch"
+	"github.com/berth-project/berth/scheduler/lifecycle"
+	"github.com/berth-project/berth/scheduler/place"
+	"github.com/berth-project/berth/spec"
+)
+
+// start finds an address and a host for each wanted seat and launches what found both. The rest waits, with reasons.
+func (s *Scheduler) start(wants []want, now time.Time) {
+	missing := map[spec.AppID]*waiting{}
+	for _, w := range wants {
+		q := missing[w.app.ID]
+		if q == nil {
+			q = &waiting{since: now, refused: place.Refusals{Declined: map[place.Reason]int{}}, attempt: place.Refusals{Declined: map[place.Reason]int{}}}
+			if old := s.queue[w.app.ID]; old != nil {
+				*q = *old
+				q.why, q.count = nil, 0
+			}
+			missing[w.app.ID] = q
+		}
+		q.count++
+	}
+	ready := s.afterDelay(wants, missing, now)
+	ready, pools := s.withAddress(ready, missing, now)
+	placed := s.match(ready, pools, missing, now)
+	for id, q := range missing {
+		if q.count -= placed[id]; q.count <= 0 {
+			delete(missing, id)
+		}
+	}
+	s.queue = missing
+}
+
+// afterDelay drops the wants of apps whose launch delay runs.
+func (s *Scheduler) afterDelay(wants []want, q map[spec.AppID]*waiting, now time.Time) []want {
+	var out []want
+	for _, w := range wants {
+		d := s.delayOf(w.app)
+		if d.Wait == 0 || !now.Before(d.Until) {
+			out = append(out, w)
+			continue
+		}
+		s.wakeAt(d.Until)
+		if len(q[w.app.ID].why) == 0 {
+			why := fmt.Sprintf("launch delay of %s after failures, until %s", d.Wait.Round(time.Millisecond), spec.FormatTime(d.Until))
+			if f := s.state.Failures[w.app.ID]; f != nil {
+				why += fmt.Sprintf("; the last task: %s: %s", f.State, f.Message)
+			}
+			q[w.app.ID].why = append(q[w.app.ID].why, why)
+		}
+	}
+	return out
+}
+
+// match places the wants on the offers and launches what was placed. It returns how many of each app were.
+func (s *Scheduler) match(wants []want, pools map[spec.SeatID]string, q map[spec.AppID]*waiting, now time.Time) map[spec.AppID]int {
+	placed := map[spec.AppID]int{}
+	if len(wants) == 0 {
+		return placed
+	}
+	in := place.Input{Hosts: map[string]place.Host{}}
+	in.Offers = s.agentOffers()
+	for name, h := range s.hosts {
+		in.Hosts[name] = h.Host
+	}
+	for _, w := range wants {
+		in.Intents = append(in.Intents, place.Intent{Seat: w.seat, App: w.app, Pool: pools[w.seat], LastHost: s.state.Seats[w.seat].LastHost, HostPorts: launch.HostPorts(w.app)})
+		for _, t := range s.byApp[w.app.ID] {
+			if len(w.app.Constraints) > 0 && t.Rung != spec.Killing {
+				in.Running = append(in.Running, place.Running{App: w.app.ID, Host: t.Host})
+			}
+		}
+	}
+	r := place.Match(in)
+	s.launchAll(in, r, pools, now)
+	for _, p := range r.Placements {
+		id := in.Intents[p.Intent].App.ID
+		placed[id]++
+		q[id].lastUsed = now
+	}
+	for id, ref := range r.Refused {
+		q[id].refuse(ref, now)
+		switch {
+		case !s.session.connected:
+			q[id].why = append(q[id].why, "not connected to the engine")
+		case q[id].refused.Processed == 0 && now.Before(q[id].since.Add(offerPatience)):
+			s.wakeAt(q[id].since.Add(offerPatience)) // offers were asked for just now
+		case q[id].refused.Processed == 0:
+			q[id].why = append(q[id].why, "no host has offered resources yet")
+		default: // also while no offer is at hand: what the last ones lacked is still the reason
+			q[id].why = append(q[id].why, q[id].refused.Why...)
+		}
+	}
+	return placed
+}
+
+// offerPatience is how long the wait for offers is nothing to speak of.
+const offerPatience = 2 * time.Second
+
+func (q *waiting) refuse(r place.Refusals, now time.Time) {
+	if r.Processed == 0 {
+		return
+	}
+	q.refused = r
+	q.lastUnused = now
+	q.attempt.Processed += r.Processed
+	for reason, n := range r.Declined {
+		q.attempt.Declined[reason] += n
+	}
+}
+
+// launchAll stores the tasks and, once they are durable, accepts the offers: one ACCEPT an agent.
+func (s *Scheduler) launchAll(in place.Input, r place.Result, pools map[spec.SeatID]string, now time.Time) {
+	byOffer := map[int][]spec.Launch{}
+	for _, p := range r.Placements {
+		it, offer := in.Intents[p.Intent], in.Offers[p.Offer]
+		seat := s.seat(it.Seat, offer.Host)
+		t := &spec.Task{
+			Instance: spec.InstanceID(it.App.ID, s.uuid()), Seat: it.Seat, AppVersion: it.App.Version, ConfigVersion: it.App.LastConfigChange,
+			State: "TASK_STAGING", Host: offer.Host, AgentID: offer.AgentID, CreatedAt: now, HostPorts: p.HostPorts,
+			Ports: launch.Effective(launch.Ports(it.App, p.HostPorts)),
+		}
+		t.ID = spec.TaskID(t.Instance, 1)
+		if t.Pool = pools[it.Seat]; t.Pool != "" {
+			t.Address = s.leaseOf[it.Seat]
+		}
+		s.put(t)
+		s.publish(api.InstanceChanged(t, "Provisioned", now))
+		s.log.WithFields(logrus.Fields{"app": string(it.App.ID), "task": t.ID, "seat": it.Seat.Index, "host": t.Host, "address": t.Address.String()}).Info("launching task")
+		byOffer[p.Offer] = append(byOffer[p.Offer], launch.Build(it.App, seat, t, offer, p.HostPorts, s.opts.Launch))
+	}
+	for _, i := range slices.Sorted(maps.Keys(byOffer)) {
+		launches, ids := byOffer[i], s.takeOffers(in.Offers[i].AgentID)
+		s.batch.call(call{
+			name: "ACCEPT",
+			// refuse 0: what is left of the host comes back at once, for the next in the queue.
+			do:   func(ctx context.Context) error { return s.opts.Engine.Accept(ctx, ids, launches, 0) },
+			sent: func() { s.launched(launches) },
+			// Nobody knows whether the engine took it: ask. A task that it never heard of is answered as gone, and the offers,
+			// if they were not used, must not stay with us.
+			failed: func(error) {
+				s.reconcile(time.Now())
+				s.batch.call(call{name: "DECLINE", do: func(ctx context.Context) error { return s.opts.Engine.Decline(ctx, ids, 0) }})
+			},
+		})
+	}
+}
+
+func (s *Scheduler) launched(ls []spec.Launch) {
+	for _, l := range ls {
+		if t := s.state.Tasks[l.TaskID]; t != nil {
+			s.step(t, lifecycle.Sent{}, time.Now())
+		}
+	}
+}

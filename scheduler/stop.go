@@ -1,0 +1,111 @@
+package scheduler
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/berth-project/berth/scheduler/lifecycle"
+	"github.com/berth-project/berth/spec"
+)
+
+// kill wants a task to end. Where clients may know the task, its host is asked to take it out of discovery first.
+func (s *Scheduler) kill(t *spec.Task, reason string, now time.Time) {
+	s.killFor(t, lifecycle.KillWanted{Reason: reason}, now)
+}
+
+func (s *Scheduler) killFor(t *spec.Task, want lifecycle.KillWanted, now time.Time) {
+	if t == nil || t.Rung >= spec.Killing {
+		return
+	}
+	known := t.Rung == spec.Running && s.hosts[t.Host] != nil && s.hosts[t.Host].reported
+	s.step(t, want, now)
+	s.log.WithFields(logrus.Fields{"app": string(t.Seat.App), "task": t.ID, "seat": t.Seat.Index, "reason": want.Reason}).Info("stopping task")
+	if !known {
+		s.step(s.state.Tasks[t.ID], lifecycle.Drained{}, now)
+	}
+	s.timer(s.state.Tasks[t.ID], now)
+}
+
+// killResend is how long a KILL may go unanswered beyond the grace period before it is sent again.
+const killResend = 15 * time.Second
+
+// timers does what is due: drains that took too long, kills to send, tasks that do not start or are gone for good.
+func (s *Scheduler) timers(now time.Time) {
+	if s.session.connected {
+		if !now.Before(s.session.nextReconcile) {
+			s.reconcile(now)
+		}
+		s.wakeAt(s.session.nextReconcile)
+	}
+	for _, t := range s.liveTasks() {
+		s.timer(t, now)
+	}
+}
+
+// liveTasks are all live tasks in the order of their seats, so that equal states give equal decisions.
+func (s *Scheduler) liveTasks() []*spec.Task {
+	var out []*spec.Task
+	for _, tasks := range s.byApp {
+		out = slices.AppendSeq(out, maps.Values(tasks))
+	}
+	slices.SortFunc(out, func(a, b *spec.Task) int {
+		return cmp.Or(cmp.Compare(a.Seat.App, b.Seat.App), cmp.Compare(a.Seat.Index, b.Seat.Index), cmp.Compare(a.ID, b.ID))
+	})
+	return out
+}
+
+func (s *Scheduler) timer(t *spec.Task, now time.Time) {
+	due := func(at time.Time) bool {
+		if !now.Before(at) {
+			return true
+		}
+		s.wakeAt(at)
+		return false
+	}
+	app := s.appOf(t)
+	switch {
+	case !t.UnreachableSince.IsZero():
+		// Replaced and forgotten in one step, never before the fence time: until then the old container may still answer on
+		// the seat's address. If it comes back afterwards it is not in the store, and is killed.
+		wait := s.opts.FenceAfter
+		if t.Rung != spec.Killing {
+			if app.Unreachable.Disabled {
+				return
+			}
+			wait = max(wait, app.Unreachable.InactiveAfter)
+		}
+		if due(t.UnreachableSince.Add(wait)) {
+			s.step(t, lifecycle.Expunged{Reason: fmt.Sprintf("unreachable for %s", now.Sub(t.UnreachableSince).Round(time.Second))}, now)
+		}
+	case t.Rung == spec.Killing:
+		if !t.Drained && due(t.KillWanted.Add(s.opts.DrainTimeout)) {
+			s.log.WithFields(logrus.Fields{"app": string(t.Seat.App), "task": t.ID, "host": t.Host}).Warn("the host did not confirm the drain in time")
+			s.step(t, lifecycle.Drained{}, now)
+			t = s.state.Tasks[t.ID]
+		}
+		grace := s.grace(app)
+		if t.Drained && s.session.connected && (t.KillSent.IsZero() || due(t.KillSent.Add(grace+killResend))) {
+			id, agent := t.ID, t.AgentID
+			s.step(t, lifecycle.KillSent{}, now)
+			s.batch.call(call{name: "KILL", do: func(ctx context.Context) error { return s.opts.Engine.Kill(ctx, id, agent, grace) }})
+			s.wakeAt(now.Add(grace + killResend))
+		}
+	case t.Rung < spec.Running:
+		if due(t.CreatedAt.Add(s.opts.StagingTimeout)) {
+			s.killFor(t, lifecycle.KillWanted{Reason: fmt.Sprintf("not running after %s", s.opts.StagingTimeout), Failure: true}, now)
+		}
+	}
+}
+
+func (s *Scheduler) grace(app *spec.App) time.Duration {
+	if app.KillGrace != nil {
+		return *app.KillGrace
+	}
+	return s.opts.Launch.KillGrace
+}
