@@ -57,7 +57,8 @@ func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 
 // world is an engine over a Docker double, and what is needed to talk to it.
 type world struct {
-	t      *testing.T
+	t      *testing.T // the running test or subtest: what fails now fails it
+	whole  *testing.T // the test that the world lives as long as
 	docker *dockertest.Engine
 	opts   Options
 	engine *Engine
@@ -78,12 +79,25 @@ func quiet() logrus.FieldLogger {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	d := dockertest.New("bb:1")
-	w := &world{t: t, docker: d, url: "http://engine" + APIPath, opts: Options{
+	w := &world{t: t, whole: t, docker: d, url: "http://engine" + APIPath, opts: Options{
 		Docker: d, Inventory: d, Hostname: "host1", StateDir: t.TempDir(), CPUs: 2, MemMiB: 4096, DiskMiB: 1000, Log: quiet(),
 	}}
 	w.start()
 	t.Cleanup(func() { w.stop() })
 	return w
+}
+
+// step is a subtest in the same world. The steps build on each other, so a failed one is the last.
+func (w *world) step(name string, f func(t *testing.T)) {
+	w.whole.Helper()
+	ok := w.whole.Run(name, func(t *testing.T) {
+		w.t = t
+		defer func() { w.t = w.whole }()
+		f(t)
+	})
+	if !ok {
+		w.whole.FailNow()
+	}
 }
 
 // start runs a new engine on the same Docker and state folder.
@@ -103,7 +117,7 @@ func (w *world) start() {
 	w.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			w.t.Errorf("run: %v", err)
+			w.whole.Errorf("run: %v", err)
 		}
 		transport.CloseIdleConnections()
 	})
@@ -116,8 +130,8 @@ type fw struct {
 	stream string
 	events chan *scheduler.Event // closed when the stream ends
 	hangUp func()
-	auto   bool // acknowledge whatever comes
-	passed []mesos.Offer
+	auto   bool          // acknowledge whatever comes
+	passed []mesos.Offer // offers that came while something else was waited for; they stand until they are used
 }
 
 func info(id string) *mesos.FrameworkInfo {
@@ -158,7 +172,7 @@ func (w *world) open(i *mesos.FrameworkInfo) *fw {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	f.hangUp = cancel
-	w.t.Cleanup(cancel)
+	w.whole.Cleanup(cancel)
 	r, err := w.post(ctx, body, mediaJSON, "")
 	if err != nil {
 		w.t.Fatal(err)
@@ -179,7 +193,7 @@ func (w *world) open(i *mesos.FrameworkInfo) *fw {
 			}
 			e := new(scheduler.Event)
 			if err := json.Unmarshal(raw, e); err != nil {
-				w.t.Errorf("%s: %v", raw, err)
+				w.whole.Errorf("%s: %v", raw, err)
 				return
 			}
 			f.events <- e
@@ -275,6 +289,33 @@ func (f *fw) update(task string, state mesos.TaskState) mesos.TaskStatus {
 		}
 		return e.Update.Status
 	}
+}
+
+// until reads until the newest state of each task is the wanted one, in whatever order and however often they are told.
+func (f *fw) until(want map[string]mesos.TaskState) map[string]mesos.TaskStatus {
+	f.w.t.Helper()
+	newest := map[string]mesos.TaskStatus{}
+	done := func() bool {
+		for id, state := range want {
+			if s, ok := newest[id]; !ok || s.GetState() != state {
+				return false
+			}
+		}
+		return true
+	}
+	for !done() {
+		switch e := f.next(time.Minute); {
+		case e == nil:
+			f.w.t.Fatalf("got %v, want %v", newest, want)
+		case e.Type == scheduler.Event_OFFERS:
+			f.passed = append(f.passed, e.Offers.Offers...)
+		case e.Type == scheduler.Event_UPDATE:
+			newest[e.Update.Status.TaskID.Value] = e.Update.Status
+		default:
+			f.w.t.Fatalf("got %s, want %v", brief(e), want)
+		}
+	}
+	return newest
 }
 
 // offer is the next offer; updates before it are a failure.

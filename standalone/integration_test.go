@@ -27,6 +27,8 @@ import (
 const (
 	testImage = "berth-engine-test:1"
 	pool      = "berth-engine-test"
+	// patience is for what Docker does at once unless the machine is busy with other things.
+	patience = time.Minute
 )
 
 // guest is the only program of the test image.
@@ -119,7 +121,7 @@ func realWorld(t *testing.T) *world {
 	inventory := docker.NewInventory(c, quiet())
 	followed := make(chan struct{})
 	go func() { _ = inventory.Run(ctx); close(followed) }()
-	w := &world{t: t, opts: Options{
+	w := &world{t: t, whole: t, opts: Options{
 		Docker: c, Inventory: inventory, Hostname: "host1", StateDir: t.TempDir(), CPUs: 2, MemMiB: 4096, DiskMiB: 1000, Log: quiet(),
 	}}
 	t.Cleanup(func() { cancel(); <-followed })
@@ -154,7 +156,7 @@ func (w *world) startReal() {
 	w.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			w.t.Errorf("run: %v", err)
+			w.whole.Errorf("run: %v", err)
 		}
 		transport.CloseIdleConnections()
 	})
@@ -185,9 +187,11 @@ func TestRealDocker(t *testing.T) {
 	client := w.opts.Docker.(*docker.Client)
 	user := func(ip string) func(*mesos.TaskInfo) { return parameter("ip", ip) }
 	f := w.subscribe(info(""))
-	revive := func() { f.call(&scheduler.Call{Type: scheduler.Call_REVIVE}); f.passed = nil }
+	// An offer may have come before the update that was waited for (what a task used is free when it ends, but its end may
+	// have to wait for an acknowledgement). It still stands, and REVIVE makes no other of the same resources.
+	revive := func() { f.call(&scheduler.Call{Type: scheduler.Call_REVIVE}) }
 
-	t.Run("exit codes", func(t *testing.T) {
+	w.step("exit codes", func(t *testing.T) {
 		for _, c := range []struct {
 			id, code string
 			state    mesos.TaskState
@@ -199,7 +203,7 @@ func TestRealDocker(t *testing.T) {
 		}
 	})
 	revive()
-	t.Run("address, quota and labels", func(t *testing.T) {
+	w.step("address, quota and labels", func(t *testing.T) {
 		f.accept(f.offer(), 1e7, w.task("net.1", args("wait"), user("10.231.77.50"), parameter("hostname", "web-0"),
 			parameter("label", "berth.app=/web"), parameter("cpu-quota", "30000"), parameter("label", labelTask+"=forged")))
 		f.update("net.1", mesos.TASK_STARTING)
@@ -214,7 +218,7 @@ func TestRealDocker(t *testing.T) {
 		}
 	})
 	revive()
-	t.Run("an address in use", func(t *testing.T) {
+	w.step("an address in use", func(t *testing.T) {
 		f.accept(f.offer(), 1e7, w.task("twin.1", args("wait"), user("10.231.77.50")))
 		f.update("twin.1", mesos.TASK_STARTING)
 		s := f.update("twin.1", mesos.TASK_FAILED)
@@ -223,24 +227,24 @@ func TestRealDocker(t *testing.T) {
 		}
 	})
 	revive()
-	t.Run("no such command", func(t *testing.T) {
+	w.step("no such command", func(t *testing.T) {
 		f.accept(f.offer(), 1e7, w.task("cmd.1", args("x"), parameter("entrypoint", "/nosuch")))
 		f.update("cmd.1", mesos.TASK_STARTING)
 		s := f.update("cmd.1", mesos.TASK_FAILED)
 		hasPrefix(t, s.GetMessage(), "Container exited with status 127")
 	})
 	revive()
-	t.Run("kill", func(t *testing.T) {
+	w.step("kill", func(t *testing.T) {
 		f.run("kill.1", args("stubborn"))
 		began := time.Now()
 		f.kill("kill.1", time.Second)
 		s := f.update("kill.1", mesos.TASK_KILLED)
-		if d := time.Since(began); s.GetMessage() != "Container exited with status 137" || d < time.Second || d > 3*time.Second {
+		if d := time.Since(began); s.GetMessage() != "Container exited with status 137" || d < time.Second || d > 20*time.Second {
 			t.Errorf("got %q after %v", s.GetMessage(), d)
 		}
 	})
 	revive()
-	t.Run("docker kill by hand", func(t *testing.T) {
+	w.step("docker kill by hand", func(t *testing.T) {
 		name := f.run("hand.1", args("wait"))
 		began := time.Now()
 		dockerRun(t, "kill", name)
@@ -250,19 +254,19 @@ func TestRealDocker(t *testing.T) {
 		t.Logf("told %v after the command was given", time.Since(began))
 		began = time.Now()
 		for !strings.HasSuffix(dockerRun(t, "ps", "-a", "--no-trunc", "--filter", "label="+labelTask+"=hand.1", "--format", "{{.Names}}"), endedSuffix) {
-			if time.Since(began) > 5*time.Second {
+			if time.Since(began) > patience {
 				t.Fatal("an acknowledged end is not marked")
 			}
 		}
 		dockerRun(t, "start", name+endedSuffix)
 		for began = time.Now(); dockerRun(t, "inspect", "-f", "{{.State.Running}}", name+endedSuffix) != "false"; {
-			if time.Since(began) > 10*time.Second {
+			if time.Since(began) > patience {
 				t.Fatal("a container runs on after its task has ended")
 			}
 		}
 	})
 	revive()
-	t.Run("restart by hand ends the task", func(t *testing.T) {
+	w.step("restart by hand ends the task", func(t *testing.T) {
 		name := f.run("again.1", args("wait"))
 		id := dockerRun(t, "inspect", "-f", "{{.Id}}", name)
 		restart := exec.Command("docker", "restart", "-t", "1", name)
@@ -278,13 +282,13 @@ func TestRealDocker(t *testing.T) {
 		}
 		_ = restart.Wait() // it may find the container stopped
 		for began := time.Now(); dockerRun(t, "inspect", "-f", "{{.State.Running}}", id) != "false"; {
-			if time.Since(began) > 20*time.Second {
+			if time.Since(began) > patience {
 				t.Fatal("a container runs on after its task has ended")
 			}
 		}
 	})
 	revive()
-	t.Run("a new engine finds all again", func(t *testing.T) {
+	w.step("a new engine finds all again", func(t *testing.T) {
 		name := f.run("stay.1", args("wait"))
 		revive()
 		other := f.run("end.1", args("wait"))
@@ -293,10 +297,8 @@ func TestRealDocker(t *testing.T) {
 		dockerRun(t, "kill", other)
 		w.startReal()
 		f = w.subscribe(info(f.id))
-		f.update("end.1", mesos.TASK_FAILED)
-		f.call(&scheduler.Call{Type: scheduler.Call_RECONCILE, Reconcile: &scheduler.Call_Reconcile{}})
-		f.update("net.1", mesos.TASK_RUNNING)
-		s := f.update("stay.1", mesos.TASK_RUNNING)
+		told := f.until(map[string]mesos.TaskState{"end.1": mesos.TASK_FAILED, "net.1": mesos.TASK_RUNNING, "stay.1": mesos.TASK_RUNNING})
+		s := told["stay.1"]
 		if got := s.ContainerStatus.NetworkInfos[0].IPAddresses[0].GetIPAddress(); !strings.HasPrefix(got, "10.231.77.") {
 			t.Errorf("address %s", got)
 		}
@@ -306,13 +308,15 @@ func TestRealDocker(t *testing.T) {
 		if got := strings.Fields(dockerRun(t, "ps", "-q", "--filter", "label="+labelTask+"=stay.1")); len(got) != 1 {
 			t.Errorf("%d containers", len(got))
 		}
+		f.call(&scheduler.Call{Type: scheduler.Call_RECONCILE, Reconcile: &scheduler.Call_Reconcile{}})
+		f.until(map[string]mesos.TaskState{"net.1": mesos.TASK_RUNNING, "stay.1": mesos.TASK_RUNNING})
 		f.kill("stay.1", time.Second)
-		f.update("stay.1", mesos.TASK_KILLED)
+		f.until(map[string]mesos.TaskState{"stay.1": mesos.TASK_KILLED})
 	})
-	t.Run("teardown", func(t *testing.T) {
+	w.step("teardown", func(t *testing.T) {
 		f.call(&scheduler.Call{Type: scheduler.Call_TEARDOWN})
 		for began := time.Now(); dockerRun(t, "ps", "-q", "--filter", "label="+labelAgent+"="+w.engine.AgentID()) != ""; {
-			if time.Since(began) > 10*time.Second {
+			if time.Since(began) > patience {
 				t.Fatal("tasks run on")
 			}
 		}
@@ -337,7 +341,6 @@ func TestLaunchLatency(t *testing.T) {
 		engine += time.Since(began)
 		f.kill(id, 0)
 		f.update(id, mesos.TASK_KILLED)
-		f.passed = nil
 		f.call(&scheduler.Call{Type: scheduler.Call_REVIVE})
 
 		began = time.Now()
