@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -72,14 +73,32 @@ func (s *Scheduler) onSubscribed(e mesos.Subscribed, now time.Time) {
 // unreachable agents, and a task that the engine never heard of is only then reported as gone.
 func (s *Scheduler) reconcile(now time.Time) {
 	s.session.nextReconcile = now.Add(s.opts.ReconcileInterval)
-	var refs []mesos.TaskRef
-	for _, t := range s.liveTasks() {
-		refs = append(refs, mesos.TaskRef{TaskID: t.ID, AgentID: t.AgentID})
-	}
-	if len(refs) == 0 {
+	s.ask(s.liveTasks(), now)
+}
+
+// askAgain is how often tasks are asked after that should have moved on: an update may have been lost with a session.
+const askAgain = 30 * time.Second
+
+// ask reconciles some tasks. A question that could not be put is put again soon.
+func (s *Scheduler) ask(tasks []*spec.Task, now time.Time) {
+	s.session.nextAsk = now.Add(askAgain)
+	if len(tasks) == 0 {
 		return
 	}
-	s.batch.call(call{name: "RECONCILE", do: func(ctx context.Context) error { return s.opts.Engine.Reconcile(ctx, refs) }})
+	var refs []mesos.TaskRef
+	for _, t := range tasks {
+		refs = append(refs, mesos.TaskRef{TaskID: t.ID, AgentID: t.AgentID})
+	}
+	s.batch.call(call{
+		name:   "RECONCILE",
+		do:     func(ctx context.Context) error { return s.opts.Engine.Reconcile(ctx, refs) },
+		failed: func(error) { s.session.nextReconcile = time.Now().Add(callRetry) },
+	})
+}
+
+// unsettled are the tasks that are on their way: not running yet, or being stopped.
+func (s *Scheduler) unsettled() []*spec.Task {
+	return slices.DeleteFunc(s.liveTasks(), func(t *spec.Task) bool { return t.Rung == spec.Running })
 }
 
 func (s *Scheduler) onUpdate(st spec.TaskStatus, now time.Time) {

@@ -58,7 +58,7 @@ func (s *Scheduler) manageOffers(waiting bool, now time.Time) {
 		}
 		s.session.suppressed = false
 		s.batch.call(call{name: "REVIVE", do: s.opts.Engine.Revive, failed: func(error) {
-			s.session.suppressed, s.session.reviveAfter = true, time.Now().Add(reviveRetry)
+			s.session.suppressed, s.session.reviveAfter = true, time.Now().Add(callRetry)
 		}})
 	}
 	var decline []string
@@ -84,5 +84,5 @@ func (s *Scheduler) manageOffers(waiting bool, now time.Time) {
 	}
 }
 
-// reviveRetry is the pause after a REVIVE that failed.
-const reviveRetry = 2 * time.Second
+// callRetry is the pause after a call that failed although there is a session.
+const callRetry = 2 * time.Second

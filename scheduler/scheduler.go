@@ -50,7 +50,8 @@ type session struct {
 	master        string
 	suppressed    bool
 	reviveAfter   time.Time // no REVIVE before, after one failed
-	nextReconcile time.Time
+	nextReconcile time.Time // of all tasks
+	nextAsk       time.Time // of those on their way
 }
 
 // host is what the scheduler knows of one host's agent.

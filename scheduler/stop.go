@@ -42,6 +42,12 @@ func (s *Scheduler) timers(now time.Time) {
 			s.reconcile(now)
 		}
 		s.wakeAt(s.session.nextReconcile)
+		if waiting := s.unsettled(); len(waiting) > 0 {
+			if !now.Before(s.session.nextAsk) {
+				s.ask(waiting, now)
+			}
+			s.wakeAt(s.session.nextAsk)
+		}
 	}
 	for _, t := range s.liveTasks() {
 		s.timer(t, now)
