@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"settle":  func(ts *testscript.TestScript, _ bool, _ []string) { worldOf(ts).Settle() },
 			"step":    func(ts *testscript.TestScript, _ bool, _ []string) { worldOf(ts).Step() },
-			"moving":  func(ts *testscript.TestScript, _ bool, _ []string) { worldOf(ts).StepOnRead = true },
+			"moving":  func(ts *testscript.TestScript, _ bool, _ []string) { worldOf(ts).StepOnRead() },
 			"release": func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).Release(spec.AppID(args[0])) },
 			"hold": func(ts *testscript.TestScript, _ bool, args []string) {
 				worldOf(ts).Hold(spec.AppID(args[0]), api.QueueItem{

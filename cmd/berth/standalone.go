@@ -60,7 +60,16 @@ func newStandaloneCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "standalone", Short: "Run everything on this machine", Long: standaloneLong, Example: standaloneExample,
 		Args: cobra.NoArgs, GroupID: groupDaemons,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runStandalone(cmd.Context(), c, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := o.settle(c)
+			if err != nil {
+				return err
+			}
+			if err := runStandalone(cmd.Context(), s); err != nil {
+				return &failure{err}
+			}
+			return nil
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.StateDir, "state-dir", "/var/lib/berth", "folder for the state (bbolt), the seats' folders and ids")
@@ -186,12 +195,8 @@ func readKeys(file string) ([]string, error) {
 	return out, nil
 }
 
-func runStandalone(ctx context.Context, c *cli, o standaloneOptions) error {
-	s, err := o.settle(c)
-	if err != nil {
-		return err
-	}
-	if o.Cleanup {
+func runStandalone(ctx context.Context, s settings) error {
+	if s.Cleanup {
 		return cleanup(ctx, s)
 	}
 	for _, d := range []struct {

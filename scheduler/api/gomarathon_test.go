@@ -34,7 +34,7 @@ func errCode(err error) int {
 // The client that users have goes through the life of an app.
 func TestGoMarathon(t *testing.T) {
 	f := newFixture(t)
-	f.world.StepOnRead = true
+	f.world.StepOnRead()
 	client := goMarathon(t, f)
 	must := func(what string, err error) {
 		t.Helper()

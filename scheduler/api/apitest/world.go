@@ -22,14 +22,13 @@ var Start = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 // Host is the only host's name.
 const Host = "host-1"
 
-// World is the double. Its exported fields may be set before it is used.
+// World is the double. Its exported field may be set before it is used.
 type World struct {
-	// StepOnRead moves the world one step at every Snapshot, so that whoever polls sees progress.
-	StepOnRead bool
 	// Events, when set, receives what a scheduler would publish.
 	Events *api.Log
 
 	mu          sync.Mutex // guards all below
+	stepOnRead  bool
 	now         time.Time
 	ids         int
 	apps        map[spec.AppID]*spec.App
@@ -55,11 +54,18 @@ func New(events *api.Log) *World {
 	}
 }
 
+// StepOnRead moves the world one step at every Snapshot from now on, so that whoever polls sees progress.
+func (w *World) StepOnRead() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stepOnRead = true
+}
+
 // Snapshot implements api.Backend.
 func (w *World) Snapshot(context.Context) (*api.Snapshot, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.StepOnRead {
+	if w.stepOnRead {
 		w.step()
 	}
 	s := &api.Snapshot{
