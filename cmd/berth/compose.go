@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/berth-project/berth/agent"
 	"github.com/berth-project/berth/cpuquota"
@@ -232,8 +233,13 @@ func (c *composition) logs(ctx context.Context, taskID string, o api.LogOptions,
 	return fmt.Errorf("task %s has no container on %s", taskID, c.Hostname)
 }
 
-// cleanup removes what a stopped standalone left on the machine beside its state.
+// cleanup removes what a stopped standalone left on the machine beside its state. One that runs is left alone.
 func cleanup(ctx context.Context, s settings) error {
+	socket := filepath.Join(s.RunDir, "api.sock")
+	if c, err := net.DialTimeout("unix", socket, time.Second); err == nil {
+		_ = c.Close()
+		return fmt.Errorf("clean up: a Berth answers at %s; stop it first", socket)
+	}
 	client, err := docker.New(s.DockerHost)
 	if err != nil {
 		return fmt.Errorf("connect to the Docker Engine: %w", err)

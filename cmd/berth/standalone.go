@@ -94,7 +94,7 @@ func newStandaloneCommand(c *cli) *cobra.Command {
 	f.DurationVar(&o.KillGrace, "kill-grace", 10*time.Second, "time between TERM and KILL for apps that name none")
 	f.StringVar(&o.LogLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.EngineListen, "engine-listen", "127.0.0.1:0", "loopback address of the embedded engine's Mesos API")
-	f.StringVar(&o.ZabbixGroup, "zabbix-group", "zabbix", "group that may read the Zabbix socket, where it exists")
+	f.StringVar(&o.ZabbixGroup, "zabbix-group", "", "group that may read the Zabbix socket (default: zabbix, where it exists)")
 	f.StringVar(&o.Hostname, "hostname", "", "name of this host (default: the machine's)")
 	f.BoolVar(&o.Cleanup, "cleanup", false, "remove the networks, rules and sockets of a stopped standalone, then exit")
 	return cmd

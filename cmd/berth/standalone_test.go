@@ -1,0 +1,67 @@
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestSettleFindsEveryFault(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	c := &cli{err: new(strings.Builder)}
+	o := standaloneOptions{
+		LogLevel: "loud", PoolsFile: write("pools", "kind: IPPool\napiVersion: projectcalico.org/v3\nmetadata: {name: p}\nspec: {cidr: 10.1.0.1/16}\n"),
+		AuthorizedKeys: write("keys", "# mine\nssh-ed25519 nonsense\n"), TokenFile: write("token", "\n"), Listen: "127.0.0.1:0",
+	}
+	_, err := o.settle(c)
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{"--log-level", "did you mean 10.1.0.0/16", "line 2: not a public key", "is empty", "--listen needs --token-file"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not said:\n%v", want, err)
+		}
+	}
+}
+
+func TestSettleHasDefaults(t *testing.T) {
+	s, err := standaloneOptions{LogLevel: "info"}.settle(&cli{err: new(strings.Builder)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.pools) != 1 || s.pools[0].CIDR.String() != "10.88.0.0/16" || s.Hostname == "" {
+		t.Errorf("got %+v, host %q", s.pools, s.Hostname)
+	}
+}
+
+// The default of every flag must work on a machine that has nothing but Docker.
+func TestZabbixGroupIsOptional(t *testing.T) {
+	flag := newStandaloneCommand(&cli{}).Flags().Lookup("zabbix-group")
+	if flag.DefValue != "" {
+		t.Errorf("a group that must exist is the default: %q", flag.DefValue)
+	}
+}
+
+func TestCleanupLeavesARunningBerthAlone(t *testing.T) {
+	s := settings{standaloneOptions: standaloneOptions{RunDir: t.TempDir()}}
+	l, err := net.Listen("unix", filepath.Join(s.RunDir, "api.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := cleanup(t.Context(), s); err == nil || !strings.Contains(err.Error(), "stop it first") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(s.RunDir, "api.sock")); err != nil {
+		t.Error(err)
+	}
+}
