@@ -25,10 +25,6 @@ import (
 // flush packet filters and remove networks.
 const recheck = 10 * time.Second
 
-// firstLook is how long the agent waits for the first inventory before it answers address requests. With it, it knows who
-// holds what before it grants anything; without Docker (the host boots) it must not wait long, as Docker waits for it.
-const firstLook = time.Second
-
 // Agent is one host's agent.
 type Agent struct {
 	o        Options
@@ -73,7 +69,8 @@ func (a *Agent) State() *watch.Value[spec.HostState] { return a.state }
 func (a *Agent) Run(ctx context.Context) error {
 	own := newOwner(a)
 	own.look() // the plugin must know the kept document's pools before Docker can ask
-	a.awaitInventory(ctx)
+	// The plugin listens before anything is known of the containers, and holds back what it cannot answer: Docker may be
+	// unable to list them before it has reached the plugin.
 	l, err := a.plugin.Listen()
 	if err != nil {
 		return err
@@ -104,25 +101,6 @@ func (a *Agent) work(ctx context.Context, own *owner, beside ...func(context.Con
 		return err
 	}
 	return nil
-}
-
-// awaitInventory waits for the first look at the host's containers, but not long.
-func (a *Agent) awaitInventory(ctx context.Context) {
-	timeout := time.NewTimer(firstLook)
-	defer timeout.Stop()
-	for {
-		snap, changed := a.o.Inventory.Get()
-		if snap.Connected {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-timeout.C:
-			return
-		case <-changed:
-		}
-	}
 }
 
 // owner is the loop's state; only the loop touches it.

@@ -31,6 +31,11 @@ type book struct {
 	// released are containers by id whose address Docker has given back although the inventory, which lags by the time an
 	// event needs, may still show it. An entry ends when the inventory has caught up, or the address is granted again.
 	released map[netip.Addr]map[string]bool
+	// known says that the inventory has been connected: what it shows now is at least the last known state.
+	known bool
+	// replaying says that a daemon has started (it activated the plugin while the inventory was not connected) and asks again
+	// for what its containers hold. It ends when the inventory connects, which needs the daemon's API.
+	replaying bool
 }
 
 func newBook() *book {
@@ -44,11 +49,29 @@ func (b *book) set(s State) {
 }
 
 // reset forgets the grants: a Docker daemon has just started and will ask again for everything that its containers hold.
-func (b *book) reset() {
+// When the inventory is connected, the daemon has been up for a while and only now uses its first network of ours.
+func (b *book) reset(snap docker.Snapshot) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.replaying = true
+	b.saw(snap)
 	clear(b.grants)
 	clear(b.released)
+}
+
+// saw notes what a snapshot says about the daemon; mu is held.
+func (b *book) saw(snap docker.Snapshot) {
+	if snap.Connected {
+		b.known, b.replaying = true, false
+	}
+}
+
+// decidable says whether a request can be answered: who runs is known, or it does not matter (see holder).
+func (b *book) decidable(snap docker.Snapshot) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.saw(snap)
+	return b.known || b.replaying
 }
 
 // pool finds the pool by the network that Docker wants.
@@ -101,6 +124,7 @@ func (b *book) request(p spec.Pool, a netip.Addr, snap docker.Snapshot, now time
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.saw(snap)
 	if by := b.holder(p, a, snap); by != "" {
 		return fmt.Errorf("grant address: %v of pool %s is held by %s", a, p.Name, by)
 	}
@@ -111,8 +135,8 @@ func (b *book) request(p spec.Pool, a netip.Addr, snap docker.Snapshot, now time
 
 // holder says who holds a, "" when nobody does; mu is held.
 //
-// While the inventory is not connected its containers are the last known ones and do not count: a daemon that starts asks
-// again for the addresses of the containers that run on (live-restore), before it answers its API, and must get them.
+// While the inventory is not connected its containers are the last known ones. They count, except while a daemon replays: it
+// asks again for the addresses of the containers that run on (live-restore), before it answers its API, and must get them.
 // Each gets it once: the second asker meets the grant.
 func (b *book) holder(p spec.Pool, a netip.Addr, snap docker.Snapshot) string {
 	switch a {
@@ -139,7 +163,7 @@ func (b *book) holder(p spec.Pool, a netip.Addr, snap docker.Snapshot) string {
 		}
 		return "a container that is just being started"
 	}
-	if by && snap.Connected {
+	if by && !b.replaying {
 		return Holder(shown)
 	}
 	return ""
@@ -166,6 +190,9 @@ func (b *book) sweep(snap docker.Snapshot, now time.Time, forget time.Duration) 
 	if !snap.Connected {
 		return nil
 	}
+	b.mu.Lock()
+	b.saw(snap)
+	b.mu.Unlock()
 	shown := map[netip.Addr]map[string]bool{}
 	for _, c := range snap.Containers {
 		for _, a := range c.Addresses {

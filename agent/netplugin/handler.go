@@ -18,6 +18,7 @@ package netplugin
 //     wait as long. The address is free afterwards, as the inventory no longer shows it.
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,6 +29,8 @@ import (
 
 	"github.com/docker/go-plugins-helpers/ipam"
 	"github.com/docker/go-plugins-helpers/sdk"
+
+	"github.com/berth-project/berth/internal/docker"
 )
 
 // addressType and gatewayType are how Docker says that it wants a network's gateway.
@@ -52,7 +55,8 @@ func (p *Plugin) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/Plugin.Activate", func(w http.ResponseWriter, _ *http.Request) {
 		// Once a daemon process, before its first request: what the previous daemon was granted it asks for again.
-		p.book.reset()
+		snap, _ := p.o.Inventory.Get()
+		p.book.reset(snap)
 		sdk.EncodeResponse(w, map[string][]string{"Implements": {"IpamDriver"}}, false)
 	})
 	mux.HandleFunc("/IpamDriver.GetCapabilities", func(w http.ResponseWriter, _ *http.Request) {
@@ -62,21 +66,21 @@ func (p *Plugin) Handler() http.Handler {
 		sdk.EncodeResponse(w, ipam.AddressSpacesResponse{LocalDefaultAddressSpace: "berth", GlobalDefaultAddressSpace: "berth-global"}, false)
 	})
 	mux.HandleFunc("/IpamDriver.RequestPool", answer(p, p.requestPool))
-	mux.HandleFunc("/IpamDriver.ReleasePool", answer(p, func(ipam.ReleasePoolRequest) (struct{}, error) { return struct{}{}, nil }))
+	mux.HandleFunc("/IpamDriver.ReleasePool", answer(p, func(context.Context, ipam.ReleasePoolRequest) (struct{}, error) { return struct{}{}, nil }))
 	mux.HandleFunc("/IpamDriver.RequestAddress", answer(p, p.requestAddress))
 	mux.HandleFunc("/IpamDriver.ReleaseAddress", answer(p, p.releaseAddress))
 	return mux
 }
 
 // answer decodes a request, decides, and encodes the answer or the refusal in Docker's form.
-func answer[Q, A any](p *Plugin, decide func(Q) (A, error)) http.HandlerFunc {
+func answer[Q, A any](p *Plugin, decide func(context.Context, Q) (A, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		q, err := decode[Q](r.Body)
 		if err != nil {
 			sdk.EncodeResponse(w, ipam.NewErrorResponse(err.Error()), true)
 			return
 		}
-		a, err := decide(q)
+		a, err := decide(r.Context(), q)
 		if err != nil {
 			p.o.Log.WithError(err).Warn("refused a request of Docker's")
 			sdk.EncodeResponse(w, ipam.NewErrorResponse("berth: "+err.Error()), true)
@@ -101,7 +105,7 @@ func decode[Q any](body io.Reader) (Q, error) {
 	return q, nil
 }
 
-func (p *Plugin) requestPool(q ipam.RequestPoolRequest) (ipam.RequestPoolResponse, error) {
+func (p *Plugin) requestPool(_ context.Context, q ipam.RequestPoolRequest) (ipam.RequestPoolResponse, error) {
 	if q.V6 {
 		return ipam.RequestPoolResponse{}, errors.New("request pool: IPv6 pools are not served")
 	}
@@ -118,7 +122,7 @@ func (p *Plugin) requestPool(q ipam.RequestPoolRequest) (ipam.RequestPoolRespons
 	return ipam.RequestPoolResponse{PoolID: pool.Name, Pool: pool.CIDR.Masked().String()}, nil
 }
 
-func (p *Plugin) requestAddress(q ipam.RequestAddressRequest) (ipam.RequestAddressResponse, error) {
+func (p *Plugin) requestAddress(ctx context.Context, q ipam.RequestAddressRequest) (ipam.RequestAddressResponse, error) {
 	pool, err := p.book.byName(q.PoolID)
 	if err != nil {
 		return ipam.RequestAddressResponse{}, err
@@ -141,15 +145,42 @@ func (p *Plugin) requestAddress(q ipam.RequestAddressRequest) (ipam.RequestAddre
 	if !a.IsValid() {
 		return ipam.RequestAddressResponse{}, errors.New("request address: name one with --ip; addresses of this network are leased by Berth's scheduler")
 	}
-	snap, _ := p.o.Inventory.Get()
+	snap, err := p.look(ctx)
+	if err != nil {
+		return ipam.RequestAddressResponse{}, err
+	}
 	if err := p.book.request(pool, a, snap, time.Now()); err != nil {
 		return ipam.RequestAddressResponse{}, err
 	}
 	return granted(a)
 }
 
+// hold is how long a request waits for the first inventory. Docker waits longer (30 s) for the answer, and the inventory
+// needs 2 s for a daemon that cannot describe all its containers.
+const hold = 5 * time.Second
+
+// look returns the containers that a request is judged by. Right after this process began nothing is known of them: who
+// asks then is held for a while, and refused when the inventory does not come, as the address may be in use.
+func (p *Plugin) look(ctx context.Context) (docker.Snapshot, error) {
+	timeout := time.NewTimer(hold)
+	defer timeout.Stop()
+	for {
+		snap, changed := p.o.Inventory.Get()
+		if p.book.decidable(snap) {
+			return snap, nil
+		}
+		select {
+		case <-ctx.Done():
+			return docker.Snapshot{}, fmt.Errorf("grant address: %w", ctx.Err())
+		case <-timeout.C:
+			return docker.Snapshot{}, errors.New("grant address: Berth has just started and does not know yet which containers run; try again")
+		case <-changed:
+		}
+	}
+}
+
 // releaseAddress is idempotent, and knows no pool: one that has left the configuration must still give addresses back.
-func (p *Plugin) releaseAddress(q ipam.ReleaseAddressRequest) (struct{}, error) {
+func (p *Plugin) releaseAddress(_ context.Context, q ipam.ReleaseAddressRequest) (struct{}, error) {
 	a, err := netip.ParseAddr(q.Address)
 	if err != nil {
 		return struct{}{}, fmt.Errorf("release address: %q is not an address", q.Address)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/docker/go-plugins-helpers/ipam"
@@ -186,6 +187,84 @@ func TestDaemonRestart(t *testing.T) {
 	w.refused("10.1.0.10", `container "one"`)
 }
 
+// An inventory that has only lost its connection still knows who runs: no daemon has started, so nobody asks again.
+func TestLostConnection(t *testing.T) {
+	w := newWorld(t)
+	one := box("a", "one", "10.1.0.10", nil) // granted before this process began
+	w.see(true, one)
+	w.see(false, one)
+	w.refused("10.1.0.10", `container "one"`)
+	w.granted("10.1.0.11")
+	w.release("10.1.0.10")
+	w.granted("10.1.0.10")
+}
+
+// The plugin is also activated by a daemon that has long been up and makes its first network of ours; that is no replay.
+func TestActivatedLate(t *testing.T) {
+	w := newWorld(t)
+	one := box("a", "one", "10.1.0.10", nil)
+	w.see(true, one)
+	w.call("/Plugin.Activate", nil)
+	w.see(false, one)
+	w.refused("10.1.0.10", `container "one"`)
+}
+
+// A replay ends when the inventory connects, also when nobody asked in between.
+func TestReplayEnds(t *testing.T) {
+	w := newWorld(t)
+	one := box("a", "one", "10.1.0.10", nil)
+	w.see(false)
+	w.call("/Plugin.Activate", nil)
+	w.see(true, one)
+	w.see(false, one)
+	w.refused("10.1.0.10", `container "one"`)
+}
+
+// Before the first inventory a request waits for it; what needs no inventory does not.
+func TestFirstInventory(t *testing.T) {
+	began := func(t *testing.T) *world {
+		w := newWorld(t)
+		w.p.book = newBook()
+		w.p.Set(State{Pools: []spec.Pool{blue}})
+		w.inv.Set(docker.Snapshot{})
+		return w
+	}
+	one := box("a", "one", "10.1.0.10", nil)
+	for name, c := range map[string]struct {
+		do   func(w *world)
+		took time.Duration
+	}{
+		"it comes": {func(w *world) {
+			time.AfterFunc(time.Second, func() { w.see(true, one) })
+			w.refused("10.1.0.10", `container "one"`)
+			w.granted("10.1.0.11")
+		}, time.Second},
+		"it does not come": {func(w *world) { w.refused("10.1.0.10", "does not know yet which containers run") }, hold},
+		"release":          {func(w *world) { w.release("10.1.0.10") }, 0},
+		"gateway": {func(w *world) {
+			q := ipam.RequestAddressRequest{PoolID: "blue", Options: map[string]string{addressType: gatewayType}}
+			if _, refusal := w.call("/IpamDriver.RequestAddress", q); refusal != "" {
+				w.t.Error(refusal)
+			}
+		}, 0},
+		"a daemon that starts": {func(w *world) {
+			w.call("/Plugin.Activate", nil)
+			w.granted("10.1.0.10")
+			w.refused("10.1.0.10", "just being started")
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, start := began(t), time.Now()
+				c.do(w)
+				if took := time.Since(start); took != c.took {
+					t.Errorf("took %v, want %v", took, c.took)
+				}
+			})
+		})
+	}
+}
+
 func TestGrantIsForgotten(t *testing.T) {
 	w := newWorld(t)
 	w.granted("10.1.0.10")
@@ -213,9 +292,10 @@ func TestNeverTwoOwners(t *testing.T) {
 		owners := map[netip.Addr]string{} // what Docker truly has
 		now, serial := time.Unix(1e9, 0), 0
 		seen := docker.Snapshot{Connected: true} // what the inventory shows; it lags
+		b.sweep(seen, now, time.Minute)
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			a := netip.AddrFrom4([4]byte{10, 1, 0, byte(rapid.IntRange(10, 12).Draw(rt, "address"))})
-			switch rapid.IntRange(0, 2).Draw(rt, "step") {
+			switch rapid.IntRange(0, 4).Draw(rt, "step") {
 			case 0:
 				err := b.request(blue, a, seen, now)
 				if err == nil && owners[a] != "" {
@@ -237,6 +317,16 @@ func TestNeverTwoOwners(t *testing.T) {
 				}
 				now = now.Add(time.Second)
 				b.sweep(seen, now, time.Minute)
+			case 3:
+				seen.Connected = false
+			case 4: // the daemon starts anew, and asks again for all that runs on
+				seen.Connected = false
+				b.reset(seen)
+				for a := range owners {
+					if err := b.request(blue, a, seen, now); err != nil {
+						rt.Fatalf("a container that runs on: %v", err)
+					}
+				}
 			}
 		}
 	})
@@ -247,6 +337,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"Address":3}`))
 	log, _ := test.NewNullLogger()
 	var inv watch.Value[docker.Snapshot]
+	inv.Set(docker.Snapshot{Connected: true})
 	p, err := New(Options{Name: "x", Inventory: &inv, Log: log})
 	if err != nil {
 		f.Fatal(err)
