@@ -49,6 +49,7 @@ type Rule []string
 // Rules is everything that the host's packet filter should hold for Berth. The order inside a list matters.
 type Rules struct {
 	Filter  []Rule // forwarding, evaluated before Docker's own rules
+	Alone   []Rule // forwarding in place of Filter, while Docker has no chains of its own (it has not started, or uses none)
 	NAT     []Rule // source NAT, evaluated before Docker's own rules
 	Forward bool   // net.ipv4.ip_forward is wanted
 }
@@ -125,14 +126,18 @@ func network(p spec.Pool, o Options) Network {
 	}
 }
 
-// rules accepts forwarding to and from every pool's bridge: Docker's isolation chains would drop it between pools, and the
-// DROP policy that Docker gives to FORWARD drops what comes from other machines.
+// rules accepts forwarding to every pool's bridge: Docker's isolation chains would drop it between pools, and the DROP policy
+// that Docker gives to FORWARD drops what comes from other machines.
+//
+// From a pool's bridge it accepts answers only. New connections to another pool meet that pool's own rule, those to the
+// outside Docker's (-i BRIDGE ! -o BRIDGE). An ACCEPT for them here would come before Docker's isolation chains and open
+// every other Docker network of the machine to the instances. Without Docker's chains nothing else lets them out.
 func rules(pools []spec.Pool) Rules {
 	r := Rules{Forward: len(pools) > 0}
 	for _, p := range pools {
-		r.Filter = append(r.Filter,
-			Rule{"-i", p.Bridge(), "-m", "comment", "--comment", Comment, "-j", "ACCEPT"},
-			Rule{"-o", p.Bridge(), "-m", "comment", "--comment", Comment, "-j", "ACCEPT"})
+		to := forward("-o", p.Bridge())
+		r.Filter = append(r.Filter, forward("-i", p.Bridge(), "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"), to)
+		r.Alone = append(r.Alone, forward("-i", p.Bridge()), to)
 	}
 	if !slices.ContainsFunc(pools, func(p spec.Pool) bool { return p.NATOutgoing }) {
 		return r
@@ -146,6 +151,11 @@ func rules(pools []spec.Pool) Rules {
 		}
 	}
 	return r
+}
+
+// forward accepts what matches.
+func forward(match ...string) Rule {
+	return append(slices.Clone(match), "-m", "comment", "--comment", Comment, "-j", "ACCEPT")
 }
 
 // Comment is in every rule of Berth's, for people who read the rules.

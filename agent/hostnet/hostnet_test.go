@@ -3,6 +3,7 @@ package hostnet
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,6 +27,9 @@ func text(d Desired) string {
 	for _, r := range d.Rules.Filter {
 		fmt.Fprintln(&b, "filter", strings.Join(r, " "))
 	}
+	for _, r := range d.Rules.Alone {
+		fmt.Fprintln(&b, "alone", strings.Join(r, " "))
+	}
 	for _, r := range d.Rules.NAT {
 		fmt.Fprintln(&b, "nat", strings.Join(r, " "))
 	}
@@ -43,17 +47,23 @@ func TestCompile(t *testing.T) {
 		"no pool": {nil, ""},
 		"one without NAT": {[]spec.Pool{pool("blue", "10.1.2.9/24", false)}, `
 network blue bridge 10.1.2.0/24 gw 10.1.2.1 ipam berth bridge br-blue masquerade false label blue
-filter -i br-blue -m comment --comment berth -j ACCEPT
+filter -i br-blue -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment berth -j ACCEPT
 filter -o br-blue -m comment --comment berth -j ACCEPT
+alone -i br-blue -m comment --comment berth -j ACCEPT
+alone -o br-blue -m comment --comment berth -j ACCEPT
 forward
 `},
 		"two, one with NAT, in any order": {[]spec.Pool{pool("red", "10.9.0.0/16", true), pool("blue", "10.1.2.0/24", false)}, `
 network blue bridge 10.1.2.0/24 gw 10.1.2.1 ipam berth bridge br-blue masquerade false label blue
 network red bridge 10.9.0.0/16 gw 10.9.0.1 ipam berth bridge br-red masquerade false label red
-filter -i br-blue -m comment --comment berth -j ACCEPT
+filter -i br-blue -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment berth -j ACCEPT
 filter -o br-blue -m comment --comment berth -j ACCEPT
-filter -i br-red -m comment --comment berth -j ACCEPT
+filter -i br-red -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment berth -j ACCEPT
 filter -o br-red -m comment --comment berth -j ACCEPT
+alone -i br-blue -m comment --comment berth -j ACCEPT
+alone -o br-blue -m comment --comment berth -j ACCEPT
+alone -i br-red -m comment --comment berth -j ACCEPT
+alone -o br-red -m comment --comment berth -j ACCEPT
 nat -d 10.1.2.0/24 -m comment --comment berth -j RETURN
 nat -d 10.9.0.0/16 -m comment --comment berth -j RETURN
 nat -s 10.9.0.0/16 ! -o br-red -m comment --comment berth -j MASQUERADE
@@ -106,6 +116,11 @@ func TestCompileProperties(t *testing.T) {
 		d := Compile(pools, Options{IPAMDriver: "x"})
 		if len(d.Rules.Filter) != 2*len(d.Networks) {
 			t.Fatalf("%d networks, %d rules", len(d.Networks), len(d.Rules.Filter))
+		}
+		for i, r := range d.Rules.Filter {
+			if r[0] != d.Rules.Alone[i][0] || r[1] != d.Rules.Alone[i][1] || (r[0] == "-i" && !slices.Contains(r, "RELATED,ESTABLISHED")) {
+				t.Fatalf("rule %v beside Docker, %v without", r, d.Rules.Alone[i])
+			}
 		}
 		carried := map[string]bool{}
 		for i, n := range d.Networks {

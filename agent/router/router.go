@@ -23,6 +23,9 @@ const (
 	natChain     = "BERTH-NAT"
 )
 
+// dockerChain is where Docker wants rules of others; where it exists, Docker's own rules follow it.
+const dockerChain = "DOCKER-USER"
+
 // maxChain is the longest chain name that iptables takes.
 const maxChain = 28
 
@@ -74,10 +77,16 @@ func (r *Router) Set(ctx context.Context, want hostnet.Rules) error {
 	if want.Forward {
 		errs = append(errs, forwarding())
 	}
+	filter := want.Filter
+	if docker, err := r.ipt.ChainExists("filter", dockerChain); err != nil {
+		errs = append(errs, fmt.Errorf("look for Docker's chains: %w", err))
+	} else if !docker {
+		filter = want.Alone
+	}
 	for _, c := range []struct {
 		table, chain string
 		rules        []hostnet.Rule
-	}{{"filter", r.forward, want.Filter}, {"nat", r.nat, want.NAT}} {
+	}{{"filter", r.forward, filter}, {"nat", r.nat, want.NAT}} {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
@@ -148,12 +157,12 @@ func (r *Router) jumps(table, chain string, wanted bool) error {
 	places := []string{"POSTROUTING"}
 	if table == "filter" {
 		places = []string{"FORWARD"}
-		docker, err := r.ipt.ChainExists(table, "DOCKER-USER")
+		docker, err := r.ipt.ChainExists(table, dockerChain)
 		if err != nil {
 			return err
 		}
 		if docker {
-			places = []string{"DOCKER-USER", "FORWARD"}
+			places = []string{dockerChain, "FORWARD"}
 		}
 	}
 	jump := []string{"-m", "comment", "--comment", hostnet.Comment, "-j", chain}
@@ -193,7 +202,7 @@ func (r *Router) jump(table, place string, jump []string, wanted bool) error {
 // DOCKER-USER) is meant to come first and stays there.
 func overtakes(place, rule string) bool {
 	switch place {
-	case "DOCKER-USER":
+	case dockerChain:
 		return rule == "-j RETURN" // Docker's own last rule
 	case "POSTROUTING":
 		return strings.Contains(rule, "-j MASQUERADE") || strings.Contains(rule, "-j SNAT")

@@ -81,7 +81,8 @@ const jumpForward, jumpNAT = "-m comment --comment berth -j BERTH-FORWARD", "-m 
 
 func wanted() hostnet.Rules {
 	return hostnet.Rules{
-		Filter: []hostnet.Rule{{"-i", "br-a", "-j", "ACCEPT"}, {"-o", "br-a", "-j", "ACCEPT"}},
+		Filter: []hostnet.Rule{{"-i", "br-a", "-m", "conntrack", "-j", "ACCEPT"}, {"-o", "br-a", "-j", "ACCEPT"}},
+		Alone:  []hostnet.Rule{{"-i", "br-a", "-j", "ACCEPT"}, {"-o", "br-a", "-j", "ACCEPT"}},
 		NAT:    []hostnet.Rule{{"-d", "10.1.0.0/24", "-j", "RETURN"}, {"-s", "10.1.0.0/24", "-j", "MASQUERADE"}},
 	}
 }
@@ -95,7 +96,7 @@ func TestSet(t *testing.T) {
 	want := map[string][]string{
 		"filter FORWARD":       {"-j DOCKER-USER", "-j DOCKER-ISOLATION-STAGE-1"},
 		"filter DOCKER-USER":   {jumpForward, "-j RETURN"},
-		"filter BERTH-FORWARD": {"-i br-a -j ACCEPT", "-o br-a -j ACCEPT"},
+		"filter BERTH-FORWARD": {"-i br-a -m conntrack -j ACCEPT", "-o br-a -j ACCEPT"},
 		"nat POSTROUTING":      {jumpNAT, "-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE"},
 		"nat BERTH-NAT":        {"-d 10.1.0.0/24 -j RETURN", "-s 10.1.0.0/24 -j MASQUERADE"},
 	}
@@ -152,6 +153,9 @@ func TestSetBeforeDocker(t *testing.T) {
 	if got := m.chains["filter FORWARD"][0]; got != jumpForward {
 		t.Errorf("without Docker's chain FORWARD begins with %q", got)
 	}
+	if got := m.chains["filter BERTH-FORWARD"][0]; got != "-i br-a -j ACCEPT" {
+		t.Errorf("without Docker's chains ours begins with %q", got)
+	}
 	m.docker()
 	if err := r.Set(t.Context(), wanted()); err != nil {
 		t.Fatal(err)
@@ -160,6 +164,9 @@ func TestSetBeforeDocker(t *testing.T) {
 		t.Error(d)
 	}
 	if d := cmp.Diff([]string{jumpForward, "-j RETURN"}, m.chains["filter DOCKER-USER"]); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]string{"-i br-a -m conntrack -j ACCEPT", "-o br-a -j ACCEPT"}, m.chains["filter BERTH-FORWARD"]); d != "" {
 		t.Error(d)
 	}
 }

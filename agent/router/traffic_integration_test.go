@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -48,16 +49,23 @@ func listenIn(t *testing.T, netns string) net.Listener {
 	return m.l
 }
 
-// Packets between three neighbours of a host whose FORWARD policy is DROP: an instance of a pool with natOutgoing, one of a
-// pool without, and a machine outside.
+// Packets between four neighbours of a host whose FORWARD policy is DROP: an instance of a pool with natOutgoing, one of a
+// pool without, a container on a Docker network that is none of ours, and a machine outside. Docker's rules are those that
+// 20.10 makes for three bridge networks.
 func TestTraffic(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}
 	ownNamespace(t)
-	sh(t, "iptables -N DOCKER-USER; iptables -A DOCKER-USER -j RETURN; iptables -I FORWARD -j DOCKER-USER; iptables -P FORWARD DROP")
+	sh(t, "iptables -N DOCKER-USER; iptables -A DOCKER-USER -j RETURN; iptables -P FORWARD DROP;"+
+		"iptables -N ISOLATE1; iptables -N ISOLATE2; iptables -A FORWARD -j DOCKER-USER; iptables -A FORWARD -j ISOLATE1")
+	for _, bridge := range []string{"br-blue", "br-red", "other"} {
+		sh(t, strings.ReplaceAll("iptables -A ISOLATE1 -i BR ! -o BR -j ISOLATE2; iptables -A ISOLATE2 -o BR -j DROP;"+
+			"iptables -A FORWARD -o BR -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; iptables -A FORWARD -i BR ! -o BR -j ACCEPT", "BR", bridge))
+	}
 	neighbours := []struct{ name, link, host, own string }{
 		{"agt-blue", "br-blue", "10.213.1.1/24", "10.213.1.2"}, {"agt-red", "br-red", "10.213.2.1/24", "10.213.2.2"}, {"agt-out", "out", "192.0.2.1/24", "192.0.2.2"},
+		{"agt-other", "other", "10.213.3.1/24", "10.213.3.2"},
 	}
 	listeners := map[string]net.Listener{}
 	for _, n := range neighbours {
@@ -82,9 +90,18 @@ func TestTraffic(t *testing.T) {
 		{"agt-blue", "10.213.2.2", "10.213.1.2"}, // between pools
 		{"agt-red", "10.213.1.2", "10.213.2.2"},
 		{"agt-out", "10.213.1.2", "192.0.2.2"}, // from outside, although nothing is published
+		{"agt-other", "10.213.1.2", "10.213.3.2"},
+		{"agt-blue", "10.213.3.2", ""}, // Docker's networks stay closed
+		{"agt-red", "10.213.3.2", ""},
 	} {
 		t.Run(c.from+" to "+c.to, func(t *testing.T) {
-			out, err := exec.Command("ip", "netns", "exec", c.from, "timeout", "5", "bash", "-c", "exec 3<>/dev/tcp/"+c.to+"/7").CombinedOutput()
+			out, err := exec.Command("ip", "netns", "exec", c.from, "timeout", "2", "bash", "-c", "exec 3<>/dev/tcp/"+c.to+"/7").CombinedOutput()
+			if c.seen == "" {
+				if err == nil {
+					t.Error("it is reached")
+				}
+				return
+			}
 			if err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
