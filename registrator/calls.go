@@ -3,6 +3,7 @@ package registrator
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"time"
 
@@ -53,17 +54,16 @@ func (l *loop) take(got listing) {
 		if have, ok := l.actual[id]; ok {
 			got.ours[id] = have
 		}
+		if l.foreign[id] {
+			got.foreign[id] = true
+		}
 	}
 	for id := range l.ttl {
 		if _, ok := got.ours[id]; !ok {
 			delete(l.ttl, id)
 		}
 	}
-	for id := range got.foreign {
-		if !l.foreign[id] {
-			l.log.WithField("service", id).Warn("A service in Consul has an id of ours but not our ownership meta; leaving it alone")
-		}
-	}
+	maps.DeleteFunc(l.told, func(id string, _ bool) bool { return !got.foreign[id] })
 	l.actual, l.foreign, l.listed = got.ours, got.foreign, true
 }
 
@@ -115,6 +115,11 @@ func (l *loop) start(id string, lane *int, do func(context.Context) error, done 
 // writeFailed decides what a failed write means. An answer concerns that service only; a call that ran out of time may
 // have worked or not, so the list is read again; no connection means that nothing else would work either.
 func (l *loop) writeFailed(id string, err error, now time.Time) {
+	if errors.Is(err, errForeign) {
+		l.foreign[id] = true // until a later list says otherwise
+		delete(l.retries, id)
+		return
+	}
 	log := l.log.WithError(err).WithField("service", id)
 	wait := l.failed(id, now)
 	switch {
@@ -137,7 +142,13 @@ func minTime(a, b time.Time) time.Time {
 }
 
 func (l *loop) register(s services.Service, reason string) {
+	_, ours := l.actual[s.ID]
 	l.start(s.ID, &l.adding, func(ctx context.Context) error {
+		if !ours {
+			if err := l.r.agent.vacant(ctx, s.ID); err != nil {
+				return err
+			}
+		}
 		return l.r.agent.register(ctx, s)
 	}, func(err error, now time.Time) {
 		if err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"regexp"
 	"strings"
 
 	"github.com/hashicorp/consul/api"
@@ -14,11 +13,10 @@ import (
 	"github.com/berth-project/berth/registrator/services"
 )
 
-// agent is the local Consul agent, in our words. Every call is for this host's services only.
+// agent is the local Consul agent, in our words. Every call is for our own services only.
 type agent struct {
-	api  *api.Agent
-	host string
-	o    Options
+	api *api.Agent
+	o   Options
 }
 
 func newAgent(o Options) (*agent, error) {
@@ -41,20 +39,19 @@ func newAgent(o Options) (*agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up the Consul client for %s: %w", o.Address, err)
 	}
-	return &agent{api: client.Agent(), host: o.Host, o: o}, nil
+	return &agent{api: client.Agent(), o: o}, nil
 }
 
-// listing is what the agent has under our id prefix.
+// listing is what the agent has of any Berth.
 type listing struct {
-	ours map[string]services.Registered
-	// foreign are ids that look like ours but lack our ownership meta. They are left alone.
+	ours map[string]services.Registered // with our ownership meta; after a rename of the host also with its old name
+	// foreign are ids that look like ours but lack our ownership meta, as another Berth's. They are left alone.
 	foreign map[string]bool
 }
 
 func (a *agent) list(ctx context.Context) (listing, error) {
 	q := (&api.QueryOptions{}).WithContext(ctx)
-	prefix := services.Prefix(a.host)
-	pattern := fmt.Sprintf(`matches "^%s"`, strings.ReplaceAll(regexp.QuoteMeta(prefix), `\`, `\\`))
+	const pattern = `matches "^` + services.Prefix + `"` // checks have no meta to select them by
 	list, err := a.api.ServicesWithFilterOpts("ID "+pattern, q)
 	if err != nil {
 		return listing{}, fmt.Errorf("list the Consul agent's services: %w", err)
@@ -66,8 +63,8 @@ func (a *agent) list(ctx context.Context) (listing, error) {
 	l := listing{ours: map[string]services.Registered{}, foreign: map[string]bool{}}
 	for id, s := range list {
 		switch {
-		case !strings.HasPrefix(id, prefix):
-		case s.Meta[services.MetaOwner] != a.host:
+		case !strings.HasPrefix(id, services.Prefix):
+		case s.Meta[services.MetaOwner] != a.o.Owner:
 			l.foreign[id] = true
 		default:
 			l.ours[id] = services.Registered{
@@ -77,6 +74,23 @@ func (a *agent) list(ctx context.Context) (listing, error) {
 		}
 	}
 	return l, nil
+}
+
+// errForeign says that somebody else holds the id of a service.
+var errForeign = errors.New("another owner has the id")
+
+// vacant asks whether nobody else has the id: the list may be older than another Berth's registration.
+func (a *agent) vacant(ctx context.Context, id string) error {
+	have, _, err := a.api.Service(id, (&api.QueryOptions{}).WithContext(ctx))
+	switch {
+	case code(err) == http.StatusNotFound:
+		return nil
+	case err != nil:
+		return fmt.Errorf("ask who has service %s: %w", id, err)
+	case have.Meta[services.MetaOwner] != a.o.Owner:
+		return fmt.Errorf("register service %s: %w", id, errForeign)
+	}
+	return nil
 }
 
 func (a *agent) register(ctx context.Context, s services.Service) error {

@@ -152,6 +152,7 @@ func eventually(t *testing.T, within time.Duration, what string, check func() st
 
 // realHost publishes states and inventories to a registrator on the real Consul.
 type realHost struct {
+	owner     string
 	state     watch.Value[spec.HostState]
 	inventory watch.Value[docker.Snapshot]
 }
@@ -170,7 +171,7 @@ func (h *realHost) run(t *testing.T, address string) (*Registrator, func()) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	r, err := New(Options{
-		Host: "it", State: &h.state, Inventory: &h.inventory, Log: log, Address: address, AntiEntropy: time.Second,
+		Host: "it", Owner: h.owner, State: &h.state, Inventory: &h.inventory, Log: log, Address: address, AntiEntropy: time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -226,7 +227,7 @@ func TestRealConsul(t *testing.T) {
 	if err := consul.client.Agent().ServiceRegister(foreign); err != nil {
 		t.Fatal(err)
 	}
-	h := &realHost{}
+	h := &realHost{owner: "it-1"}
 	r, stop := h.run(t, consul.address())
 	h.set(seats, health, "t0", "t1", "t2")
 	consul.wantIDs(5*time.Second, "it-web", ids...)
@@ -306,6 +307,25 @@ func TestRealConsul(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+	t.Run("another Berth on this machine", func(t *testing.T) {
+		other := &realHost{owner: "it-2"}
+		_, end := other.run(t, consul.address())
+		index := consul.catalog("it-web")
+		more := slices.Clone(seats[:2])
+		more[0].Seat.App, more[1].TaskID = "/it/other", "t9"
+		other.set(more, map[string][]spec.CheckHealth{"t0": health["t0"], "t9": health["t1"]}, "t0", "t9")
+		theirs := strings.Replace(ids[0], "it_web", "it_other", 1)
+		consul.wantIDs(3*time.Second, "it-web", theirs, ids[1], ids[2])
+		time.Sleep(3 * time.Second) // three resyncs of both
+		consul.wantIDs(time.Second, "it-web", theirs, ids[1], ids[2])
+		all, err := consul.client.Agent().Services()
+		if err != nil || all[ids[1]].Meta[services.MetaTask] != "t1" {
+			t.Errorf("%v: the service was overwritten: %+v, was %s", err, all[ids[1]], index[ids[1]])
+		}
+		other.set(nil, nil)
+		consul.wantIDs(3*time.Second, "it-web", ids[1], ids[2])
+		end()
+	})
 	stop()
 	consul.wantIDs(time.Second, "it-web", ids[1], ids[2]) // instances outlive Berth
 	h.set(nil, nil)
@@ -322,7 +342,7 @@ func TestKilledChild(t *testing.T) {
 	if !ok {
 		return // not the child of TestKill9
 	}
-	h := &realHost{}
+	h := &realHost{owner: "it-1"}
 	seats, health, _ := seatsAt(netip.MustParseAddrPort(target))
 	h.run(t, address)
 	h.set(seats, health, "t0", "t1", "t2")
@@ -349,7 +369,7 @@ func TestKill9(t *testing.T) {
 	_ = child.Wait()
 
 	// While nobody looked, instance 1 died. Nothing has been probed yet, and the two others stay where they are.
-	h := &realHost{}
+	h := &realHost{owner: "it-1"}
 	_, stop := h.run(t, consul.address())
 	before := consul.catalog("it-web")
 	h.set(seats, map[string][]spec.CheckHealth{}, "t0", "t2")

@@ -31,6 +31,7 @@ type loop struct {
 	// actual is what Consul has, as far as we know: the last listing plus what was written since.
 	actual   map[string]services.Registered
 	foreign  map[string]bool
+	told     map[string]bool // the wanted ones among foreign, once the log has them
 	listed   bool            // actual and foreign are real
 	listing  bool            // a listing is under way
 	dirty    map[string]bool // ids written since that listing began: its news of them is old
@@ -68,7 +69,7 @@ func newLoop(ctx context.Context, r *Registrator) *loop {
 	return &loop{
 		r: r, ctx: ctx, log: r.log(), results: make(chan func(time.Time)),
 		admitted: map[string]bool{}, wanted: map[string]services.Service{}, withheld: map[string]services.Withheld{},
-		actual: map[string]services.Registered{}, foreign: map[string]bool{}, dirty: map[string]bool{},
+		actual: map[string]services.Registered{}, foreign: map[string]bool{}, told: map[string]bool{}, dirty: map[string]bool{},
 		busy: map[string]bool{}, retries: map[string]retry{}, ttl: map[string]ttlState{}, drains: map[string]drain{},
 	}
 }
@@ -114,7 +115,7 @@ func (l *loop) decide() {
 	}
 	maps.DeleteFunc(l.admitted, func(task string, _ bool) bool { return !live[task] })
 	wanted, withheld := services.From(services.Input{
-		Host: l.r.o.Host, State: l.state, Running: l.running, Admitted: l.admitted,
+		Host: l.r.o.Host, Owner: l.r.o.Owner, State: l.state, Running: l.running, Admitted: l.admitted,
 	})
 	clear(l.wanted)
 	clear(l.withheld)
@@ -143,9 +144,21 @@ func (l *loop) write(now time.Time) {
 		if l.adding >= l.r.o.Workers {
 			return
 		}
-		if l.free(id, now) && !l.foreign[id] {
+		switch {
+		case l.foreign[id]:
+			l.tell(id)
+		case l.free(id, now):
 			l.writeOne(l.wanted[id], now)
 		}
+	}
+}
+
+// tell says once that a wanted service cannot be registered.
+func (l *loop) tell(id string) {
+	if !l.told[id] {
+		l.told[id] = true
+		l.log.WithFields(logrus.Fields{"service": id, "app": l.wanted[id].Seat.App, "task": l.wanted[id].Task}).
+			Warn("Another owner has a service with this id in Consul; leaving it alone")
 	}
 }
 

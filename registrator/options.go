@@ -10,6 +10,7 @@ import (
 
 	"github.com/berth-project/berth/internal/docker"
 	"github.com/berth-project/berth/internal/watch"
+	"github.com/berth-project/berth/registrator/services"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -18,9 +19,13 @@ type Inventory interface {
 	Get() (docker.Snapshot, <-chan struct{})
 }
 
-// Options say where Consul is and what to register. Only Host, State, Inventory and Log have no defaults.
+// Options say where Consul is and what to register. Only Host, Owner, State, Inventory and Log have no
+// defaults.
 type Options struct {
-	Host      string
+	Host string // this host's name, which the ids of the services begin with
+	// Owner is an id of this one Berth that stays for good, also when the host gets another name. It is in the meta of the
+	// services, and says which are ours to change and to remove.
+	Owner     string
 	State     *watch.Value[spec.HostState]
 	Inventory Inventory
 	Log       logrus.FieldLogger
@@ -52,6 +57,9 @@ func (o *Options) Validate() error {
 	var faults []error
 	if o.Host == "" {
 		faults = append(faults, errors.New("registrator: no host name"))
+	}
+	if o.Owner == "" || len(o.Owner) > services.MaxMetaValue {
+		faults = append(faults, fmt.Errorf("registrator: the owner's id has %d characters, want 1 to %d", len(o.Owner), services.MaxMetaValue))
 	}
 	if o.State == nil || o.Inventory == nil || o.Log == nil {
 		faults = append(faults, errors.New("registrator: State, Inventory and Log are needed"))

@@ -1,8 +1,8 @@
 package registrator
 
 import (
+	"bytes"
 	"context"
-	"io"
 	"net/netip"
 	"strings"
 	"testing"
@@ -23,6 +23,8 @@ import (
 // world is one host with its Consul agent. Its fields change between publish calls.
 type world struct {
 	t         *testing.T
+	host      string
+	owner     string
 	consul    *consultest.Agent
 	state     watch.Value[spec.HostState]
 	inventory watch.Value[docker.Snapshot]
@@ -30,6 +32,7 @@ type world struct {
 	health    map[string][]spec.CheckHealth
 	running   map[string]bool
 	r         *Registrator
+	log       bytes.Buffer // read it when the registrator has stopped
 	stop      context.CancelFunc
 }
 
@@ -49,7 +52,7 @@ func service(n int) string {
 }
 
 func newWorld(t *testing.T, seats ...spec.HostSeat) *world {
-	w := &world{t: t, consul: consultest.New(), seats: seats, health: map[string][]spec.CheckHealth{}, running: map[string]bool{}}
+	w := &world{t: t, host: "h1", owner: "o1", consul: consultest.New(), seats: seats, health: map[string][]spec.CheckHealth{}, running: map[string]bool{}}
 	for _, s := range seats {
 		w.running[s.TaskID] = true
 		w.alive(s.TaskID, true)
@@ -66,7 +69,7 @@ func (w *world) publish() {
 	for k, v := range w.health {
 		health[k] = v
 	}
-	w.state.Set(spec.HostState{Document: spec.HostDocument{Version: 1, Host: "h1", Seats: append([]spec.HostSeat(nil), w.seats...)}, Health: health})
+	w.state.Set(spec.HostState{Document: spec.HostDocument{Version: 1, Host: w.host, Seats: append([]spec.HostSeat(nil), w.seats...)}, Health: health})
 	var snapshot docker.Snapshot
 	snapshot.Connected = true
 	for task, running := range w.running {
@@ -79,8 +82,8 @@ func (w *world) publish() {
 func (w *world) start() {
 	w.t.Helper()
 	log := logrus.New()
-	log.SetOutput(io.Discard)
-	r, err := New(Options{Host: "h1", State: &w.state, Inventory: &w.inventory, Log: log, HTTPClient: w.consul.Client()})
+	log.SetOutput(&w.log)
+	r, err := New(Options{Host: w.host, Owner: w.owner, State: &w.state, Inventory: &w.inventory, Log: log, HTTPClient: w.consul.Client()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -133,7 +136,7 @@ func TestRegistersOnceProbesPass(t *testing.T) {
 		want := api.AgentService{
 			ID: service(0), Service: "prod-web", Tags: []string{"a", "b"}, Address: "10.9.0.10", Port: 80,
 			Meta: map[string]string{
-				"berth-owner": "h1", "berth-app": "/prod/web", "berth-seat": "0", "berth-instance": "inst",
+				"berth-owner": "o1", "berth-app": "/prod/web", "berth-seat": "0", "berth-instance": "inst",
 				"berth-task": "task-prod_web.0", "berth-version": "v1", "berth-check": got.Meta[services.MetaCheck], "team": "x",
 			},
 		}
@@ -273,10 +276,10 @@ func TestPredecessorsLeftovers(t *testing.T) {
 		w.start()
 		w.publish()
 		w.stop()
-		w.consul.Put(api.AgentService{ID: "berth:h1:old.3:80", Service: "old", Meta: map[string]string{services.MetaOwner: "h1"}})
+		w.consul.Put(api.AgentService{ID: "berth:h1:old.3:80", Service: "old", Meta: map[string]string{services.MetaOwner: "o1"}})
 		foreign := []string{"berth:h1:foreign.0:80", "berth:h2:web.0:80", "web"}
 		for _, id := range foreign {
-			w.consul.Put(api.AgentService{ID: id, Service: "x", Meta: map[string]string{services.MetaOwner: "h2"}})
+			w.consul.Put(api.AgentService{ID: id, Service: "x", Meta: map[string]string{services.MetaOwner: "o2"}})
 		}
 		index := w.consul.Index()
 
@@ -308,6 +311,69 @@ func TestForeignServiceWithOurIDIsNotOverwritten(t *testing.T) {
 		if got := w.consul.Services()[service(0)].Service; got != "theirs" {
 			t.Errorf("the service is now %q", got)
 		}
+	})
+}
+
+// TestTwoBerthsOneAgent: two of them on one machine, with one host name, keep out of each other's services.
+func TestTwoBerthsOneAgent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newWorld(t, seat(0, httpProbe), seat(1, httpProbe)), newWorld(t)
+		b.consul, b.owner = a.consul, "o2"
+		for _, w := range []*world{a, b} {
+			w.start()
+			w.publish()
+		}
+		a.want(service(0), service(1))
+
+		// Both have /prod/web.1; B listed before A had it.
+		a.seats, a.running["task-prod_web.1"] = a.seats[:1], false
+		a.publish()
+		pass(time.Minute)
+		b.seats = []spec.HostSeat{seat(1, httpProbe), seat(2, httpProbe)}
+		for _, s := range b.seats {
+			b.running[s.TaskID] = true
+			b.alive(s.TaskID, true)
+		}
+		b.publish()
+		a.seats, a.running["task-prod_web.1"] = []spec.HostSeat{seat(0, httpProbe), seat(1, httpProbe)}, true
+		a.publish()
+		for range 10 {
+			pass(time.Minute)
+			a.want(service(0), service(1), service(2))
+		}
+		for n, owner := range []string{"o1", "o2", "o2"} {
+			if got := a.consul.Services()[service(n)].Meta[services.MetaOwner]; got != owner {
+				t.Errorf("service %d belongs to %q, want %q", n, got, owner)
+			}
+		}
+
+		// Its holder lets go, and the other one has it at its next look.
+		b.seats = b.seats[1:]
+		b.publish()
+		pass(31 * time.Second)
+		if got := a.consul.Services()[service(1)].Meta[services.MetaOwner]; got != "o1" {
+			t.Errorf("the service that B left belongs to %q", got)
+		}
+		a.stop()
+		b.stop()
+		if n := strings.Count(a.log.String(), "Another owner has a service"); n != 1 {
+			t.Errorf("said %d times, want once:\n%s", n, a.log.String())
+		}
+	})
+}
+
+func TestRenamedHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, seat(0, httpProbe))
+		w.start()
+		w.publish()
+		w.want(service(0))
+		w.stop()
+		w.host, w.health = "h2", map[string][]spec.CheckHealth{} // nothing probed yet: what was in stays in
+		w.start()
+		defer func() { w.stop() }()
+		w.publish()
+		w.want(strings.Replace(service(0), ":h1:", ":h2:", 1))
 	})
 }
 
@@ -351,12 +417,12 @@ func TestOptions(t *testing.T) {
 	if err == nil {
 		t.Fatal("empty options were accepted")
 	}
-	for _, part := range []string{"host name", "State, Inventory and Log", "below 10m", "needs its key"} {
+	for _, part := range []string{"host name", "owner's id", "State, Inventory and Log", "below 10m", "needs its key"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q does not say %q", err, part)
 		}
 	}
-	o := Options{Host: "h", State: new(watch.Value[spec.HostState]), Inventory: new(watch.Value[docker.Snapshot]), Log: logrus.New(), TokenFile: "/nowhere"}
+	o := Options{Host: "h", Owner: "o", State: new(watch.Value[spec.HostState]), Inventory: new(watch.Value[docker.Snapshot]), Log: logrus.New(), TokenFile: "/nowhere"}
 	if _, err := New(o); err == nil {
 		t.Error("a token file that is not there was accepted")
 	}

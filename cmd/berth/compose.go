@@ -38,6 +38,7 @@ type composition struct {
 	docker    *docker.Client
 	inventory *docker.Inventory
 	state     *watch.Value[spec.HostState]
+	agentID   string // the engine's, which stays as long as the state folder does
 }
 
 // compose wires the components of a standalone machine. They meet through HTTP, the host document, Docker and Consul, just
@@ -106,6 +107,7 @@ func (c *composition) addEngine(info docker.Info) (url, secret string, err error
 	if err != nil {
 		return "", "", err
 	}
+	c.agentID = engine.AgentID()
 	c.group.Add("engine", func(ctx context.Context) error { return engine.Run(ctx, l) })
 	return "http://" + l.Addr().String(), secret, nil
 }
@@ -192,7 +194,10 @@ func (c *composition) addHost() error {
 	}
 	var drained *watch.Value[map[string]bool]
 	if c.Consul != "" {
-		reg, err := registrator.New(registrator.Options{Host: c.Hostname, State: c.state, Inventory: c.inventory, Log: c.log, Address: c.Consul, TokenFile: c.ConsulTokenFile})
+		reg, err := registrator.New(registrator.Options{
+			Host: c.Hostname, Owner: c.agentID, State: c.state, Inventory: c.inventory, Log: c.log,
+			Address: c.Consul, TokenFile: c.ConsulTokenFile,
+		})
 		if err != nil {
 			return err
 		}

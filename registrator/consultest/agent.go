@@ -173,6 +173,8 @@ func (a *Agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(w, a.services, r.URL.Query(), "ID")
 	case r.URL.Path == "/v1/agent/checks":
 		reply(w, a.checks, r.URL.Query(), "ServiceID")
+	case r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/v1/agent/service/"):
+		a.show(w, last)
 	case r.Method != http.MethodPut:
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 	case r.URL.Path == "/v1/agent/service/register":
@@ -204,9 +206,13 @@ func reply[T any](w http.ResponseWriter, all map[string]*T, q url.Values, field 
 			got[id] = v
 		}
 	}
+	answer(w, got)
+}
+
+func answer(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	if err := json.NewEncoder(w).Encode(got); err != nil {
-		panic(err) // maps of plain structs always encode
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		panic(err) // plain structs always encode
 	}
 }
 
@@ -252,6 +258,15 @@ func (a *Agent) register(w http.ResponseWriter, r *http.Request) {
 			Definition: api.HealthCheckDefinition{HTTP: c.HTTP, TCP: c.TCP, TLSSkipVerify: c.TLSSkipVerify},
 		}
 	}
+}
+
+func (a *Agent) show(w http.ResponseWriter, id string) {
+	s := a.services[id]
+	if s == nil {
+		http.Error(w, fmt.Sprintf("unknown service ID: %s", id), http.StatusNotFound)
+		return
+	}
+	answer(w, s)
 }
 
 func (a *Agent) deregister(w http.ResponseWriter, id string) {

@@ -14,9 +14,10 @@ import (
 	"github.com/berth-project/berth/spec"
 )
 
-// Keys of the service meta that Berth owns. Together with the id's prefix, MetaOwner is the proof that a service is ours.
+// Keys of the service meta that Berth owns. MetaOwner is the proof that a service is ours. It is no host name: several
+// Berths may share one machine and its Consul agent, and a machine may be renamed.
 const (
-	MetaOwner    = "berth-owner" // the host
+	MetaOwner    = "berth-owner" // a persistent id of the one Berth that wrote it
 	MetaApp      = "berth-app"
 	MetaSeat     = "berth-seat"
 	MetaInstance = "berth-instance"
@@ -46,7 +47,8 @@ type Container struct {
 
 // Input is what From looks at.
 type Input struct {
-	Host    string
+	Host    string // in the ids
+	Owner   string // in the meta
 	State   spec.HostState
 	Running []Container
 	// Admitted are the tasks that have been registered before. They stay when their probes fail later: it is Consul's own
@@ -73,8 +75,8 @@ type Withheld struct {
 	Reason   string
 }
 
-// Prefix begins the ids of all services of a host.
-func Prefix(host string) string { return "berth:" + host + ":" }
+// Prefix begins the ids of all services of every Berth.
+const Prefix = "berth:"
 
 // From decides the services of the host, sorted by id, and those withheld.
 func From(in Input) ([]Service, []Withheld) {
@@ -148,7 +150,7 @@ func ownAddress(seat spec.HostSeat, c Container) netip.Addr {
 
 // serviceID is "berth:HOST:SEAT:PORT"; a second service on the same port of the seat gets its name behind.
 func serviceID(host string, seat spec.SeatID, s spec.Service, used map[string]bool) string {
-	id := Prefix(host) + seat.Safe() + ":" + strconv.Itoa(s.Port)
+	id := Prefix + host + ":" + seat.Safe() + ":" + strconv.Itoa(s.Port)
 	if used[id] {
 		id += ":" + s.Name
 	}
@@ -164,7 +166,7 @@ func build(in Input, seat spec.HostSeat, s spec.Service, id string, address neti
 	slices.Sort(tags)
 	w := Service{
 		ID: id, Name: s.Name, Tags: slices.Compact(tags), Address: address.String(), Port: s.Port,
-		Meta: meta(in.Host, seat, s.Meta), Task: seat.TaskID, Seat: seat.Seat,
+		Meta: meta(in.Owner, seat, s.Meta), Task: seat.TaskID, Seat: seat.Seat,
 	}
 	if s.Check != nil {
 		w.Check = checkOf(*s.Check, address, s.Port)
@@ -174,25 +176,27 @@ func build(in Input, seat spec.HostSeat, s spec.Service, id string, address neti
 	return w
 }
 
-// Consul's limits on service meta.
+// MaxMetaValue is the length of the longest value of service meta that Consul takes.
+const MaxMetaValue = 512
+
+// Consul's other limits on service meta.
 const (
 	maxMetaKey   = 128
-	maxMetaValue = 512
 	maxMetaPairs = 64
 )
 
 // meta is the service's meta: ours, and what the definition adds. Pairs that Consul would refuse, and ones that look like
 // Berth's or Consul's own, are left out rather than losing the whole service.
-func meta(host string, seat spec.HostSeat, more map[string]string) map[string]string {
+func meta(owner string, seat spec.HostSeat, more map[string]string) map[string]string {
 	m := map[string]string{
-		MetaOwner: host, MetaApp: string(seat.Seat.App), MetaSeat: strconv.Itoa(seat.Seat.Index),
+		MetaOwner: owner, MetaApp: string(seat.Seat.App), MetaSeat: strconv.Itoa(seat.Seat.Index),
 		MetaInstance: seat.Instance, MetaTask: seat.TaskID, MetaVersion: seat.AppVersion,
 	}
 	for k, v := range m {
 		m[k] = clip(v)
 	}
 	for _, k := range slices.Sorted(maps.Keys(more)) {
-		if len(m) < maxMetaPairs-1 && validMetaKey(k) && len(more[k]) <= maxMetaValue {
+		if len(m) < maxMetaPairs-1 && validMetaKey(k) && len(more[k]) <= MaxMetaValue {
 			m[k] = more[k]
 		}
 	}
@@ -214,4 +218,4 @@ func validMetaKey(k string) bool {
 // TaskValue is what MetaTask holds for the task.
 func TaskValue(task string) string { return clip(task) }
 
-func clip(value string) string { return value[:min(len(value), maxMetaValue)] }
+func clip(value string) string { return value[:min(len(value), MaxMetaValue)] }

@@ -30,7 +30,7 @@ func seat(change func(*spec.HostSeat)) spec.HostSeat {
 }
 
 func input(s ...spec.HostSeat) Input {
-	in := Input{Host: "h", Admitted: map[string]bool{}}
+	in := Input{Host: "h", Owner: "o", Admitted: map[string]bool{}}
 	in.State.Document.Seats = s
 	in.State.Health = map[string][]spec.CheckHealth{"t": {{Known: true, Alive: true}}}
 	in.Running = []Container{{Task: "t"}}
@@ -118,7 +118,7 @@ func TestMetaKeepsWhatConsulTakes(t *testing.T) {
 	}))
 	got, _ := From(in)
 	m := got[0].Meta
-	if m[MetaOwner] != "h" || m["team"] != "x" || len(m) != maxMetaPairs {
+	if m[MetaOwner] != "o" || m["team"] != "x" || len(m) != maxMetaPairs {
 		t.Errorf("%d pairs: %v", len(m), m)
 	}
 	for _, k := range []string{"consul-x", "bad key", "", "long"} {
@@ -211,7 +211,7 @@ func TestProperties(t *testing.T) {
 		}
 		seen := map[string]bool{}
 		for _, s := range wanted {
-			if seen[s.ID] || !strings.HasPrefix(s.ID, Prefix("h")) || s.Differs(s.Registered()) != "" || s.Meta[MetaTask] != TaskValue(s.Task) {
+			if seen[s.ID] || !strings.HasPrefix(s.ID, Prefix+"h:") || s.Differs(s.Registered()) != "" || s.Meta[MetaTask] != TaskValue(s.Task) {
 				t.Fatalf("%+v", s)
 			}
 			seen[s.ID] = true
