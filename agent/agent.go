@@ -112,7 +112,7 @@ type owner struct {
 	health   map[string][]spec.CheckHealth
 	drained  map[string]bool
 	usage    map[string]spec.Usage
-	host     map[netip.Addr]string // the host's own addresses
+	host     map[netip.Prefix]string // the host's own addresses with their networks
 	changes  [5]<-chan struct{}
 	rechecks int
 
@@ -186,7 +186,7 @@ func (w *owner) look() {
 		addresses, err := w.o.HostAddresses()
 		if err != nil {
 			w.o.Log.WithError(err).Warn("host addresses unknown; a clash with one of them would not be seen")
-			addresses = map[netip.Addr]string{}
+			addresses = map[netip.Prefix]string{}
 		}
 		w.host = addresses
 	}
@@ -279,7 +279,7 @@ func (w *owner) foldersDone(d seatsDone) {
 // giveNetworks hands the wanted network to its worker when it changes, and at rechecks.
 func (w *owner) giveNetworks() hostnet.Desired {
 	desired := hostnet.Compile(w.doc.Pools, hostnet.Options{IPAMDriver: w.o.IPAMName})
-	j := networksJob{known: w.snap.Connected, desired: desired, again: w.rechecks}
+	j := networksJob{known: w.snap.Connected, desired: desired, clashes: clashes(w.doc.Pools, w.host), again: w.rechecks}
 	last := w.networksJob
 	last.attached = nil // containers coming and going change nothing by themselves
 	if !reflect.DeepEqual(j, last) {

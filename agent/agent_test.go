@@ -105,9 +105,11 @@ type hostWorld struct {
 	sched   *scheduler
 	prober  *healthy
 	drained *watch.Value[map[string]bool]
-	dir     string
-	agent   *Agent
-	stop    func()
+	// intruder is an interface that someone else put on a network around the pool's; "" for none.
+	intruder watch.Value[string]
+	dir      string
+	agent    *Agent
+	stop     func()
 }
 
 // start runs everything but the plugin's socket, which a test's bubble cannot hold.
@@ -117,8 +119,12 @@ func startHost(t *testing.T, w *hostWorld) {
 	a, err := New(Options{
 		Host: "h1", StateDir: w.dir, API: "http://scheduler", Engine: w.engine, Inventory: w.engine, Drained: w.drained, Log: log,
 		Router: w.router, Prober: w.prober, Transport: w.sched,
-		HostAddresses: func() (map[netip.Addr]string, error) {
-			return map[netip.Addr]string{addr("10.1.0.1"): "br-blue", addr("10.1.0.200"): "eth0"}, nil
+		HostAddresses: func() (map[netip.Prefix]string, error) {
+			host := map[netip.Prefix]string{prefix("10.1.0.1/24"): "br-blue", prefix("10.1.0.200/32"): "eth0"}
+			if link, _ := w.intruder.Get(); link != "" {
+				host[prefix("10.1.0.1/16")] = link
+			}
+			return host, nil
 		},
 	})
 	if err != nil {
@@ -261,6 +267,30 @@ func TestDockerRestartsAndOthersMeddle(t *testing.T) {
 		time.Sleep(recheck)
 		if r := w.sched.last(t); r.Networks["blue"] != "" {
 			t.Errorf("networks %v", r.Networks)
+		}
+		w.stop()
+	})
+}
+
+// A pool on a network that the host already uses gets none; an existing one is only reported.
+func TestPoolInTheWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const text = "10.1.0.0/24 overlaps 10.1.0.0/16 of this host's interface cni0"
+		w := newHost(t, t.TempDir())
+		w.intruder.Set("cni0")
+		w.sched.doc.Set(oneSeat(1))
+		if r := w.sched.last(t); !strings.Contains(r.Networks["blue"], text) || len(networkNames(t, w.engine)) != 0 {
+			t.Errorf("%v, networks %v", r.Networks, networkNames(t, w.engine))
+		}
+		w.intruder.Set("")
+		time.Sleep(recheck)
+		if r := w.sched.last(t); r.Networks["blue"] != "" || len(networkNames(t, w.engine)) != 1 {
+			t.Errorf("%v, networks %v", r.Networks, networkNames(t, w.engine))
+		}
+		w.intruder.Set("cni0")
+		time.Sleep(recheck)
+		if r := w.sched.last(t); !strings.Contains(r.Networks["blue"], text) || len(networkNames(t, w.engine)) != 1 {
+			t.Errorf("%v, networks %v", r.Networks, networkNames(t, w.engine))
 		}
 		w.stop()
 	})

@@ -88,14 +88,38 @@ func inPools(pools []spec.Pool, a netip.Addr) bool {
 	return slices.ContainsFunc(pools, func(p spec.Pool) bool { return p.CIDR.Contains(a) })
 }
 
-// hostHeld picks the host's own addresses that lie in a pool. Gateways are there for the pool's sake.
-func hostHeld(pools []spec.Pool, host map[netip.Addr]string) map[netip.Addr]string {
+// hostHeld picks the host's own addresses that lie in a pool. A gateway on its pool's bridge is there for the pool's sake.
+func hostHeld(pools []spec.Pool, host map[netip.Prefix]string) map[netip.Addr]string {
 	out := map[netip.Addr]string{}
-	for a, link := range host {
-		gateway := slices.ContainsFunc(pools, func(p spec.Pool) bool { return p.CIDR.IsValid() && p.Gateway() == a })
+	for p, link := range host {
+		a := p.Addr()
+		gateway := slices.ContainsFunc(pools, func(p spec.Pool) bool { return p.CIDR.IsValid() && p.Gateway() == a && p.Bridge() == link })
 		if inPools(pools, a) && !gateway {
 			out[a] = fmt.Sprintf("this host's own interface %s", link)
 		}
+	}
+	return out
+}
+
+// clash is a network that an interface of the host is on and a pool overlaps: packets for one could go to the other.
+type clash struct {
+	link    string
+	network netip.Prefix
+}
+
+// clashes finds, for each pool, the host's other interfaces that are on a part of its network. A single address (/32) is no
+// network: it is only held.
+func clashes(pools []spec.Pool, host map[netip.Prefix]string) map[string][]clash {
+	out := map[string][]clash{}
+	for _, p := range pools {
+		for have, link := range host {
+			if link != p.Bridge() && !have.IsSingleIP() && p.CIDR.Overlaps(have) {
+				out[p.Name] = append(out[p.Name], clash{link: link, network: have.Masked()})
+			}
+		}
+		slices.SortFunc(out[p.Name], func(a, b clash) int {
+			return cmp.Or(cmp.Compare(a.link, b.link), a.network.Addr().Compare(b.network.Addr()), cmp.Compare(a.network.Bits(), b.network.Bits()))
+		})
 	}
 	return out
 }

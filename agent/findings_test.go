@@ -2,6 +2,7 @@ package agent
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,6 +17,8 @@ var (
 	blue     = spec.Pool{Name: "blue", CIDR: netip.MustParsePrefix("10.1.0.0/24")}
 	compared = []cmp.Option{cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmpopts.EquateEmpty()}
 )
+
+func prefix(p string) netip.Prefix { return netip.MustParsePrefix(p) }
 
 func addr(a string) netip.Addr { return netip.MustParseAddr(a) }
 
@@ -36,7 +39,7 @@ func TestHeld(t *testing.T) {
 	doc := &spec.HostDocument{Pools: []spec.Pool{blue}, Seats: []spec.HostSeat{{TaskID: "t1", Address: addr("10.1.0.10")}}}
 	for name, c := range map[string]struct {
 		box  docker.Container
-		host map[netip.Addr]string
+		host map[netip.Prefix]string
 		want []spec.Held
 	}{
 		"a task of the document":     {box: box("1", "mesos-1", "blue", "10.1.0.10", true, "t1", old)},
@@ -46,14 +49,36 @@ func TestHeld(t *testing.T) {
 		"a task nobody knows":        {box: box("1", "mesos-2", "blue", "10.1.0.12", true, "t2", old), want: []spec.Held{{Address: addr("10.1.0.12"), By: `task t2 (container "mesos-2")`}}},
 		"a task just launched":       {box: box("1", "mesos-2", "blue", "10.1.0.12", true, "t2", now.Add(-time.Second))},
 		"a stopped task":             {box: box("1", "mesos-2", "blue", "10.1.0.12", false, "t2", old)},
-		"the host itself":            {host: map[netip.Addr]string{addr("10.1.0.20"): "eth0"}, want: []spec.Held{{Address: addr("10.1.0.20"), By: "this host's own interface eth0"}}},
-		"the gateway":                {host: map[netip.Addr]string{addr("10.1.0.1"): "br-blue"}},
-		"the host outside the pools": {host: map[netip.Addr]string{addr("192.168.1.1"): "eth0"}},
+		"the host itself":            {host: map[netip.Prefix]string{prefix("10.1.0.20/32"): "eth0"}, want: []spec.Held{{Address: addr("10.1.0.20"), By: "this host's own interface eth0"}}},
+		"the gateway":                {host: map[netip.Prefix]string{prefix("10.1.0.1/24"): "br-blue"}},
+		"the gateway elsewhere":      {host: map[netip.Prefix]string{prefix("10.1.0.1/24"): "cni0"}, want: []spec.Held{{Address: addr("10.1.0.1"), By: "this host's own interface cni0"}}},
+		"the host outside the pools": {host: map[netip.Prefix]string{prefix("192.168.1.1/24"): "eth0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := held(doc, docker.Snapshot{Connected: true, Containers: []docker.Container{c.box}}, hostHeld(doc.Pools, c.host), now)
 			if d := cmp.Diff(c.want, got, compared...); d != "" {
 				t.Error(d)
+			}
+		})
+	}
+}
+
+func TestClashes(t *testing.T) {
+	for name, c := range map[string]struct {
+		host map[netip.Prefix]string
+		want []clash
+	}{
+		"its bridge":       {map[netip.Prefix]string{prefix("10.1.0.1/24"): "br-blue"}, nil},
+		"the same network": {map[netip.Prefix]string{prefix("10.1.0.1/24"): "cni0"}, []clash{{"cni0", prefix("10.1.0.0/24")}}},
+		"a part":           {map[netip.Prefix]string{prefix("10.1.0.129/25"): "eth1"}, []clash{{"eth1", prefix("10.1.0.128/25")}}},
+		"a wider one":      {map[netip.Prefix]string{prefix("10.9.9.9/8"): "eth0"}, []clash{{"eth0", prefix("10.0.0.0/8")}}},
+		"several":          {map[netip.Prefix]string{prefix("10.9.9.9/8"): "b", prefix("10.1.0.3/24"): "a"}, []clash{{"a", prefix("10.1.0.0/24")}, {"b", prefix("10.0.0.0/8")}}},
+		"an address":       {map[netip.Prefix]string{prefix("10.1.0.9/32"): "lo"}, nil},
+		"elsewhere":        {map[netip.Prefix]string{prefix("192.168.1.1/16"): "eth0"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := clashes([]spec.Pool{blue}, c.host)["blue"]; !slices.Equal(got, c.want) {
+				t.Errorf("got %v, want %v", got, c.want)
 			}
 		})
 	}

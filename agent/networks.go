@@ -16,8 +16,9 @@ import (
 type networksJob struct {
 	known    bool // the containers are known; otherwise nothing is removed
 	desired  hostnet.Desired
-	attached map[string]int // Docker network -> containers on it
-	again    int            // differs when the same must be checked once more
+	clashes  map[string][]clash // pool -> the host's networks in its way
+	attached map[string]int     // Docker network -> containers on it
+	again    int                // differs when the same must be checked once more
 }
 
 // networksDone is what came of it.
@@ -48,14 +49,41 @@ func applyNetworks(ctx context.Context, o Options, j networksJob) networksDone {
 		return done
 	}
 	removed := removeNetworks(ctx, o, j, have, done.left)
+	bridges := ownBridges(o, have)
 	for _, n := range j.desired.Networks {
-		reason := ensureNetwork(ctx, o, n, have, removed)
+		// A pool in the way of the host's own networks gets no network; one that is there already stays, as instances use it.
+		reason := inTheWay(n, j.clashes[n.Name], bridges)
+		if reason == "" {
+			reason = ensureNetwork(ctx, o, n, have, removed)
+		}
 		if reason == "" {
 			reason = filter
 		}
 		done.status[n.Name] = reason
 	}
 	return done
+}
+
+// ownBridges are the interfaces of this agent's networks. That of a former pool may still be in the way of its successor:
+// removeNetworks knows of it.
+func ownBridges(o Options, have []docker.Network) map[string]bool {
+	bridges := map[string]bool{}
+	for _, h := range have {
+		if ours(h, o.IPAMName) {
+			bridges[h.Options[hostnet.OptionBridge]] = true
+		}
+	}
+	return bridges
+}
+
+// inTheWay names the first interface of the host, other than our own bridges, that is on a part of the pool's network.
+func inTheWay(n hostnet.Network, clashes []clash, bridges map[string]bool) string {
+	for _, c := range clashes {
+		if !bridges[c.link] {
+			return fmt.Sprintf("%v overlaps %v of this host's interface %s: choose another network for the pool", n.Subnet, c.network, c.link)
+		}
+	}
+	return ""
 }
 
 // ensureNetwork creates the network or checks the existing one; the result is why it cannot be used.

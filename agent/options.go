@@ -69,7 +69,7 @@ type Options struct {
 	// Router, Prober, HostAddresses and Transport default to the real ones.
 	Router        Router
 	Prober        probe.Prober
-	HostAddresses func() (map[netip.Addr]string, error) // address -> interface
+	HostAddresses func() (map[netip.Prefix]string, error) // address and its network -> interface
 	Transport     http.RoundTripper
 }
 

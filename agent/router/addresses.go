@@ -6,13 +6,13 @@ import (
 	"net/netip"
 )
 
-// HostAddresses are the host's own IPv4 addresses, each with the name of its interface.
-func HostAddresses() (map[netip.Addr]string, error) {
+// HostAddresses are the host's own IPv4 addresses with the length of their networks, each with the name of its interface.
+func HostAddresses() (map[netip.Prefix]string, error) {
 	links, err := net.Interfaces()
 	if err != nil {
 		return nil, fmt.Errorf("list the host's interfaces: %w", err)
 	}
-	byAddress := map[netip.Addr]string{}
+	byAddress := map[netip.Prefix]string{}
 	for _, l := range links {
 		addresses, err := l.Addrs()
 		if err != nil {
@@ -24,7 +24,8 @@ func HostAddresses() (map[netip.Addr]string, error) {
 				continue
 			}
 			if ip, ok := netip.AddrFromSlice(n.IP); ok && ip.Unmap().Is4() {
-				byAddress[ip.Unmap()] = l.Name
+				bits, _ := n.Mask.Size()
+				byAddress[netip.PrefixFrom(ip.Unmap(), bits)] = l.Name
 			}
 		}
 	}
