@@ -33,12 +33,15 @@ type seatsDone struct {
 // seatLinger is how long the folder of a seat that left the host stays: its task may come back here.
 const seatLinger = time.Hour
 
-// seats writes the folders. It remembers what it wrote, so that an unchanged seat costs no system call.
+// seats writes the folders. It remembers what it wrote, so that an unchanged seat costs no read; at a recheck (job.again
+// differs) it looks at the disk instead, as others may have changed or removed something.
 type seats struct {
 	dir     string
 	log     logrus.FieldLogger
 	written map[string][]byte    // path -> content
 	gone    map[string]time.Time // folder -> first seen without its seat
+	again   int                  // of the last job
+	swept   bool                 // leftovers of a killed predecessor are removed
 }
 
 func newSeats(dir string, log logrus.FieldLogger) *seats {
@@ -48,6 +51,14 @@ func newSeats(dir string, log logrus.FieldLogger) *seats {
 // apply writes every folder; one that fails does not keep the others from being written.
 func (s *seats) apply(_ context.Context, j seatsJob) seatsDone {
 	var errs []error
+	if !s.swept {
+		s.swept = true
+		errs = append(errs, s.sweep())
+	}
+	if j.again != s.again {
+		s.again = j.again
+		clear(s.written)
+	}
 	wanted := map[string]bool{}
 	for _, seat := range j.doc.Seats {
 		wanted[seat.Seat.Safe()] = true
@@ -99,14 +110,11 @@ func (s *seats) put(path string, content []byte, mode os.FileMode) error {
 	if known, ok := s.written[path]; ok && bytes.Equal(known, content) {
 		return nil
 	}
-	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, content) {
-		if err := os.Chmod(path, mode); err != nil {
-			return err
-		}
+	if same(path, content, mode) {
 		s.written[path] = content
 		return nil
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600 from the start
+	f, err := os.CreateTemp(filepath.Dir(path), temporary) // 0600 from the start
 	if err != nil {
 		return err
 	}
@@ -126,6 +134,33 @@ func (s *seats) put(path string, content []byte, mode os.FileMode) error {
 	}
 	s.written[path] = content
 	return nil
+}
+
+// same says whether the file is as it should be.
+func same(path string, content []byte, mode os.FileMode) bool {
+	if i, err := os.Lstat(path); err != nil || i.Mode() != mode { // a symbolic link is no such file
+		return false
+	}
+	have, err := os.ReadFile(path)
+	return err == nil && bytes.Equal(have, content)
+}
+
+// temporary names files that are not complete. A killed process leaves them, private keys among them.
+const temporary = ".new-*"
+
+// sweep removes what a killed predecessor left half written; only one agent of a state folder runs at a time.
+func (s *seats) sweep() error {
+	left, err := filepath.Glob(filepath.Join(s.dir, "*", temporary))
+	if err != nil {
+		return fmt.Errorf("look for leftovers in seat folders: %w", err)
+	}
+	var errs []error
+	for _, path := range left {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("remove leftover of a seat folder: %w", err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // prune removes the folders of seats that have been gone for a while, unless a container still mounts them.

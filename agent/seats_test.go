@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,6 +96,53 @@ Keep data on volumes.
 			t.Errorf("%v", left)
 		}
 	})
+}
+
+// What others do to the folders is mended at the next recheck, and only then.
+func TestSeatFoldersAreRepaired(t *testing.T) {
+	log, _ := test.NewNullLogger()
+	s := newSeats(t.TempDir(), log)
+	j := seatsJob{doc: &spec.HostDocument{Seats: []spec.HostSeat{seat("/web", 0)}, AuthorizedKeys: []string{"ONE"}}}
+	if d := s.apply(t.Context(), j); d.err != nil {
+		t.Fatal(d.err)
+	}
+	folder := filepath.Join(s.dir, "web.0")
+	key, keys := filepath.Join(folder, "ssh_host_ed25519_key"), filepath.Join(folder, "authorized_keys")
+	for name, harm := range map[string]func() error{
+		"removed": func() error { return os.RemoveAll(folder) },
+		"edited":  func() error { return os.WriteFile(keys, []byte("EVIL\n"), 0o644) },
+		"opened":  func() error { return os.Chmod(key, 0o644) },
+		"linked":  func() error { return errors.Join(os.Rename(key, key+".x"), os.Symlink(key+".x", key)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := harm(); err != nil {
+				t.Fatal(err)
+			}
+			j.again++
+			if d := s.apply(t.Context(), j); d.err != nil {
+				t.Fatal(d.err)
+			}
+			if !same(key, []byte("PRIVATE\n"), 0o600) || !same(keys, []byte("ONE\n"), 0o644) {
+				t.Error("it is not mended")
+			}
+		})
+	}
+}
+
+// A killed process can leave copies of private keys behind; the next one removes them.
+func TestSeatFolderLeftovers(t *testing.T) {
+	dir := t.TempDir()
+	log, _ := test.NewNullLogger()
+	left := filepath.Join(dir, "former.0", ".new-123")
+	if err := errors.Join(os.Mkdir(filepath.Dir(left), 0o755), os.WriteFile(left, []byte("PRIVATE"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if d := newSeats(dir, log).apply(t.Context(), seatsJob{doc: &spec.HostDocument{}}); d.err != nil {
+		t.Fatal(d.err)
+	}
+	if _, err := os.Stat(left); !os.IsNotExist(err) {
+		t.Errorf("%s is still there: %v", left, err)
+	}
 }
 
 func TestSeatFolderNames(t *testing.T) {

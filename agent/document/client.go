@@ -61,8 +61,11 @@ func (c *Client) Document() *watch.Value[*spec.HostDocument] { return &c.documen
 // not be changed afterwards.
 func (c *Client) Report(r spec.HostReport) { c.report.Set(&r) }
 
-// Run polls and reports until ctx ends.
+// Run polls and reports until ctx ends. Only one process of a state folder may do so at a time.
 func (c *Client) Run(ctx context.Context) error {
+	if err := sweep(c.o.File); err != nil {
+		c.o.Log.WithError(err).Warn("incomplete copies of the host document stay")
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() { c.poll(ctx) })
 	wg.Go(func() { c.send(ctx) })

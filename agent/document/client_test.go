@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -256,4 +257,29 @@ func TestEndpoint(t *testing.T) {
 			t.Errorf("%q is accepted", bad)
 		}
 	}
+}
+
+// A process killed while it kept a document leaves a copy with private keys; the next one removes it.
+func TestLeftovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		for _, name := range []string{"document.json.123", "document.json.bak", "document.json", "other.1"} {
+			if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		start(t, newServer(), filepath.Join(dir, "document.json"))
+		synctest.Wait()
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		if want := []string{"document.json", "document.json.bak", "other.1"}; !slices.Equal(names, want) {
+			t.Errorf("left are %v", names)
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/berth-project/berth/spec"
 )
@@ -42,6 +43,24 @@ func load(file, host string) (*spec.HostDocument, error) {
 		return nil, fmt.Errorf("load %s: %w", file, err)
 	}
 	return d, nil
+}
+
+// sweep removes what a killed predecessor left half written: it holds private keys, too.
+func sweep(file string) error {
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(file), filepath.Base(file)+".*"))
+	if err != nil {
+		return fmt.Errorf("look for leftovers of the host document: %w", err)
+	}
+	var errs []error
+	for _, path := range left {
+		if strings.Trim(strings.TrimPrefix(path, file+"."), "0123456789") != "" {
+			continue // not a name of CreateTemp's, but a copy that someone made
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("remove leftover of the host document: %w", err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // save replaces the kept document in one step: a reader, and a start after a crash, finds the old or the new one.
