@@ -58,6 +58,7 @@ func (l *loop) take(got listing) {
 			got.foreign[id] = true
 		}
 	}
+	l.settleBy(got)
 	for id := range l.ttl {
 		if _, ok := got.ours[id]; !ok {
 			delete(l.ttl, id)
@@ -65,6 +66,32 @@ func (l *loop) take(got listing) {
 	}
 	maps.DeleteFunc(l.told, func(id string, _ bool) bool { return !got.foreign[id] })
 	l.actual, l.foreign, l.listed = got.ours, got.foreign, true
+}
+
+// settleBy drops the doubts that a list ends: the registration is there, or somebody else is. That it is not there ends
+// none, as an agent that hung may still work off what it was sent.
+func (l *loop) settleBy(got listing) {
+	for c := range l.unsure {
+		have, ok := got.ours[c.id]
+		if !l.dirty[c.id] && (got.foreign[c.id] || ok && have.Meta[services.MetaTask] == c.task) {
+			delete(l.unsure, c)
+		}
+	}
+}
+
+// settle drops all doubts about an id.
+func (l *loop) settle(id string) {
+	maps.DeleteFunc(l.unsure, func(c claim, _ bool) bool { return c.id == id })
+}
+
+// doubtful says whether a registration of the id had no answer.
+func (l *loop) doubtful(id string) bool {
+	for c := range l.unsure {
+		if c.id == id {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *loop) reached() {
@@ -143,6 +170,9 @@ func minTime(a, b time.Time) time.Time {
 
 func (l *loop) register(s services.Service, reason string) {
 	_, ours := l.actual[s.ID]
+	mine := claim{s.ID, s.Meta[services.MetaTask]}
+	before := l.unsure[mine]
+	l.unsure[mine] = true
 	l.start(s.ID, &l.adding, func(ctx context.Context) error {
 		if !ours {
 			if err := l.r.agent.vacant(ctx, s.ID); err != nil {
@@ -151,9 +181,13 @@ func (l *loop) register(s services.Service, reason string) {
 		}
 		return l.r.agent.register(ctx, s)
 	}, func(err error, now time.Time) {
+		if definite(err) && !before {
+			delete(l.unsure, mine)
+		}
 		if err != nil {
 			return
 		}
+		l.settle(s.ID)
 		l.actual[s.ID] = s.Registered()
 		if s.Check != nil && s.Check.TTL > 0 {
 			l.ttl[s.ID] = ttlState{passing: s.Check.Passing, at: now}
@@ -165,21 +199,36 @@ func (l *loop) register(s services.Service, reason string) {
 }
 
 func (l *loop) deregister(id string) {
-	have, reason := l.actual[id], "no live task has it"
-	if w, ok := l.withheld[id]; ok {
-		reason = w.Reason
+	have, known := l.actual[id]
+	mine, reason := claim{id, have.Meta[services.MetaTask]}, "no live task has it"
+	for c := range l.unsure {
+		if c.id == id && !known {
+			mine = c
+		}
+	}
+	app := have.Meta[services.MetaApp]
+	if w, ok := l.withheld[mine]; ok {
+		reason, app = w.Reason, string(w.Seat.App)
 	}
 	l.start(id, &l.leaving, func(ctx context.Context) error {
 		return l.r.agent.deregister(ctx, id)
-	}, func(err error, _ time.Time) {
+	}, func(err error, now time.Time) {
 		if err != nil {
 			return
 		}
+		if l.doubtful(id) {
+			l.settle(id)
+			l.listNext = minTime(l.listNext, now.Add(l.r.o.CallTimeout)) // is it carried out late?
+		}
 		delete(l.actual, id)
 		delete(l.ttl, id)
+		message := "Removed from Consul"
+		if !known {
+			message = "Removed from Consul, where it may have been: its registration had no answer"
+		}
 		l.log.WithFields(logrus.Fields{
-			"service": id, "app": have.Meta[services.MetaApp], "task": have.Meta[services.MetaTask], "reason": reason,
-		}).Info("Removed from Consul")
+			"service": id, "app": app, "task": mine.task, "reason": reason,
+		}).Info(message)
 	})
 }
 

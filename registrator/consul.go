@@ -76,8 +76,11 @@ func (a *agent) list(ctx context.Context) (listing, error) {
 	return l, nil
 }
 
-// errForeign says that somebody else holds the id of a service.
-var errForeign = errors.New("another owner has the id")
+// errForeign says that somebody else holds the id of a service; errUnsent that a registration was not even tried.
+var (
+	errForeign = errors.New("another owner has the id")
+	errUnsent  = errors.New("not sent")
+)
 
 // vacant asks whether nobody else has the id: the list may be older than another Berth's registration.
 func (a *agent) vacant(ctx context.Context, id string) error {
@@ -86,7 +89,7 @@ func (a *agent) vacant(ctx context.Context, id string) error {
 	case code(err) == http.StatusNotFound:
 		return nil
 	case err != nil:
-		return fmt.Errorf("ask who has service %s: %w", id, err)
+		return fmt.Errorf("%w: ask who has service %s: %w", errUnsent, id, err)
 	case have.Meta[services.MetaOwner] != a.o.Owner:
 		return fmt.Errorf("register service %s: %w", id, errForeign)
 	}
@@ -143,6 +146,13 @@ func status(passing bool) string {
 		return api.HealthPassing
 	}
 	return api.HealthCritical
+}
+
+// definite says whether a registration's outcome is known: it worked, it was refused, or it was not sent. What ran out of
+// time, lost its connection or ended in a fault of the agent may have worked.
+func definite(err error) bool {
+	status := code(err)
+	return err == nil || errors.Is(err, errForeign) || errors.Is(err, errUnsent) || status >= 400 && status < 500
 }
 
 // code is the agent's HTTP status when it answered with one; 0 when it did not answer.

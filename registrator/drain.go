@@ -61,8 +61,8 @@ func (l *loop) out(task string) bool {
 			return false
 		}
 	}
-	for _, w := range l.withheld {
-		if w.Task == task && l.busy[w.ID] {
+	for c := range l.unsure {
+		if c.task == services.TaskValue(task) {
 			return false
 		}
 	}

@@ -26,7 +26,7 @@ type loop struct {
 	known    bool // the first state and the first inventory are here; before, nothing may be removed
 	admitted map[string]bool
 	wanted   map[string]services.Service
-	withheld map[string]services.Withheld
+	withheld map[claim]services.Withheld
 
 	// actual is what Consul has, as far as we know: the last listing plus what was written since.
 	actual   map[string]services.Registered
@@ -38,12 +38,20 @@ type loop struct {
 	reach    reach
 	listNext time.Time
 
-	busy    map[string]bool // ids with a write under way; one at a time each
-	adding  int             // registrations and TTL updates among them
-	leaving int             // removals among them
+	busy map[string]bool // ids with a write under way; one at a time each
+	// unsure are registrations that Consul may have carried out, or may still do, without our knowing: those under way and
+	// those that ended without a definite answer. They stay until a later write of the id is answered or the list has them.
+	unsure  map[claim]bool
+	adding  int // registrations and TTL updates among them
+	leaving int // removals among them
 	retries map[string]retry
 	ttl     map[string]ttlState
 	drains  map[string]drain
+}
+
+// claim is one task's claim on a service id. Two tasks of one seat, the one that drains and its successor, have the same ids.
+type claim struct {
+	id, task string // the task as services.MetaTask has it
 }
 
 // reach is whether the agent answers. It starts unknown, so that the first answer is logged.
@@ -68,9 +76,9 @@ type ttlState struct {
 func newLoop(ctx context.Context, r *Registrator) *loop {
 	return &loop{
 		r: r, ctx: ctx, log: r.log(), results: make(chan func(time.Time)),
-		admitted: map[string]bool{}, wanted: map[string]services.Service{}, withheld: map[string]services.Withheld{},
+		admitted: map[string]bool{}, wanted: map[string]services.Service{}, withheld: map[claim]services.Withheld{},
 		actual: map[string]services.Registered{}, foreign: map[string]bool{}, told: map[string]bool{}, dirty: map[string]bool{},
-		busy: map[string]bool{}, retries: map[string]retry{}, ttl: map[string]ttlState{}, drains: map[string]drain{},
+		busy: map[string]bool{}, unsure: map[claim]bool{}, retries: map[string]retry{}, ttl: map[string]ttlState{}, drains: map[string]drain{},
 	}
 }
 
@@ -124,9 +132,7 @@ func (l *loop) decide() {
 		l.admitted[s.Task] = true
 	}
 	for _, w := range withheld {
-		if _, ok := l.wanted[w.ID]; !ok {
-			l.withheld[w.ID] = w
-		}
+		l.withheld[claim{w.ID, services.TaskValue(w.Task)}] = w
 	}
 }
 
@@ -135,7 +141,7 @@ func (l *loop) write(now time.Time) {
 	if !l.listed || l.reach != reachable {
 		return
 	}
-	for _, id := range slices.Sorted(maps.Keys(l.actual)) {
+	for _, id := range l.present() {
 		if _, ok := l.wanted[id]; !ok && l.leaving < l.r.o.Workers && l.free(id, now) {
 			l.deregister(id)
 		}
@@ -151,6 +157,18 @@ func (l *loop) write(now time.Time) {
 			l.writeOne(l.wanted[id], now)
 		}
 	}
+}
+
+// present are the ids that are in Consul, or may be, sorted.
+func (l *loop) present() []string {
+	ids := slices.Collect(maps.Keys(l.actual))
+	for c := range l.unsure {
+		if !l.foreign[c.id] {
+			ids = append(ids, c.id)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }
 
 // tell says once that a wanted service cannot be registered.
@@ -169,6 +187,8 @@ func (l *loop) writeOne(s services.Service, now time.Time) {
 		l.register(s, "new")
 	case s.Differs(have) != "":
 		l.register(s, s.Differs(have)+" changed")
+	case l.doubtful(s.ID):
+		l.register(s, "an earlier registration had no answer")
 	case s.Check != nil && s.Check.TTL > 0 && s.Check.Known:
 		last, ok := l.ttl[s.ID]
 		if !ok || last.passing != s.Check.Passing || now.Sub(last.at) >= l.r.o.AntiEntropy {

@@ -270,6 +270,113 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// outBeforeDrained lets time go by and fails when a task is acknowledged while Consul has a service of it.
+func (w *world) outBeforeDrained(task string, d time.Duration) {
+	w.t.Helper()
+	for range d / (50 * time.Millisecond) {
+		pass(50 * time.Millisecond)
+		for id, s := range w.consul.Services() {
+			if w.drained(task) && s.Meta[services.MetaTask] == task {
+				w.t.Fatalf("%s is acknowledged while %s is in Consul", task, id)
+			}
+		}
+	}
+}
+
+// TestDrainAfterUnansweredRegistration: what Consul carried out without telling us is taken out before the acknowledgement.
+func TestDrainAfterUnansweredRegistration(t *testing.T) {
+	const task = "task-prod_web.0"
+	for _, c := range []struct {
+		name  string
+		late  time.Duration // of the registration
+		drain time.Duration // after the registration was sent
+	}{
+		{"under way", 0, 4500 * time.Millisecond},
+		{"carried out after we gave up", 5100 * time.Millisecond, 4500 * time.Millisecond},
+		{"given up before", 0, 5100 * time.Millisecond},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, seat(0, httpProbe))
+				w.consul.Mute(service(0), c.late)
+				w.start()
+				defer func() { w.stop() }()
+				w.publish()
+				w.consul.Mute(service(0), -1)
+				pass(c.drain)
+				w.seats[0].Drain = true
+				w.publish()
+				if c.name != "given up before" && w.drained(task) {
+					t.Fatal("acknowledged with a registration under way")
+				}
+				w.outBeforeDrained(task, 3*time.Second)
+				w.want()
+				if !w.drained(task) {
+					t.Error("not acknowledged although it is out")
+				}
+			})
+		})
+	}
+}
+
+func TestUnansweredRegistrationHoldsADrainNoLongerThanTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, seat(0, httpProbe))
+		w.consul.Mute(service(0), 0)
+		w.start()
+		defer func() { w.stop() }()
+		w.publish()
+		pass(time.Second)
+		w.consul.SetHang(true)
+		w.seats[0].Drain = true
+		w.publish()
+		pass(5*time.Second - time.Millisecond)
+		if w.drained("task-prod_web.0") {
+			t.Error("acknowledged although Consul may have it")
+		}
+		pass(2 * time.Millisecond)
+		if !w.drained("task-prod_web.0") {
+			t.Error("not acknowledged after the limit")
+		}
+	})
+}
+
+// TestDrainBesideSuccessor: the next task of the seat has the same service ids, and hides nothing of the draining one.
+func TestDrainBesideSuccessor(t *testing.T) {
+	const task = "task-prod_web.0"
+	for name, fault := range map[string]func(*consultest.Agent){
+		"slow":      func(a *consultest.Agent) { a.Delay(service(0), 3*time.Second) },
+		"no answer": func(a *consultest.Agent) { a.Mute(service(0), 3*time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, seat(0, httpProbe))
+				fault(w.consul)
+				w.start()
+				defer func() { w.stop() }()
+				w.publish()
+				w.consul.Delay(service(0), 0)
+				w.consul.Mute(service(0), -1)
+				pass(2 * time.Second)
+				next := seat(0, httpProbe)
+				next.TaskID = "task-next"
+				w.seats[0].Drain = true
+				w.seats = append(w.seats, next)
+				w.running[next.TaskID] = true
+				w.alive(next.TaskID, true)
+				w.publish()
+				if w.drained(task) {
+					t.Error("acknowledged with its registration under way")
+				}
+				w.outBeforeDrained(task, 4500*time.Millisecond)
+				if !w.drained(task) || w.consul.Services()[service(0)].Meta[services.MetaTask] != next.TaskID {
+					t.Errorf("acknowledged: %v; in Consul: %v", w.drained(task), w.consul.Services())
+				}
+			})
+		})
+	}
+}
+
 func TestPredecessorsLeftovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, seat(0, httpProbe))

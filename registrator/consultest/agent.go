@@ -33,12 +33,13 @@ type Agent struct {
 	down     bool
 	refuse   map[string]int           // service id -> HTTP status
 	delay    map[string]time.Duration // service id -> time before the write works
+	mute     map[string]time.Duration // service id -> time after which the write works; its caller hears nothing
 	hang     bool
 }
 
 // New is an agent without services.
 func New() *Agent {
-	a := &Agent{refuse: map[string]int{}, delay: map[string]time.Duration{}}
+	a := &Agent{refuse: map[string]int{}, delay: map[string]time.Duration{}, mute: map[string]time.Duration{}}
 	a.reset()
 	return a
 }
@@ -61,6 +62,17 @@ func (a *Agent) Refuse(id string, status int) { a.with(func() { a.refuse[id] = s
 
 // Delay makes writes of one service take time.
 func (a *Agent) Delay(id string, d time.Duration) { a.with(func() { a.delay[id] = d }) }
+
+// Mute makes writes of one service work after a time without an answer, also when the caller has given up; a negative time
+// ends that.
+func (a *Agent) Mute(id string, d time.Duration) {
+	a.with(func() {
+		a.mute[id] = d
+		if d < 0 {
+			delete(a.mute, id)
+		}
+	})
+}
 
 // Wipe forgets all services and checks, as an agent that lost its data folder.
 func (a *Agent) Wipe() { a.with(a.reset) }
@@ -124,11 +136,24 @@ var errDown = errors.New("dial tcp 127.0.0.1:8500: connect: connection refused")
 func (a *Agent) RoundTrip(r *http.Request) (*http.Response, error) {
 	a.mu.Lock()
 	down, hang, wait := a.down, a.hang, a.delay[target(r)]
+	late, mute := a.mute[target(r)]
 	a.mu.Unlock()
 	if down {
 		return nil, errDown
 	}
 	if hang {
+		<-r.Context().Done()
+		return nil, context.Cause(r.Context())
+	}
+	if mute {
+		sent := r.Clone(context.WithoutCancel(r.Context()))
+		if sent.GetBody != nil {
+			var err error
+			if sent.Body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+		time.AfterFunc(late, func() { a.ServeHTTP(httptest.NewRecorder(), sent) })
 		<-r.Context().Done()
 		return nil, context.Cause(r.Context())
 	}
