@@ -106,7 +106,7 @@ func TestItems(t *testing.T) {
 		db := web
 		db.Seat.App, db.TaskID, db.Drain, db.Probes = "/db", "t2", true, nil
 		h.state.Set(spec.HostState{
-			Document: spec.HostDocument{Seats: []spec.HostSeat{web, db}},
+			Document: spec.HostDocument{Version: 1, Seats: []spec.HostSeat{web, db}},
 			Health:   map[string][]spec.CheckHealth{"t1": {{Known: true}}},
 		})
 		labels := func(task, app string) map[string]string {
@@ -114,8 +114,11 @@ func TestItems(t *testing.T) {
 		}
 		h.inventory.Set(docker.Snapshot{Connected: true, Containers: []docker.Container{
 			{ID: "c1", Running: true, Pid: 42, Labels: labels("t1", "/prod/web"), StartedAt: time.Now()},
-			{ID: "c2", Running: true, Pid: 43, Labels: labels("", "/alone"), StartedAt: time.Now()},
 			{ID: "c3", Labels: labels("old", "/prod/web")},
+			// Another Berth's on this machine, one with our app and seat.
+			{ID: "c4", Running: true, Pid: 43, Labels: labels("theirs", "/prod/web"), StartedAt: time.Now().Add(time.Second)},
+			{ID: "c5", Running: true, Pid: 43, Labels: labels("theirs2", "/db"), StartedAt: time.Now().Add(time.Second)},
+			{ID: "c6", Running: true, Pid: 43, Labels: labels("theirs3", "/theirs"), StartedAt: time.Now()},
 		}})
 		for i := 1; i <= 90; i++ {
 			h.cpu(time.Duration(i)*200*time.Millisecond, 10*i, 3*i)
@@ -127,15 +130,15 @@ func TestItems(t *testing.T) {
 			"berth.cpu.usage[/prod/web,0]": "0.2", `berth.cpu.quota["/prod/web","0"]`: "0.2", "berth.cpu.throttled[prod/web,0]": "0.3",
 			"berth.mem.used[/prod/web,0]": "50000000", "berth.mem.limit[/prod/web,0]": "100000000", "berth.mem.pct[/prod/web,0]": "50",
 			"berth.net.in[/prod/web,0]": "1020", "berth.net.out[/prod/web,0]": "3050", "berth.procs[/prod/web, 0]": "7",
-			"berth.uptime[/prod/web,0]": "90", "berth.health[/prod/web,0]": "0", "berth.health[/db,0]": "1", "berth.health[/alone,0]": "2",
-			"berth.cpu.usage[/db,0]":    "! /db.0: it has no running container",
-			"berth.uptime[/db,0]":       "! /db.0: it has no running container",
-			"berth.procs[/nothing,0]":   "! no instance /nothing.0 on this host",
-			"berth.procs[/prod/web]":    "! berth.procs takes two parameters, [APP,SEAT]",
-			"berth.procs[/prod/web,x]":  `! "/prod/web.x" is not APP.N: "x" is no seat number`,
-			"berth.nonsense":            `! unknown key "berth.nonsense"`,
-			"berth.procs[/prod/web,0":   `! "berth.procs[/prod/web,0": a parameter has no end`,
-			"berth.cpu.usage[/alone,0]": "! /alone.0: find the group of process 43: no control group",
+			"berth.uptime[/prod/web,0]": "90", "berth.health[/prod/web,0]": "0", "berth.health[/db,0]": "1",
+			"berth.procs[/theirs,0]":   "! no instance /theirs.0 on this host",
+			"berth.cpu.usage[/db,0]":   "! /db.0: it has no running container",
+			"berth.uptime[/db,0]":      "! /db.0: it has no running container",
+			"berth.procs[/nothing,0]":  "! no instance /nothing.0 on this host",
+			"berth.procs[/prod/web]":   "! berth.procs takes two parameters, [APP,SEAT]",
+			"berth.procs[/prod/web,x]": `! "/prod/web.x" is not APP.N: "x" is no seat number`,
+			"berth.nonsense":           `! unknown key "berth.nonsense"`,
+			"berth.procs[/prod/web,0":  `! "berth.procs[/prod/web,0": a parameter has no end`,
 		} {
 			got, err := m.table.Load().answer(request, time.Now())
 			if err != nil {
@@ -149,11 +152,37 @@ func TestItems(t *testing.T) {
 	})
 }
 
+// TestWithoutDocument: before there is a host document, containers are instances by their labels.
+func TestWithoutDocument(t *testing.T) {
+	h := newHost(t)
+	s := newSampler(h.monitor("unused").o)
+	snapshot := docker.Snapshot{Connected: true, Containers: []docker.Container{
+		{ID: "c2", Running: true, Pid: 43, Labels: map[string]string{spec.LabelApp: "/alone", spec.LabelSeat: "0"}, StartedAt: time.Now()},
+		{ID: "c3", Running: true, Pid: 43, Labels: map[string]string{spec.LabelApp: "/no/number"}, StartedAt: time.Now()},
+	}}
+	tab := newTable(s.pass(spec.HostState{}, snapshot, true), "1")
+	for request, want := range map[string]string{
+		"berth.discovery":           `[{"{#APP}":"/alone","{#SEAT}":"0","{#INSTANCE}":"c2","{#HOSTNAME}":"alone-0","{#IP}":"","{#POOL}":"","{#STATE}":"running"}]`,
+		"berth.health[/alone,0]":    "2",
+		"berth.cpu.usage[/alone,0]": "! /alone.0: find the group of process 43: no control group",
+	} {
+		got, err := tab.answer(request, time.Now())
+		if err != nil {
+			got = "! " + err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", request, got, want)
+		}
+	}
+	if all := s.pass(spec.HostState{Document: spec.HostDocument{Version: 1}}, snapshot, true); len(all) != 0 {
+		t.Errorf("a document without seats has instances %+v", all)
+	}
+}
+
 func testDiscovery(t *testing.T, m *Monitor) {
 	t.Helper()
 	for group, want := range map[string][]row{
 		"": {
-			{App: "/alone", Seat: "0", Instance: "c2", Hostname: "alone-0", State: "running"},
 			{App: "/db", Seat: "0", Instance: "prod_web.instance-1", Hostname: "web-0.prod", IP: "10.9.0.10", Pool: "pool", State: "draining"},
 			{App: "/prod/web", Seat: "0", Instance: "prod_web.instance-1", Hostname: "web-0.prod", IP: "10.9.0.10", Pool: "pool", State: "running"},
 		},

@@ -111,8 +111,9 @@ func (s *sampler) pass(state spec.HostState, snapshot docker.Snapshot, measure b
 	return s.instances(state, running)
 }
 
-// instances joins the document's seats with the running containers. Containers that the document does not name, as without
-// a scheduler, are instances by their labels alone.
+// instances joins the document's seats with the running containers. Only while there is no document at all, as without a
+// scheduler, containers are instances by their labels alone: those that a document does not name may be another Berth's,
+// with the same apps and seats.
 func (s *sampler) instances(state spec.HostState, running map[string]docker.Container) []instance {
 	bySeat := map[spec.SeatID]instance{}
 	add := func(i instance) {
@@ -121,9 +122,7 @@ func (s *sampler) instances(state spec.HostState, running map[string]docker.Cont
 			bySeat[i.seat] = i
 		}
 	}
-	named := map[string]bool{}
 	for _, seat := range state.Document.Seats {
-		named[seat.TaskID] = true
 		i := instance{
 			seat: seat.Seat, id: seat.Instance, hostname: seat.Hostname, pool: seat.Pool, task: seat.TaskID,
 			address: seat.Address, state: "starting", health: healthOf(state, seat), trouble: "it has no running container",
@@ -136,23 +135,12 @@ func (s *sampler) instances(state spec.HostState, running map[string]docker.Cont
 		}
 		add(i)
 	}
-	for task, c := range running {
-		if named[task] {
-			continue
-		}
-		index, err := strconv.Atoi(c.Labels[spec.LabelSeat])
-		if err != nil || index < 0 {
-			continue
-		}
-		i := instance{seat: spec.SeatID{App: spec.AppID(c.Labels[spec.LabelApp]), Index: index}, id: task, task: task, health: healthUnknown}
-		i.hostname = i.seat.Hostname()
-		for name, a := range c.Addresses {
-			if i.pool == "" || name < i.pool {
-				i.pool, i.address = name, a
+	if state.Document.Version == 0 {
+		for task, c := range running {
+			if i, ok := s.labelled(task, c); ok {
+				add(i)
 			}
 		}
-		s.fill(&i, c)
-		add(i)
 	}
 	all := make([]instance, 0, len(bySeat))
 	for _, i := range bySeat {
@@ -162,6 +150,23 @@ func (s *sampler) instances(state spec.HostState, running map[string]docker.Cont
 		return cmp.Or(cmp.Compare(a.seat.App, b.seat.App), cmp.Compare(a.seat.Index, b.seat.Index))
 	})
 	return all
+}
+
+// labelled is a container's instance as its labels tell it.
+func (s *sampler) labelled(task string, c docker.Container) (instance, bool) {
+	index, err := strconv.Atoi(c.Labels[spec.LabelSeat])
+	if err != nil || index < 0 {
+		return instance{}, false
+	}
+	i := instance{seat: spec.SeatID{App: spec.AppID(c.Labels[spec.LabelApp]), Index: index}, id: task, task: task, health: healthUnknown}
+	i.hostname = i.seat.Hostname()
+	for name, a := range c.Addresses {
+		if i.pool == "" || name < i.pool {
+			i.pool, i.address = name, a
+		}
+	}
+	s.fill(&i, c)
+	return i, true
 }
 
 func (s *sampler) fill(i *instance, c docker.Container) {
