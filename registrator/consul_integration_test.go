@@ -152,6 +152,7 @@ func eventually(t *testing.T, within time.Duration, what string, check func() st
 
 // realHost publishes states and inventories to a registrator on the real Consul.
 type realHost struct {
+	name      string // of the host; empty: it
 	owner     string
 	state     watch.Value[spec.HostState]
 	inventory watch.Value[docker.Snapshot]
@@ -170,8 +171,12 @@ func (h *realHost) run(t *testing.T, address string) (*Registrator, func()) {
 	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
+	host := "it"
+	if h.name != "" {
+		host = h.name
+	}
 	r, err := New(Options{
-		Host: "it", Owner: h.owner, State: &h.state, Inventory: &h.inventory, Log: log, Address: address, AntiEntropy: time.Second,
+		Host: host, Owner: h.owner, State: &h.state, Inventory: &h.inventory, Log: log, Address: address, AntiEntropy: time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -328,6 +333,10 @@ func TestRealConsul(t *testing.T) {
 	})
 	stop()
 	consul.wantIDs(time.Second, "it-web", ids[1], ids[2]) // instances outlive Berth
+	h.name = "it2"                                        // the machine got another name
+	_, stop = h.run(t, consul.address())
+	consul.wantIDs(3*time.Second, "it-web", strings.Replace(ids[1], ":it:", ":it2:", 1), strings.Replace(ids[2], ":it:", ":it2:", 1))
+	stop()
 	h.set(nil, nil)
 	h.run(t, consul.address())
 	consul.wantIDs(3*time.Second, "it-web")
