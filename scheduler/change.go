@@ -22,7 +22,10 @@ import (
 func (s *Scheduler) Change(ctx context.Context, c api.Change) (*api.Changed, error) {
 	var out *api.Changed
 	err := s.doDurably(ctx, func() (err error) {
-		out, err = s.change(c, time.Now())
+		now := time.Now()
+		if out, err = s.change(c, now); err != nil {
+			s.publish(api.GroupChangeFailed("/", s.lastVersion, err.Error(), now))
+		}
 		return err
 	})
 	if err != nil {
@@ -122,7 +125,11 @@ func (s *Scheduler) checkTree(puts, wanted map[spec.AppID]*spec.App) error {
 			return f
 		}
 	}
-	return marathon.AssignServicePorts(changed, s.state.Apps, s.opts.ServicePortMin, s.opts.ServicePortMax)
+	if err := marathon.AssignServicePorts(changed, s.state.Apps, s.opts.ServicePortMin, s.opts.ServicePortMax); err != nil {
+		return err
+	}
+	maps.Copy(wanted, changed) // the ports are in copies
+	return nil
 }
 
 // affected are the apps that the change really changes.
@@ -252,18 +259,21 @@ func (s *Scheduler) store(c api.Change, puts, wanted map[spec.AppID]*spec.App, l
 	for _, l := range leases {
 		s.putLease(l)
 	}
-	group := spec.AppID("/")
+	group := spec.AppID("")
 	for _, id := range slices.Sorted(maps.Keys(union(puts, d, steps))) {
 		was, want := s.state.Apps[id], wanted[id]
 		d.Original[id] = was
-		group = id.Parent()
+		group = commonParent(group, id.Parent())
+		if was != nil && len(was.HealthChecks) > 0 && (want == nil || len(want.HealthChecks) == 0) {
+			s.publish(api.RemoveHealthCheck(id, now))
+		}
 		if want == nil {
 			delete(s.state.Apps, id)
 			s.batch.txn.DeleteApp(id, false) // its versions are still needed while its tasks end
 			continue
 		}
 		out.Apps[id], out.Created[id] = want, was == nil
-		if c.Post {
+		if _, named := puts[id]; named && c.Post {
 			s.publish(api.APIPost(want, c.ClientIP, c.URI, now))
 		}
 		if want == was {
@@ -279,11 +289,16 @@ func (s *Scheduler) store(c api.Change, puts, wanted map[spec.AppID]*spec.App, l
 		}
 		s.batch.txn.PutApp(want)
 		s.batch.txn.AddVersion(want)
-		for _, check := range want.HealthChecks {
-			s.publish(api.AddHealthCheck(want, check, now))
+		if was == nil || !want.LastConfigChange.Equal(was.LastConfigChange) {
+			for _, check := range want.HealthChecks {
+				s.publish(api.AddHealthCheck(want, check, now))
+			}
 		}
 	}
 	s.docsDirty = true
+	if group == "" {
+		group = "/"
+	}
 	s.publish(api.GroupChangeSuccess(group, version, now))
 	s.log.WithFields(logrus.Fields{"deployment": d.ID, "version": spec.FormatTime(version), "steps": len(steps)}).Info("deployment begins")
 	if len(steps) == 0 {
@@ -294,6 +309,17 @@ func (s *Scheduler) store(c api.Change, puts, wanted map[spec.AppID]*spec.App, l
 	s.batch.txn.PutDeployment(d)
 	s.publish(api.DeploymentInfo(d, 0, now))
 	return out
+}
+
+// commonParent is the innermost group that holds both; "" is no group yet.
+func commonParent(a, b spec.AppID) spec.AppID {
+	for a != "" && !b.In(a) {
+		a = a.Parent()
+	}
+	if a == "" {
+		return b
+	}
+	return a
 }
 
 // maxVersions is how many versions of an app stay readable (Marathon's zk_max_versions, which the store applies too).
@@ -317,6 +343,7 @@ func union(puts map[spec.AppID]*spec.App, d *spec.Deployment, steps []spec.Step)
 func (s *Scheduler) cancel(d *spec.Deployment, reason string, now time.Time) {
 	delete(s.state.Deployments, d.ID)
 	s.batch.txn.DeleteDeployment(d.ID)
+	s.publish(api.DeploymentStepFailure(d, d.Current, now))
 	s.publish(api.DeploymentFailed(d, reason, now))
 	s.log.WithFields(logrus.Fields{"deployment": d.ID, "reason": reason}).Info("deployment cancelled")
 	for id := range d.Original {
@@ -361,7 +388,7 @@ func (s *Scheduler) Kill(ctx context.Context, ids []string, opts api.KillOptions
 			}
 		}
 		slices.SortFunc(killed, func(a, b *spec.Task) int { return cmp.Compare(a.ID, b.ID) })
-		if opts.Scale && len(fewer) > 0 {
+		if opts.Scale { // also when nothing is hit: the caller waits for a deployment's id
 			changed, err = s.change(api.Change{Force: opts.Force, Decide: func(current map[spec.AppID]*spec.App) (map[spec.AppID]*spec.App, error) {
 				puts := map[spec.AppID]*spec.App{}
 				for id, n := range fewer {

@@ -140,20 +140,16 @@ func (s *Scheduler) step(t *spec.Task, ev lifecycle.Event, now time.Time) {
 	if out.Ran && len(app.ReadinessChecks) == 0 {
 		next.Ready = true
 	}
-	before := health.Healthy(app, t)
 	next = health.Settle(app, next, now)
 	s.put(&next)
 	log := s.log.WithFields(logrus.Fields{"app": string(next.Seat.App), "task": next.ID, "seat": next.Seat.Index, "state": next.State, "rung": next.Rung.String()})
-	if next.State != t.State || out.Ended {
+	if next.VisibleState() != t.VisibleState() || out.Ended {
 		s.publish(api.StatusUpdate(&next, now))
 		s.publish(api.InstanceChanged(&next, condition(&next), now))
 		if next.Message != "" && out.Ended {
 			log = log.WithField("message", next.Message)
 		}
 		log.Info("task changed")
-	}
-	if after := health.Healthy(app, &next); before != after && len(app.HealthChecks) > 0 {
-		s.publish(api.InstanceHealthChanged(&next, after, now))
 	}
 	if out.Ran {
 		s.launchedDelay(app, now)
@@ -173,14 +169,18 @@ func (s *Scheduler) ended(app *spec.App, t *spec.Task, failed bool, now time.Tim
 	if !failed {
 		return
 	}
-	f := &spec.TaskFailure{App: t.Seat.App, TaskID: t.ID, Host: t.Host, AgentID: t.AgentID, State: t.State, Message: t.Message, Timestamp: now, AppVersion: t.AppVersion}
-	s.state.Failures[t.Seat.App] = f
-	s.batch.txn.PutFailure(f)
+	s.fail(&spec.TaskFailure{App: t.Seat.App, TaskID: t.ID, Host: t.Host, AgentID: t.AgentID, State: t.State, Message: t.Message, Timestamp: now, AppVersion: t.AppVersion})
 	// The delay is that of the definition that would be launched again, which is an older one while the app's part of a
 	// deployment has not begun.
 	if next := s.targets()[t.Seat.App].app; next != nil && s.state.Apps[t.Seat.App] != nil && next.LastConfigChange.Equal(t.ConfigVersion) {
 		s.putDelay(next, s.delayOf(next).Failed(next, t.CreatedAt, now))
 	}
+}
+
+// fail stores an app's last failure.
+func (s *Scheduler) fail(f *spec.TaskFailure) {
+	s.state.Failures[f.App] = f
+	s.batch.txn.PutFailure(f)
 }
 
 // put stores a task. Tasks are values: readers keep the pointer that they have.
@@ -213,7 +213,7 @@ func (s *Scheduler) appOf(t *spec.Task) *spec.App {
 
 // condition is Marathon's instance condition of a task.
 func condition(t *spec.Task) string {
-	switch t.State {
+	switch t.VisibleState() {
 	case "TASK_STAGING":
 		return "Staging"
 	case "TASK_STARTING":

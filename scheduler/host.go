@@ -141,6 +141,9 @@ func (s *Scheduler) onHealth(t *spec.Task, results []spec.CheckHealth, now time.
 	}
 	if v.Kill != "" && next.Rung == spec.Running && next.UnreachableSince.IsZero() {
 		s.publish(api.UnhealthyInstanceKill(&next, v.Kill, now))
+		// No launch delay for it, as in Marathon; but people must find the reason.
+		s.fail(&spec.TaskFailure{App: next.Seat.App, TaskID: next.ID, Host: next.Host, AgentID: next.AgentID, State: "TASK_KILLED",
+			Message: "Task was killed since health check failed. Reason: " + v.Kill, Timestamp: now, AppVersion: next.AppVersion})
 		s.kill(s.state.Tasks[next.ID], v.Kill, now)
 	}
 }

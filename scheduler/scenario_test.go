@@ -165,7 +165,7 @@ func (p *play) do(line string) []string {
 		}
 		break
 	}
-	if f[0] == "queue" || f[0] == "ps" || f[0] == "doc" {
+	if f[0] == "queue" || f[0] == "ps" || f[0] == "doc" || f[0] == "ports" {
 		out = append(out, p.show(f[0])...)
 	}
 	return out
@@ -277,7 +277,7 @@ func (p *play) command(f []string) error {
 	case "crash": // the scheduler dies without a word and starts again
 		p.stop()
 		p.start()
-	case "queue", "ps", "doc":
+	case "queue", "ps", "doc", "ports":
 	default:
 		return fmt.Errorf("unknown command %s", f[0])
 	}
@@ -324,6 +324,14 @@ func (p *play) show(what string) []string {
 				out = append(out, fmt.Sprintf("%s %s %s %s key=%t", t.Seat, t.Rung, t.Address, snap.Seats[t.Seat].Hostname, len(snap.Seats[t.Seat].HostKeys) == 1))
 			}
 		}
+	case "ports":
+		for _, id := range []spec.AppID{"/web", "/db", "/api"} {
+			for _, t := range snap.Tasks[id] {
+				app := p.s.appOf(t)
+				ports := launch.Ports(app, t.HostPorts)
+				out = append(out, fmt.Sprintf("%s clients: %s %v, env: %v, own: %v, services: %v %v", t.Seat, t.VisibleHost(), t.ClientPorts, t.Ports, ports, app.PortDefinitions, servicePorts(app)))
+			}
+		}
 	case "doc":
 		for name := range p.hosts {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -339,6 +347,16 @@ func (p *play) show(what string) []string {
 	}
 	if len(out) == 0 {
 		out = []string{"nothing"}
+	}
+	return out
+}
+
+func servicePorts(app *spec.App) []int {
+	var out []int
+	if app.Container != nil {
+		for _, m := range app.Container.PortMappings {
+			out = append(out, m.ServicePort)
+		}
 	}
 	return out
 }

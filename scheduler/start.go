@@ -135,6 +135,7 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, pools map[spec.Sea
 		if t.Pool = pools[it.Seat]; t.Pool != "" {
 			t.Address = s.leaseOf[it.Seat]
 		}
+		t.ClientHost, t.ClientPorts = launch.ForClients(it.App, t)
 		s.put(t)
 		s.publish(api.InstanceChanged(t, "Provisioned", now))
 		s.log.WithFields(logrus.Fields{"app": string(it.App.ID), "task": t.ID, "seat": it.Seat.Index, "host": t.Host, "address": t.Address.String()}).Info("launching task")

@@ -52,6 +52,10 @@ type Task struct {
 	// HostPorts are the ports taken from the host for those mappings that publish one, in their order.
 	HostPorts []int
 
+	// ClientHost and ClientPorts are what Marathon's "host" and "ports" say; see VisibleHost. ClientHost "": Host.
+	ClientHost  string
+	ClientPorts []int
+
 	CreatedAt, StagedAt, StartedAt, EndedAt time.Time
 
 	// Unreachable since; zero while the engine reaches the task. A flag beside the rung, not a rung.
@@ -68,6 +72,31 @@ type Task struct {
 	Ready  bool          // readiness check passed once, or the app has none
 	// HealthySince is when all checks became alive (or, without checks, when it ran); zero while not.
 	HealthySince time.Time
+}
+
+// VisibleState is the Mesos state that clients see. Reachability is a flag beside the rung, and a task whose kill is
+// wanted is on its way out whatever the engine last said: clients drop it while it is still being drained.
+func (t *Task) VisibleState() string {
+	switch {
+	case t.Rung == Terminal:
+	case !t.UnreachableSince.IsZero():
+		return "TASK_UNREACHABLE"
+	case t.Rung == Killing:
+		return "TASK_KILLING"
+	}
+	if t.State == "" {
+		return "TASK_STAGING"
+	}
+	return t.State
+}
+
+// VisibleHost is what clients that join host and ports are told as the host: the task's own address where the app listens
+// there under Marathon's mode "host", otherwise the agent's host name.
+func (t *Task) VisibleHost() string {
+	if t.ClientHost != "" {
+		return t.ClientHost
+	}
+	return t.Host
 }
 
 // Live says that the task occupies its seat: its container may exist.

@@ -144,7 +144,7 @@ func (c *composition) addScheduler(ctx context.Context, engineURL, secret string
 	server, err := api.New(api.Options{
 		Backend: sched, Events: events, Log: c.log, Marathon: marathon.Options{DefaultNetworkName: c.pools[0].Name},
 		Admit: func(a *spec.App) error { return admit.Check(a, c.Admit) }, Logs: c.logs,
-		Info: api.Info{Version: buildVersion(), FrameworkName: "berth", Hostname: c.Hostname, Leader: c.leader(), DefaultNetwork: c.pools[0].Name, LocalPortMin: 10000, LocalPortMax: 20000},
+		Info: api.Info{Version: buildVersion(), FrameworkName: "berth", Hostname: c.Hostname, Leader: c.leader(), HTTPPort: portOf(listeners), DefaultNetwork: c.pools[0].Name, LocalPortMin: 10000, LocalPortMax: 20000},
 	})
 	if err != nil {
 		return errors.Join(err, db.Close())
@@ -161,6 +161,16 @@ func (c *composition) leader() string {
 		return c.Listen
 	}
 	return "unix:" + c.socket()
+}
+
+// portOf is the API's TCP port, 0 without one.
+func portOf(listeners []api.Listener) int {
+	for _, l := range listeners {
+		if tcp, ok := l.Addr().(*net.TCPAddr); ok {
+			return tcp.Port
+		}
+	}
+	return 0
 }
 
 func (c *composition) listen() ([]api.Listener, error) {

@@ -193,7 +193,7 @@ func (s *Server) deleteAppTasks(id spec.AppID) handler {
 		host := r.URL.Query().Get("host")
 		ids := make([]string, 0, len(snap.Tasks[id]))
 		for _, t := range snap.Tasks[id] {
-			if host == "" || host == "*" || host == t.Host {
+			if host == "" || host == "*" || host == t.Host || host == t.VisibleHost() {
 				ids = append(ids, t.ID)
 			}
 		}

@@ -40,7 +40,7 @@ func APIPost(app *spec.App, clientIP, uri string, now time.Time) Event {
 // StatusUpdate says that the engine reported a new state of a task.
 func StatusUpdate(t *spec.Task, now time.Time) Event {
 	return Event{Type: EventStatusUpdate, At: now, Fields: map[string]any{
-		"slaveId": t.AgentID, "taskId": t.ID, "taskStatus": t.State, "message": t.Message, "appId": t.Seat.App, "host": t.Host,
+		"slaveId": t.AgentID, "taskId": t.ID, "taskStatus": t.VisibleState(), "message": t.Message, "appId": t.Seat.App, "host": t.VisibleHost(),
 		"ipAddresses": taskAddresses(t), "ports": taskPorts(t), "version": spec.FormatTime(t.AppVersion),
 	}}
 }
@@ -48,7 +48,7 @@ func StatusUpdate(t *spec.Task, now time.Time) Event {
 // InstanceChanged says that an instance's condition ("Staging", "Running", "Killed", ...) changed.
 func InstanceChanged(t *spec.Task, condition string, now time.Time) Event {
 	return Event{Type: EventInstanceChanged, At: now, Fields: map[string]any{
-		"instanceId": t.Instance, "condition": condition, "runSpecId": t.Seat.App, "agentId": t.AgentID, "host": t.Host,
+		"instanceId": t.Instance, "condition": condition, "runSpecId": t.Seat.App, "agentId": t.AgentID, "host": t.VisibleHost(),
 		"runSpecVersion": spec.FormatTime(t.AppVersion),
 	}}
 }
@@ -91,7 +91,7 @@ func RemoveHealthCheck(app spec.AppID, now time.Time) Event {
 func UnhealthyInstanceKill(t *spec.Task, reason string, now time.Time) Event {
 	return Event{Type: EventUnhealthyInstanceKill, At: now, Fields: map[string]any{
 		"appId": t.Seat.App, "taskId": t.ID, "instanceId": t.Instance, "version": spec.FormatTime(t.AppVersion),
-		"reason": reason, "host": t.Host, "slaveId": t.AgentID,
+		"reason": reason, "host": t.VisibleHost(), "slaveId": t.AgentID,
 	}}
 }
 
@@ -147,7 +147,7 @@ func DeploymentFailed(d *spec.Deployment, reason string, now time.Time) Event {
 
 // SchedulerRegistered says that the engine gave the framework its id.
 func SchedulerRegistered(frameworkID, master string, now time.Time) Event {
-	return Event{Type: EventSchedulerRegistered, At: now, Fields: map[string]any{"frameworkID": frameworkID, "master": master}}
+	return Event{Type: EventSchedulerRegistered, At: now, Fields: map[string]any{"frameworkId": frameworkID, "master": master}}
 }
 
 // SchedulerReregistered says that the connection to the engine is back.

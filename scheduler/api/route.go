@@ -51,7 +51,7 @@ func (s *Server) commonHeaders(w http.ResponseWriter) {
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("X-XSS-Protection", "1; mode=block")
 	h.Set("X-Content-Type-Options", "nosniff")
-	if s.o.Info.Leader != "" {
+	if l := s.o.Info.Leader; l != "" && !strings.HasPrefix(l, "unix:") { // a socket's path is no URL
 		h.Set("X-Marathon-Leader", "http://"+s.o.Info.Leader)
 	}
 }

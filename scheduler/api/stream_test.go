@@ -183,7 +183,7 @@ func TestEventBodies(t *testing.T) {
 		{api.DeploymentStepFailure(d, 7, now), "currentStep plan"},
 		{api.DeploymentSuccess(d, now), "id plan"},
 		{api.DeploymentFailed(d, "why", now), "id plan reason"},
-		{api.SchedulerRegistered("f", "m", now), "frameworkID master"},
+		{api.SchedulerRegistered("f", "m", now), "frameworkId master"},
 		{api.SchedulerReregistered("m", now), "master"},
 		{api.SchedulerDisconnected(now), ""},
 	} {

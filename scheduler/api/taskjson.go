@@ -20,7 +20,6 @@ type taskJSON struct {
 	ServicePorts []int         `json:"servicePorts,omitempty"`
 	IPAddresses  []addressJSON `json:"ipAddresses"`
 	Health       []healthJSON  `json:"healthCheckResults"`
-	Role         string        `json:"role,omitempty"`
 }
 
 type addressJSON struct {
@@ -40,7 +39,7 @@ type healthJSON struct {
 
 func encodeTask(t *spec.Task) taskJSON {
 	out := taskJSON{
-		ID: t.ID, AppID: t.Seat.App, Host: t.Host, SlaveID: t.AgentID, State: taskState(t),
+		ID: t.ID, AppID: t.Seat.App, Host: t.VisibleHost(), SlaveID: t.AgentID, State: t.VisibleState(),
 		StagedAt: optionalTime(t.StagedAt), StartedAt: optionalTime(t.StartedAt),
 		Ports: taskPorts(t), IPAddresses: taskAddresses(t), Health: []healthJSON{},
 	}
@@ -67,27 +66,12 @@ func encodeTasks(tasks []*spec.Task) []taskJSON {
 	return out
 }
 
-// taskState is the state that clients see. A task that the engine cannot reach keeps its last Mesos state inside Berth
-// (reachability is a flag beside the rung), and one whose kill is wanted is on its way out whatever the engine last said.
-func taskState(t *spec.Task) string {
-	switch {
-	case t.Rung == spec.Terminal:
-	case !t.UnreachableSince.IsZero():
-		return "TASK_UNREACHABLE"
-	case t.Rung == spec.Killing:
-		return "TASK_KILLING"
-	}
-	if t.State == "" {
-		return "TASK_STAGING"
-	}
-	return t.State
-}
-
+// taskPorts are the ports at VisibleHost: those published on the host, or the app's own in mode "host".
 func taskPorts(t *spec.Task) []int {
-	if t.Ports == nil {
+	if t.ClientPorts == nil {
 		return []int{}
 	}
-	return t.Ports
+	return t.ClientPorts
 }
 
 func taskAddresses(t *spec.Task) []addressJSON {

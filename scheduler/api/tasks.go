@@ -99,7 +99,7 @@ func tasksText(snap *Snapshot, list []*spec.App, networks []string) string {
 	for _, app := range list {
 		var running []*spec.Task
 		for _, t := range snap.Tasks[app.ID] {
-			if taskState(t) == "TASK_RUNNING" {
+			if t.VisibleState() == "TASK_RUNNING" {
 				running = append(running, t)
 			}
 		}
@@ -107,7 +107,7 @@ func tasksText(snap *Snapshot, list []*spec.App, networks []string) string {
 		if len(ports) == 0 {
 			b.WriteString(app.ID.Safe() + "\t \t")
 			for _, t := range running {
-				b.WriteString(t.Host + "\t")
+				b.WriteString(t.VisibleHost() + "\t")
 			}
 			b.WriteByte('\n')
 		}
@@ -131,7 +131,7 @@ func endpoint(app *spec.App, t *spec.Task, i int, networks []string) string {
 	}
 	port := strconv.Itoa(t.Ports[i])
 	if !ownAddress(app) || app.Container.PortMappings[i].HostPort != nil {
-		return t.Host + ":" + port
+		return t.VisibleHost() + ":" + port
 	}
 	for _, n := range app.Networks {
 		if t.Address.IsValid() && (slices.Contains(networks, "*") || n.Name != "" && slices.Contains(networks, n.Name)) {

@@ -18,7 +18,7 @@ type taskCounts struct {
 func countTasks(tasks []*spec.Task) taskCounts {
 	var c taskCounts
 	for _, t := range tasks {
-		switch taskState(t) {
+		switch t.VisibleState() {
 		case "TASK_STAGING":
 			c.Staged++
 		case "TASK_RUNNING":

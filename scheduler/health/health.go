@@ -14,14 +14,14 @@ import (
 type Change struct {
 	Index  int
 	Failed bool // one more counted failure
-	// Flipped: alive changed (or became known); Alive is the new value.
+	// Flipped: alive changed (it begins as false, so a first failure is no flip); Alive is the new value.
 	Flipped, Alive bool
 }
 
 // Verdict is what a report means for a task.
 type Verdict struct {
 	Changes []Change
-	// Healthy is the aggregate after the report; Flipped says that it changed.
+	// Healthy is the aggregate of the checks after the report; Flipped says that it changed.
 	Healthy, Flipped bool
 	// Kill is the reason to kill the task; "" to let it live.
 	Kill string
@@ -31,7 +31,7 @@ type Verdict struct {
 // agent has just started) changes nothing: nobody becomes unhealthy on absent knowledge.
 func Apply(app *spec.App, t spec.Task, results []spec.CheckHealth, now time.Time) (spec.Task, Verdict) {
 	var v Verdict
-	before := Healthy(app, &t)
+	before := Alive(app, &t)
 	old := t.Health
 	t.Health = slices.Clone(results[:min(len(results), len(app.HealthChecks))])
 	for i, r := range t.Health {
@@ -43,7 +43,7 @@ func Apply(app *spec.App, t spec.Task, results []spec.CheckHealth, now time.Time
 			t.Health[i] = o
 			continue
 		}
-		c := Change{Index: i, Alive: r.Alive, Flipped: !o.Known || o.Alive != r.Alive, Failed: r.ConsecutiveFailures > o.ConsecutiveFailures}
+		c := Change{Index: i, Alive: r.Alive, Flipped: o.Alive != r.Alive, Failed: r.ConsecutiveFailures > o.ConsecutiveFailures}
 		if c.Failed || c.Flipped {
 			v.Changes = append(v.Changes, c)
 		}
@@ -55,7 +55,7 @@ func Apply(app *spec.App, t spec.Task, results []spec.CheckHealth, now time.Time
 	if n := len(app.HealthChecks); len(app.ReadinessChecks) > 0 && len(results) > n && results[n].Alive {
 		t.Ready = true
 	}
-	v.Healthy = Healthy(app, &t)
+	v.Healthy = Alive(app, &t)
 	v.Flipped = before != v.Healthy
 	t = Settle(app, t, now)
 	return t, v
@@ -76,9 +76,11 @@ func KillAt(c spec.HealthCheck) int {
 
 // Healthy says whether a task counts as healthy: running, and every check alive. Without checks running is enough.
 func Healthy(app *spec.App, t *spec.Task) bool {
-	if t.Rung != spec.Running || !t.UnreachableSince.IsZero() {
-		return false
-	}
+	return t.Rung == spec.Running && t.UnreachableSince.IsZero() && Alive(app, t)
+}
+
+// Alive says whether the last results of all checks are good, whatever becomes of the task.
+func Alive(app *spec.App, t *spec.Task) bool {
 	for i := range app.HealthChecks {
 		if i >= len(t.Health) || !t.Health[i].Alive {
 			return false

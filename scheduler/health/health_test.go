@@ -26,7 +26,7 @@ func TestApply(t *testing.T) {
 		kill     bool
 	}{
 		{"first success", "HTTP", 3, spec.Running, spec.CheckHealth{}, good, true, true, false},
-		{"success while staged counts nothing yet", "HTTP", 3, spec.Staged, spec.CheckHealth{}, good, false, false, false},
+		{"success while staged is a success, but not healthy yet", "HTTP", 3, spec.Staged, spec.CheckHealth{}, good, true, true, false},
 		{"failure 3 of 3 on the server side lives", "HTTP", 3, spec.Running, bad(2), bad(3), false, false, false},
 		{"failure 4 of 3 on the server side is killed", "HTTP", 3, spec.Running, bad(3), bad(4), false, false, true},
 		{"failure 3 of 3 of a command is killed", "COMMAND", 3, spec.Running, bad(2), bad(3), false, false, true},
@@ -45,7 +45,7 @@ func TestApply(t *testing.T) {
 			if v.Kill != "" && !strings.Contains(v.Kill, "HTTP 503") {
 				t.Errorf("the reason does not name the cause: %s", v.Kill)
 			}
-			if c.new.Known && after.HealthySince.IsZero() == c.healthy {
+			if c.new.Known && after.HealthySince.IsZero() == (c.healthy && c.rung == spec.Running) {
 				t.Errorf("HealthySince is %v", after.HealthySince)
 			}
 			if task.Health[0] != c.old {

@@ -104,6 +104,21 @@ func Effective(ports []Port) []int {
 	return out
 }
 
+// ForClients is what clients of Marathon are told as the task's host and ports. They join the two in mode "host", where the
+// app listens on its own address, and in bridge mode, where the host publishes; on container networks they take the
+// task's address and the mapping's container port, and only published ports belong here. host "": the agent's name.
+func ForClients(app *spec.App, t *spec.Task) (host string, ports []int) {
+	for _, n := range app.Networks {
+		if n.Mode == spec.NetworkHost {
+			if t.Address.IsValid() {
+				host = t.Address.String()
+			}
+			return host, t.Ports
+		}
+	}
+	return "", t.HostPorts
+}
+
 // Build makes the launch of a task. taken are the host ports given for HostPorts(app).
 func Build(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, taken []int, o Options) spec.Launch {
 	ports := Ports(app, taken)

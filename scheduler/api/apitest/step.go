@@ -131,6 +131,7 @@ func (w *World) launch(app *spec.App, seat spec.SeatID) *spec.Task {
 	if app.Container != nil {
 		for _, m := range app.Container.PortMappings {
 			t.Ports = append(t.Ports, m.ContainerPort)
+			t.ClientPorts = t.Ports // as if the host published them
 		}
 	}
 	w.publish(api.InstanceChanged(t, "Staging", w.now))
