@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -196,6 +197,14 @@ func TestRealEngine(t *testing.T) {
 	}
 	if code, out, err := c.Exec(ctx, id, []string{"/guest", "ask"}); err != nil || code != 4 || !strings.Contains(string(out), "to out\n") || !strings.Contains(string(out), "to err\n") {
 		t.Errorf("%d %q %v", code, out, err)
+	}
+	short, enough := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer enough()
+	if _, _, err := c.Exec(short, id, []string{"/guest", "hang"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a command that hangs: %v", err)
+	}
+	if out, err := exec.Command("docker", "top", id).Output(); err != nil || strings.Contains(string(out), "hang") {
+		t.Errorf("the command that hangs still runs: %s, %v", out, err)
 	}
 	if err := c.Rename(ctx, id, realName+".old"); err != nil {
 		t.Error(err)
