@@ -34,6 +34,10 @@ func (m *Manager) loop(ctx context.Context, of *running, index int, h spec.Check
 		p.Timeout = defaultTimeout
 	}
 	phase := phaseOf(of.target.TaskID, index, p.Interval)
+	slots := m.slots
+	if isCommand(p) {
+		slots = m.commands
+	}
 	timer := time.NewTimer(first(time.Now(), of.target.Since, p, phase))
 	defer timer.Stop()
 	for {
@@ -45,11 +49,11 @@ func (m *Manager) loop(ctx context.Context, of *running, index int, h spec.Check
 		select {
 		case <-ctx.Done():
 			return
-		case m.slots <- struct{}{}:
+		case slots <- struct{}{}:
 		}
 		began := time.Now()
 		err := attempt(ctx, m.o.Prober, of.target, p)
-		<-m.slots
+		<-slots
 		now := time.Now()
 		h = Next(h, err, now, began.Sub(of.target.Since) < p.GracePeriod)
 		select {

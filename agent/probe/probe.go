@@ -33,7 +33,10 @@ func (t Target) equal(o Target) bool {
 // Options are what a Manager needs.
 type Options struct {
 	Prober Prober
-	// Concurrency bounds the probes that run at the same moment. Default 64.
+	// Commands bounds the COMMAND probes that run at the same moment: each is a process and some calls of Docker. Default 64.
+	Commands int
+	// Concurrency bounds the other probes. They cost a socket each; a bound that is met would let instances that hang
+	// delay the probes of all others, so it only guards against running out of files. Default 4096.
 	Concurrency int
 	Log         logrus.FieldLogger
 }
@@ -44,17 +47,21 @@ func (o *Options) Validate() error {
 		return errors.New("check probe options: prober and log are needed")
 	}
 	if o.Concurrency <= 0 {
-		o.Concurrency = 64
+		o.Concurrency = 4096
+	}
+	if o.Commands <= 0 {
+		o.Commands = 64
 	}
 	return nil
 }
 
 // Manager is the owner of all probes of the host.
 type Manager struct {
-	o       Options
-	targets watch.Value[[]Target]
-	results watch.Value[map[string][]spec.CheckHealth]
-	slots   chan struct{} // a semaphore
+	o        Options
+	targets  watch.Value[[]Target]
+	results  watch.Value[map[string][]spec.CheckHealth]
+	slots    chan struct{} // a semaphore
+	commands chan struct{} // one for COMMAND probes
 }
 
 // New makes a Manager without targets.
@@ -62,7 +69,7 @@ func New(o Options) (*Manager, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	return &Manager{o: o, slots: make(chan struct{}, o.Concurrency)}, nil
+	return &Manager{o: o, slots: make(chan struct{}, o.Concurrency), commands: make(chan struct{}, o.Commands)}, nil
 }
 
 // Set replaces the whole set of targets. Probes of unchanged targets go on undisturbed.

@@ -158,6 +158,72 @@ func TestTimeoutAndEndOfGrace(t *testing.T) {
 	})
 }
 
+// hanging are instances whose checks never answer; the others' always do.
+type hanging struct{}
+
+func (hanging) Probe(ctx context.Context, t Target, _ spec.Probe) error {
+	if t.TaskID[0] == 'h' {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return nil
+}
+
+// However many instances hang, the checks of others are made in time. Commands are few at a time, and hold back only each
+// other.
+func TestHangingChecksHoldNobodyBack(t *testing.T) {
+	for protocol, others := range map[string][]string{"HTTP": {"HTTP", "TCP", "COMMAND"}, "MESOS_HTTP": {"TCP"}, "COMMAND": {"HTTP", "TCP"}} {
+		t.Run(protocol, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := start(t, hanging{}, 0)
+				var targets []Target
+				add := func(task, protocol string) {
+					one := target(task, time.Now())
+					one.Probes[0].Protocol = protocol
+					targets = append(targets, one)
+				}
+				for i := range 200 {
+					add(fmt.Sprint("h", i), protocol)
+				}
+				m.Set(targets)
+				synctest.Wait()
+				for _, p := range others {
+					add("good "+p, p)
+				}
+				m.Set(targets)
+				time.Sleep(time.Millisecond)
+				synctest.Wait()
+				for _, p := range others {
+					if !result1(t, m, "good "+p).Alive {
+						t.Errorf("%s waits for %s checks that hang", p, protocol)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Commands are bounded apart from the rest.
+func TestCommandsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{hang: true}
+		m := start(t, s, 0)
+		var targets []Target
+		for i := range 200 {
+			one := target(fmt.Sprint("t", i), time.Now())
+			one.Probes[0].Protocol = "MESOS_COMMAND"
+			targets = append(targets, one)
+		}
+		m.Set(targets)
+		synctest.Wait()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.most != 64 {
+			t.Errorf("%d commands at once", s.most)
+		}
+	})
+}
+
 // After a restart of the agent the containers run for long: no rush, no grace, and an undisturbed set stays undisturbed.
 func TestManyLongRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -24,7 +24,8 @@ type Prober interface {
 	Probe(ctx context.Context, t Target, p spec.Probe) error
 }
 
-// Exec runs a command inside a container and returns its exit code and (bounded) output.
+// Exec runs a command inside a container and returns its exit code and (bounded) output. It leaves nothing running when the
+// context ends.
 type Exec interface {
 	Exec(ctx context.Context, id string, cmd []string) (exitCode int, output []byte, err error)
 }
@@ -59,6 +60,9 @@ func NewProber(exec Exec) Prober {
 
 // Probe performs p against the target's own address.
 func (n *network) Probe(ctx context.Context, t Target, p spec.Probe) error {
+	if isCommand(p) {
+		return n.command(ctx, t.Container, p.Command)
+	}
 	switch strings.TrimPrefix(p.Protocol, "MESOS_") {
 	case "HTTP":
 		return n.http(ctx, "http", t.Address, p)
@@ -70,11 +74,11 @@ func (n *network) Probe(ctx context.Context, t Target, p spec.Probe) error {
 			return plain(err)
 		}
 		return c.Close()
-	case "COMMAND":
-		return n.command(ctx, t.Container, p.Command)
 	}
 	return fmt.Errorf("unknown protocol %q", p.Protocol)
 }
+
+func isCommand(p spec.Probe) bool { return strings.TrimPrefix(p.Protocol, "MESOS_") == "COMMAND" }
 
 func (n *network) http(ctx context.Context, scheme string, a netip.Addr, p spec.Probe) error {
 	path := p.Path
@@ -101,8 +105,8 @@ func (n *network) http(ctx context.Context, scheme string, a netip.Addr, p spec.
 	return nil
 }
 
-// command counts exit code 0 as success. A command that outlives its timeout goes on running in the container: Docker
-// cannot end an exec.
+// command counts exit code 0 as success. A command that outlives its timeout is killed by Exec: otherwise those of a check
+// that hangs would pile up in the container.
 func (n *network) command(ctx context.Context, container, line string) error {
 	code, output, err := n.exec.Exec(ctx, container, []string{"/bin/sh", "-c", line})
 	if err != nil {
