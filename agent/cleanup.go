@@ -10,30 +10,27 @@ import (
 )
 
 // Cleanup removes what an agent leaves on a host when it ends: the pools' networks, the packet filter's rules and the
-// plugin's socket. Instances must be gone before, and the agent must not run. Engine, IPAMName and Log of the options are
-// used. What is gone already is no error.
+// plugin's socket. Instances must be gone before, and the agent must not run: while a live process holds the plugin's socket
+// nothing is touched. Engine, IPAMName and Log of the options are used. What is gone already is no error.
+//
+// Docker gives each network's gateway back to the driver and waits 15 s for one that does not answer, so the driver answers
+// meanwhile; that also keeps an agent from starting in between.
 func Cleanup(ctx context.Context, o Options) error {
 	if err := o.network(); err != nil {
 		return err
 	}
-	return errors.Join(cleanNetworks(ctx, o), o.Router.Cleanup(ctx))
-}
-
-// cleanNetworks removes this driver's networks. Docker gives each network's gateway back to the driver and waits 15 s for
-// one that does not answer, so the driver answers meanwhile.
-func cleanNetworks(ctx context.Context, o Options) error {
 	plugin, err := netplugin.New(netplugin.Options{Name: o.IPAMName, Dir: o.PluginDir, Inventory: nobody{}, Log: o.Log})
 	if err != nil {
 		return err
 	}
-	l, err := plugin.Listen() // and this replaces the socket of a killed agent; Serve removes it at its end
+	l, err := plugin.Listen() // this replaces the socket of a killed agent; Serve removes it at its end
 	if err != nil {
 		return fmt.Errorf("clean up networks: %w", err)
 	}
 	serving, stop := context.WithCancel(ctx)
 	served := make(chan error, 1)
 	go func() { served <- plugin.Serve(serving, l) }()
-	errs := []error{removeAll(ctx, o)}
+	errs := []error{removeAll(ctx, o), o.Router.Cleanup(ctx)}
 	stop()
 	return errors.Join(append(errs, <-served)...)
 }
