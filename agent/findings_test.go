@@ -71,8 +71,9 @@ func TestClashes(t *testing.T) {
 		"its bridge":       {map[netip.Prefix]string{prefix("10.1.0.1/24"): "br-blue"}, nil},
 		"the same network": {map[netip.Prefix]string{prefix("10.1.0.1/24"): "cni0"}, []clash{{"cni0", prefix("10.1.0.0/24")}}},
 		"a part":           {map[netip.Prefix]string{prefix("10.1.0.129/25"): "eth1"}, []clash{{"eth1", prefix("10.1.0.128/25")}}},
-		"a wider one":      {map[netip.Prefix]string{prefix("10.9.9.9/8"): "eth0"}, []clash{{"eth0", prefix("10.0.0.0/8")}}},
-		"several":          {map[netip.Prefix]string{prefix("10.9.9.9/8"): "b", prefix("10.1.0.3/24"): "a"}, []clash{{"a", prefix("10.1.0.0/24")}, {"b", prefix("10.0.0.0/8")}}},
+		"set aside in it":  {map[netip.Prefix]string{prefix("10.9.9.9/8"): "eth0"}, nil},
+		"the host in it":   {map[netip.Prefix]string{prefix("10.1.0.9/8"): "eth0"}, []clash{{"eth0", prefix("10.0.0.0/8")}}},
+		"several":          {map[netip.Prefix]string{prefix("10.1.0.9/8"): "b", prefix("10.1.0.3/24"): "a"}, []clash{{"a", prefix("10.1.0.0/24")}, {"b", prefix("10.0.0.0/8")}}},
 		"an address":       {map[netip.Prefix]string{prefix("10.1.0.9/32"): "lo"}, nil},
 		"elsewhere":        {map[netip.Prefix]string{prefix("192.168.1.1/16"): "eth0"}, nil},
 	} {
