@@ -79,7 +79,7 @@ func moved(a, b map[string]spec.Usage) bool {
 	for task, now := range b {
 		was := a[task]
 		if now.CPUQuota != was.CPUQuota ||
-			far(was.CPU, now.CPU, 0.01, 0.03) ||
+			far(was.CPU, now.CPU, 0.001, 0.005) ||
 			far(was.ThrottledShare, now.ThrottledShare, 0.01, 0) ||
 			far(float64(was.MemBytes), float64(now.MemBytes), 1<<20, 0.02) {
 			return true
