@@ -87,7 +87,9 @@ func (s *Scheduler) changeInstead(c api.Change, instead string, now time.Time) (
 func (s *Scheduler) rollOn(puts, wanted map[spec.AppID]*spec.App, locks []string, restart map[spec.AppID]bool) {
 	lagging := map[spec.AppID]bool{}
 	for id := range puts {
-		lagging[id] = true
+		was, want := s.state.Apps[id], wanted[id]
+		scale := was != nil && want != nil && was.Instances != want.Instances && marathon.ConfigEqual(was, want)
+		lagging[id] = !scale // who only scales does not ask for a cancelled rollout to go on
 	}
 	for _, l := range locks {
 		for id := range s.state.Deployments[l].Original {
@@ -101,8 +103,8 @@ func (s *Scheduler) rollOn(puts, wanted map[spec.AppID]*spec.App, locks []string
 			}
 		}
 	}
-	for id := range lagging {
-		if app := wanted[id]; app != nil && s.hasOutdated(app) {
+	for id, asked := range lagging {
+		if app := wanted[id]; asked && app != nil && s.hasOutdated(app) {
 			restart[id] = true
 		}
 	}
