@@ -262,7 +262,7 @@ func (s *Scheduler) store(c api.Change, puts, wanted map[spec.AppID]*spec.App, l
 		s.putLease(l)
 	}
 	group := spec.AppID("")
-	for _, id := range slices.Sorted(maps.Keys(union(puts, d, steps))) {
+	for _, id := range slices.Sorted(maps.Keys(union(puts, steps))) {
 		was, want := s.state.Apps[id], wanted[id]
 		d.Original[id] = was
 		group = commonParent(group, id.Parent())
@@ -328,7 +328,7 @@ func commonParent(a, b spec.AppID) spec.AppID {
 const maxVersions = 50
 
 // union are the ids of the change and of its deployment (restarts are in the latter only).
-func union(puts map[spec.AppID]*spec.App, d *spec.Deployment, steps []spec.Step) map[spec.AppID]bool {
+func union(puts map[spec.AppID]*spec.App, steps []spec.Step) map[spec.AppID]bool {
 	out := map[spec.AppID]bool{}
 	for id := range puts {
 		out[id] = true

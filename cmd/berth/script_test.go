@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,7 +74,7 @@ func serve(env *testscript.Env, world *apitest.World, events *api.Log, socket st
 	if err != nil {
 		return err
 	}
-	tcp, err := api.ListenTCP("127.0.0.1:0")
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return errors.Join(err, unix.Close())
 	}

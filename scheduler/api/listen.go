@@ -91,12 +91,3 @@ func (w lineWriter) Write(b []byte) (int, error) {
 	w.to.Warn(string(b))
 	return len(b), nil
 }
-
-// ListenTCP opens the API on a TCP address such as 127.0.0.1:8080. Give its Listener a token.
-func ListenTCP(address string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("listen for the API on %s: %w", address, err)
-	}
-	return l, nil
-}

@@ -99,13 +99,3 @@ func Settle(app *spec.App, t spec.Task, now time.Time) spec.Task {
 	}
 	return t
 }
-
-// Known says whether the task has any result, and Unhealthy whether one of them is bad: Marathon's tasksUnhealthy.
-func Known(t *spec.Task) bool {
-	return slices.ContainsFunc(t.Health, func(h spec.CheckHealth) bool { return h.Known })
-}
-
-// Unhealthy says that at least one known result is not alive.
-func Unhealthy(t *spec.Task) bool {
-	return slices.ContainsFunc(t.Health, func(h spec.CheckHealth) bool { return h.Known && !h.Alive })
-}
