@@ -40,18 +40,11 @@ func (s *Scheduler) seatTaken(seat spec.SeatID) bool {
 
 // putLease stores a lease. A seat whose last address goes to another one, and whose app is gone, is forgotten.
 func (s *Scheduler) putLease(l spec.Lease) {
-	if old, ok := s.state.Leases[l.Address]; ok {
-		if s.leaseOf[old.Seat] == l.Address {
-			delete(s.leaseOf, old.Seat)
-		}
-		if old.Seat != l.Seat && s.state.Apps[old.Seat.App] == nil && !s.seatTaken(old.Seat) {
-			s.forgetSeat(old.Seat)
-		}
+	old, ok := s.state.Leases[l.Address]
+	if ok && old.Seat != l.Seat && s.state.Apps[old.Seat.App] == nil && !s.seatTaken(old.Seat) {
+		s.forgetSeat(old.Seat)
 	}
 	s.state.Leases[l.Address] = l
-	if l.IdleSince.IsZero() {
-		s.leaseOf[l.Seat] = l.Address
-	}
 	s.batch.txn.PutLease(l)
 }
 
@@ -63,17 +56,15 @@ func (s *Scheduler) forgetSeat(id spec.SeatID) {
 	}
 }
 
-// withAddress leases an address for every want that needs one; the others wait. pools names each want's pool, "" with the
-// host's network.
-func (s *Scheduler) withAddress(wants []want, q map[spec.AppID]*waiting, now time.Time) (ready []want, pools map[spec.SeatID]string) {
-	pools = map[spec.SeatID]string{}
+// withAddress leases an address for every want that needs one; the others wait. A seat on the host's
+// network has none in leases.
+func (s *Scheduler) withAddress(wants []want, q map[spec.AppID]*waiting, now time.Time) (ready []want, leases map[spec.SeatID]spec.Lease) {
 	in := address.Input{Pools: s.opts.Pools, Leases: s.state.Leases, Held: s.held(), Rest: s.opts.AddressRest, Now: now}
 	for _, w := range wants {
 		if launch.HostNetwork(w.app) {
 			continue
 		}
 		in.Wants = append(in.Wants, s.addressWant(w.app, w.seat))
-		pools[w.seat] = in.Wants[len(in.Wants)-1].Pool
 	}
 	r := address.Assign(in)
 	for _, l := range r.Changed {
@@ -89,7 +80,7 @@ func (s *Scheduler) withAddress(wants []want, q map[spec.AppID]*waiting, now tim
 		}
 		ready = append(ready, w)
 	}
-	return ready, pools
+	return ready, r.Leases
 }
 
 // addressWant is what a seat asks of the pools. Temporary seats are beyond the pinned addresses and take any.

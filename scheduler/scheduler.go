@@ -3,7 +3,6 @@ package scheduler
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -27,7 +26,6 @@ type Scheduler struct {
 	// Owned by the loop.
 	state       *store.State
 	byApp       map[spec.AppID]map[string]*spec.Task // live tasks
-	leaseOf     map[spec.SeatID]netip.Addr           // active leases, an index over state.Leases
 	hostnames   map[string]spec.SeatID               // an index over state.Seats
 	offers      map[string]heldOffer
 	hosts       map[string]*host
@@ -83,17 +81,12 @@ func New(opts Options) (*Scheduler, error) {
 	}
 	s := &Scheduler{
 		opts: opts, log: opts.Log.WithField("component", "scheduler"), commands: make(chan func()), lost: make(chan error, 1), stopped: make(chan struct{}),
-		state: opts.State, byApp: map[spec.AppID]map[string]*spec.Task{}, leaseOf: map[spec.SeatID]netip.Addr{},
+		state: opts.State, byApp: map[spec.AppID]map[string]*spec.Task{},
 		hostnames: map[string]spec.SeatID{}, offers: map[string]heldOffer{}, hosts: map[string]*host{},
 		queue: map[spec.AppID]*waiting{}, usage: map[string]spec.Usage{}, docsDirty: true,
 	}
 	for id, t := range s.state.Tasks {
 		s.index(id, t)
-	}
-	for addr, l := range s.state.Leases {
-		if l.IdleSince.IsZero() {
-			s.leaseOf[l.Seat] = addr
-		}
 	}
 	for id, seat := range s.state.Seats {
 		s.hostnames[seat.Hostname] = id

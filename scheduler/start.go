@@ -32,8 +32,8 @@ func (s *Scheduler) start(wants []want, now time.Time) {
 		q.count++
 	}
 	ready := s.afterDelay(wants, missing, now)
-	ready, pools := s.withAddress(ready, missing, now)
-	placed := s.match(ready, pools, missing, now)
+	ready, leases := s.withAddress(ready, missing, now)
+	placed := s.match(ready, leases, missing, now)
 	for id, q := range missing {
 		if q.count -= placed[id]; q.count <= 0 {
 			delete(missing, id)
@@ -64,7 +64,7 @@ func (s *Scheduler) afterDelay(wants []want, q map[spec.AppID]*waiting, now time
 }
 
 // match places the wants on the offers and launches what was placed. It returns how many of each app were.
-func (s *Scheduler) match(wants []want, pools map[spec.SeatID]string, q map[spec.AppID]*waiting, now time.Time) map[spec.AppID]int {
+func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map[spec.AppID]*waiting, now time.Time) map[spec.AppID]int {
 	placed := map[spec.AppID]int{}
 	if len(wants) == 0 {
 		return placed
@@ -75,7 +75,7 @@ func (s *Scheduler) match(wants []want, pools map[spec.SeatID]string, q map[spec
 		in.Hosts[name] = h.Host
 	}
 	for _, w := range wants {
-		in.Intents = append(in.Intents, place.Intent{Seat: w.seat, App: w.app, Pool: pools[w.seat], LastHost: s.state.Seats[w.seat].LastHost, HostPorts: launch.HostPorts(w.app)})
+		in.Intents = append(in.Intents, place.Intent{Seat: w.seat, App: w.app, Pool: leases[w.seat].Pool, LastHost: s.state.Seats[w.seat].LastHost, HostPorts: launch.HostPorts(w.app)})
 		for _, t := range s.byApp[w.app.ID] {
 			if len(w.app.Constraints) > 0 && t.Rung != spec.Killing {
 				in.Running = append(in.Running, place.Running{App: w.app.ID, Host: t.Host})
@@ -83,7 +83,7 @@ func (s *Scheduler) match(wants []want, pools map[spec.SeatID]string, q map[spec
 		}
 	}
 	r := place.Match(in)
-	s.launchAll(in, r, pools, now)
+	s.launchAll(in, r, leases, now)
 	for _, p := range r.Placements {
 		id := in.Intents[p.Intent].App.ID
 		placed[id]++
@@ -121,7 +121,7 @@ func (q *waiting) refuse(r place.Refusals, now time.Time) {
 }
 
 // launchAll stores the tasks and, once they are durable, accepts the offers: one ACCEPT an agent.
-func (s *Scheduler) launchAll(in place.Input, r place.Result, pools map[spec.SeatID]string, now time.Time) {
+func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.SeatID]spec.Lease, now time.Time) {
 	byOffer := map[int][]spec.Launch{}
 	for _, p := range r.Placements {
 		it, offer := in.Intents[p.Intent], in.Offers[p.Offer]
@@ -132,9 +132,7 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, pools map[spec.Sea
 			Ports: launch.Effective(launch.Ports(it.App, p.HostPorts)),
 		}
 		t.ID = spec.TaskID(t.Instance, 1)
-		if t.Pool = pools[it.Seat]; t.Pool != "" {
-			t.Address = s.leaseOf[it.Seat]
-		}
+		t.Pool, t.Address = leases[it.Seat].Pool, leases[it.Seat].Address
 		t.ClientHost, t.ClientPorts = launch.ForClients(it.App, t)
 		s.put(t)
 		s.publish(api.InstanceChanged(t, "Provisioned", now))
