@@ -41,10 +41,11 @@ func (s *Scheduler) change(c api.Change, now time.Time) (*api.Changed, error) {
 
 // changeInstead is change in the place of a running deployment (instead, "" for none), which it cancels and reverts.
 func (s *Scheduler) changeInstead(c api.Change, instead string, now time.Time) (*api.Changed, error) {
-	puts, err := c.Decide(maps.Clone(s.state.Apps))
+	decided, err := c.Decide(api.Tree{Apps: maps.Clone(s.state.Apps), Groups: maps.Clone(s.state.Groups)})
 	if err != nil {
 		return nil, err
 	}
+	puts := decided.Apps
 	wanted := maps.Clone(s.state.Apps)
 	for id, a := range puts {
 		if a == nil {
@@ -78,7 +79,7 @@ func (s *Scheduler) changeInstead(c api.Change, instead string, now time.Time) (
 		s.rollOn(puts, wanted, locks, restart)
 	}
 	steps := plan.Compute(plan.Input{Current: s.state.Apps, Wanted: wanted, Restart: restart, SameConfig: marathon.ConfigEqual})
-	return s.store(c, puts, wanted, locks, leases, steps, version, now), nil
+	return s.store(c, decided, wanted, locks, leases, steps, version, now), nil
 }
 
 // rollOn adds the apps to restart whose tasks lag behind their definition with nothing under way to replace them: apps of
@@ -252,11 +253,12 @@ func (s *Scheduler) pin(puts, wanted map[spec.AppID]*spec.App, now time.Time) ([
 }
 
 // store is the point of no return: records, events, the deployment.
-func (s *Scheduler) store(c api.Change, puts, wanted map[spec.AppID]*spec.App, locks []string, leases []spec.Lease, steps []spec.Step, version, now time.Time) *api.Changed {
+func (s *Scheduler) store(c api.Change, decided api.Tree, wanted map[spec.AppID]*spec.App, locks []string, leases []spec.Lease, steps []spec.Step, version, now time.Time) *api.Changed {
 	for _, id := range locks {
 		s.cancel(s.state.Deployments[id], "cancelled by a newer deployment", now)
 	}
-	out := &api.Changed{Version: version, DeploymentID: s.uuid(), Apps: map[spec.AppID]*spec.App{}, Created: map[spec.AppID]bool{}}
+	puts := decided.Apps
+	out := &api.Changed{Version: version, DeploymentID: s.uuid(), Apps: map[spec.AppID]*spec.App{}, Created: map[spec.AppID]bool{}, Steps: steps}
 	d := &spec.Deployment{ID: out.DeploymentID, Version: version, Steps: steps, StepSince: now, Original: map[spec.AppID]*spec.App{}}
 	for _, l := range leases {
 		s.putLease(l)
@@ -365,8 +367,8 @@ func (s *Scheduler) CancelDeployment(ctx context.Context, id string, force bool)
 			s.cancel(d, "cancelled by the user", time.Now())
 			return nil
 		}
-		out, err = s.changeInstead(api.Change{Force: true, Decide: func(map[spec.AppID]*spec.App) (map[spec.AppID]*spec.App, error) {
-			return maps.Clone(d.Original), nil // what the deployment found goes back; later changes of others stay
+		out, err = s.changeInstead(api.Change{Force: true, Decide: func(api.Tree) (api.Tree, error) {
+			return api.Tree{Apps: maps.Clone(d.Original)}, nil // what the deployment found goes back; later changes of others stay
 		}}, id, time.Now())
 		return err
 	})
@@ -391,16 +393,16 @@ func (s *Scheduler) Kill(ctx context.Context, ids []string, opts api.KillOptions
 		}
 		slices.SortFunc(killed, func(a, b *spec.Task) int { return cmp.Compare(a.ID, b.ID) })
 		if opts.Scale { // also when nothing is hit: the caller waits for a deployment's id
-			changed, err = s.change(api.Change{Force: opts.Force, Decide: func(current map[spec.AppID]*spec.App) (map[spec.AppID]*spec.App, error) {
+			changed, err = s.change(api.Change{Force: opts.Force, Decide: func(current api.Tree) (api.Tree, error) {
 				puts := map[spec.AppID]*spec.App{}
 				for id, n := range fewer {
-					if a := current[id]; a != nil {
+					if a := current.Apps[id]; a != nil {
 						own := *a
 						own.Instances = max(0, own.Instances-n)
 						puts[id] = &own
 					}
 				}
-				return puts, nil
+				return api.Tree{Apps: puts}, nil
 			}}, now)
 			if err != nil {
 				return err

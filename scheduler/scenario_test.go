@@ -208,11 +208,11 @@ func (p *play) command(f []string) error {
 	case "force":
 		return p.put(strings.Join(f[1:], " "), true)
 	case "delete", "restart":
-		c := api.Change{Decide: func(map[spec.AppID]*spec.App) (map[spec.AppID]*spec.App, error) {
+		c := api.Change{Decide: func(api.Tree) (api.Tree, error) {
 			if f[0] == "delete" {
-				return map[spec.AppID]*spec.App{spec.AppID(f[1]): nil}, nil
+				return api.Tree{Apps: map[spec.AppID]*spec.App{spec.AppID(f[1]): nil}}, nil
 			}
-			return nil, nil
+			return api.Tree{}, nil
 		}}
 		if f[0] == "restart" {
 			c.Restart = []spec.AppID{spec.AppID(f[1])}
@@ -285,22 +285,22 @@ func (p *play) command(f []string) error {
 }
 
 func (p *play) put(text string, force bool) error {
-	_, err := p.s.Change(context.Background(), api.Change{Force: force, Decide: func(current map[spec.AppID]*spec.App) (map[spec.AppID]*spec.App, error) {
+	_, err := p.s.Change(context.Background(), api.Change{Force: force, Decide: func(current api.Tree) (api.Tree, error) {
 		o := marathon.Options{DefaultNetworkName: "p"}
 		var named struct{ ID spec.AppID }
 		if err := json.Unmarshal([]byte(text), &named); err != nil {
-			return nil, err
+			return api.Tree{}, err
 		}
-		app, err := current[named.ID], error(nil)
+		app, err := current.Apps[named.ID], error(nil)
 		if app != nil {
 			app, err = marathon.UpdateApp(app, []byte(text), true, o)
 		} else {
 			app, err = marathon.DecodeApp([]byte(text), o)
 		}
 		if err != nil {
-			return nil, err
+			return api.Tree{}, err
 		}
-		return map[spec.AppID]*spec.App{app.ID: app}, nil
+		return api.Tree{Apps: map[spec.AppID]*spec.App{app.ID: app}}, nil
 	}})
 	return err
 }

@@ -27,7 +27,7 @@ func (s *Scheduler) Snapshot(ctx context.Context) (*api.Snapshot, error) {
 
 func (s *Scheduler) snapshot(now time.Time) *api.Snapshot {
 	out := &api.Snapshot{
-		Apps: maps.Clone(s.state.Apps), Tasks: map[spec.AppID][]*spec.Task{}, Deployments: s.deployments(),
+		Apps: maps.Clone(s.state.Apps), Groups: maps.Clone(s.state.Groups), Tasks: map[spec.AppID][]*spec.Task{}, Deployments: s.deployments(),
 		LastFailure: maps.Clone(s.state.Failures), Seats: maps.Clone(s.state.Seats), Usage: maps.Clone(s.usage),
 		Leases: slices.SortedFunc(maps.Values(s.state.Leases), func(a, b spec.Lease) int { return a.Address.Compare(b.Address) }),
 		Pools:  s.opts.Pools, FrameworkID: s.state.FrameworkID, EngineURL: s.session.master, Connected: s.session.connected,
@@ -106,6 +106,16 @@ func funnel(r place.Refusals) []api.Refusal {
 		left -= r.Declined[reason]
 	}
 	return out
+}
+
+// TreeChanges implements api.Backend.
+func (s *Scheduler) TreeChanges(ctx context.Context) ([]spec.TreeChange, error) {
+	var out []spec.TreeChange
+	if err := s.do(ctx, func() { out = slices.Clone(s.state.Changes) }); err != nil {
+		return nil, err
+	}
+	slices.Reverse(out)
+	return out, nil
 }
 
 // Versions implements api.Backend.

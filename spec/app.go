@@ -53,6 +53,8 @@ type App struct {
 	Dependencies   []AppID // apps or groups, absolute
 	TTY            *bool
 
+	Pod *Pod // nil: a plain app
+
 	// Version is the time of the last change of any kind; it names the version.
 	Version time.Time
 	// LastScaling and LastConfigChange are Marathon's versionInfo. A task is outdated when its ConfigVersion differs from
@@ -165,6 +167,9 @@ type HealthCheck struct {
 	MaxConsecutiveFailures int           // 0: never kill
 	IgnoreHTTP1xx          bool
 	IPProtocol             string // IPv4, IPv6
+	// Pods only: whose check it is, and the endpoint that it probes (HTTP and TCP kinds).
+	Container string
+	Endpoint  string
 }
 
 // Check is a check whose result is reported only; kept as it came.

@@ -12,10 +12,34 @@ const (
 	StopApplication    ActionKind = "StopApplication"
 )
 
+// A pod's actions have names of their own for clients (see ActionKind.ForPod).
+const (
+	startPod   ActionKind = "StartPod"
+	scalePod   ActionKind = "ScalePod"
+	restartPod ActionKind = "RestartPod"
+	stopPod    ActionKind = "StopPod"
+)
+
+// ForPod is Marathon's name of the action when the run spec is a pod.
+func (k ActionKind) ForPod() ActionKind {
+	switch k {
+	case StartApplication:
+		return startPod
+	case ScaleApplication:
+		return scalePod
+	case RestartApplication:
+		return restartPod
+	case StopApplication:
+		return stopPod
+	}
+	return k
+}
+
 // Action is one app's part of a step, with the reason it is there.
 type Action struct {
 	Kind   ActionKind
 	App    AppID
+	Pod    bool // the run spec is a pod
 	Reason string
 }
 
@@ -31,8 +55,9 @@ type Deployment struct {
 	Current int
 	// StepSince is when the current step began.
 	StepSince time.Time
-	// Original holds the affected apps as they were; nil value: the app did not exist.
-	Original map[AppID]*App
+	// Original holds the affected apps as they were; nil value: the app did not exist. OriginalGroups the same for groups.
+	Original       map[AppID]*App
+	OriginalGroups map[AppID]*Group
 }
 
 // Affects says whether the deployment touches the app.

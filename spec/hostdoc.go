@@ -55,6 +55,7 @@ type Probe struct {
 	Path        string
 	Port        int
 	Command     string
+	Container   string // pods: the container in which COMMAND runs; "" otherwise
 	GracePeriod time.Duration
 	Interval    time.Duration
 	Timeout     time.Duration

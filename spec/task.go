@@ -68,6 +68,10 @@ type Task struct {
 	Drained       bool      // the host confirmed that clients were told (Consul), or was given its time
 	KillSent      time.Time // when the last KILL call went out
 
+	// Containers are a pod's containers in the definition's order; nil for apps. A pod's task has the instance's id as its
+	// own, each container a Mesos task id below it.
+	Containers []TaskContainer
+
 	Health []CheckHealth // one entry a health check; empty before the first result
 	Ready  bool          // readiness check passed once, or the app has none
 	// HealthySince is when all checks became alive (or, without checks, when it ran); zero while not.

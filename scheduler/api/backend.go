@@ -13,6 +13,8 @@ type Backend interface {
 	Snapshot(ctx context.Context) (*Snapshot, error)
 	// Versions lists an app's stored versions, newest first. Unknown app: ErrNotFound.
 	Versions(ctx context.Context, app spec.AppID) ([]*spec.App, error)
+	// TreeChanges lists the stored changes of the tree, newest first (see spec.TreeChange).
+	TreeChanges(ctx context.Context) ([]spec.TreeChange, error)
 	// Change decides and stores a new set of apps and starts a deployment towards it. It returns when the change is durable.
 	Change(ctx context.Context, c Change) (*Changed, error)
 	// Kill ends tasks by id; unknown ids are skipped. Replacements start, unless scale.
@@ -30,10 +32,12 @@ type Backend interface {
 
 // Change is one atomic change of the wanted apps.
 type Change struct {
-	// Decide runs in the owner loop with the newest apps and returns the apps to put (value) and to remove (nil). Its error
-	// goes to the caller unchanged and nothing is stored. It must not block and must not change current. Version,
+	// Decide runs in the owner loop with the newest tree and returns the apps and groups to put (value) and to remove (nil). Its
+	// error goes to the caller unchanged and nothing is stored. It must not block and must not change current. Version,
 	// LastScaling, LastConfigChange and service ports of the returned apps are assigned by the scheduler afterwards.
-	Decide func(current map[spec.AppID]*spec.App) (map[spec.AppID]*spec.App, error)
+	Decide func(current Tree) (Tree, error)
+	// DryRun only says what would happen: nothing is stored, and locks do not matter.
+	DryRun bool
 	// Force cancels deployments that touch the same apps; without it such a change fails with *LockedError.
 	Force bool
 	// Restart lists apps that are restarted although nothing changed.
@@ -43,12 +47,21 @@ type Change struct {
 	Post          bool
 }
 
+// Tree is a set of apps (and pods) and groups by id. In the result of Change.Decide a nil value removes.
+type Tree struct {
+	Apps   map[spec.AppID]*spec.App
+	Groups map[spec.AppID]*spec.Group
+}
+
 // Changed is the result of a change.
 type Changed struct {
 	Version      time.Time
-	DeploymentID string
+	DeploymentID string                   // "" after a dry run
 	Apps         map[spec.AppID]*spec.App // as stored
 	Created      map[spec.AppID]bool
+	Steps        []spec.Step
+	// Warnings are what the client should know although the change was taken: what can never fit the hosts known now.
+	Warnings []string
 }
 
 // KillOptions are the query flags of the kill calls.
@@ -57,6 +70,7 @@ type KillOptions struct{ Scale, Wipe, Force bool }
 // Snapshot is an immutable view of the scheduler's state.
 type Snapshot struct {
 	Apps        map[spec.AppID]*spec.App
+	Groups      map[spec.AppID]*spec.Group
 	Tasks       map[spec.AppID][]*spec.Task // live tasks, by seat, then creation
 	Deployments []*spec.Deployment          // oldest first
 	Queue       []QueueItem                 // by app id

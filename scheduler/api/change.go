@@ -29,29 +29,37 @@ func deploymentResult(c *Changed) deploymentResultJSON {
 // change has the scheduler decide and store: decide proposes, admission and the checks of the whole tree follow in the
 // same decision, so that nothing can come between.
 func (s *Server) change(r *http.Request, c Change, decide func(current apps) (apps, error)) (*Changed, error) {
+	return s.changeTree(r, c, func(current Tree) (Tree, error) {
+		next, err := decide(current.Apps)
+		return Tree{Apps: next}, err
+	})
+}
+
+// changeTree is change for groups and apps together.
+func (s *Server) changeTree(r *http.Request, c Change, decide func(current Tree) (Tree, error)) (*Changed, error) {
 	c.ClientIP, c.URI = clientIP(r), r.URL.RequestURI()
-	c.Decide = func(current map[spec.AppID]*spec.App) (map[spec.AppID]*spec.App, error) {
+	c.Decide = func(current Tree) (Tree, error) {
 		next, err := decide(current)
 		if err != nil {
-			return nil, err
+			return Tree{}, err
 		}
-		tree := maps.Clone(current)
+		tree := maps.Clone(current.Apps)
 		if tree == nil {
 			tree = apps{}
 		}
 		var found faultList
-		for _, id := range slices.Sorted(maps.Keys(next)) {
-			if next[id] == nil {
+		for _, id := range slices.Sorted(maps.Keys(next.Apps)) {
+			if next.Apps[id] == nil {
 				delete(tree, id)
 				continue
 			}
-			tree[id] = next[id]
-			if err := found.add(s.o.Admit(next[id])); err != nil {
-				return nil, err
+			tree[id] = next.Apps[id]
+			if err := found.add(s.o.Admit(next.Apps[id])); err != nil {
+				return Tree{}, err
 			}
 		}
 		if err := found.add(marathon.ValidateTree(tree)); err != nil {
-			return nil, err
+			return Tree{}, err
 		}
 		return next, found.err()
 	}

@@ -121,7 +121,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"a newer format", func(t *testing.T, path string) {
 			_ = mustOpen(t, path).Close()
 			tamper(t, path, setFormat("7"))
-		}, "its format is 7 and this berth knows formats up to 1: start the newer berth"},
+		}, "its format is 7 and this berth knows formats up to 2: start the newer berth"},
 		{"a format that is no number", func(t *testing.T, path string) {
 			_ = mustOpen(t, path).Close()
 			tamper(t, path, setFormat("{"))
@@ -189,7 +189,7 @@ func TestMigrationKeepsACopy(t *testing.T) {
 			}
 			log := logrus.New()
 			log.SetOutput(io.Discard)
-			err = openFormat(db, path, map[int]migration{0: func(tx *bolt.Tx) error {
+			err = openFormat(db, path, map[int]migration{1: func(*bolt.Tx) error { return nil }, 0: func(tx *bolt.Tx) error {
 				return errors.Join(fault, tx.Bucket([]byte(bucketTasks)).Put([]byte("new"), []byte(`{"ID":"new"}`)))
 			}}, log)
 			if !errors.Is(err, fault) || (err != nil) != (fault != nil) {
@@ -266,7 +266,7 @@ func TestADamagedSequenceIsNotOverwritten(t *testing.T) {
 	if err := b.Commit(t.Context(), txn); err == nil || !strings.Contains(err.Error(), keySequence) {
 		t.Errorf("got %v", err)
 	}
-	if err := b.db.View(func(tx *bolt.Tx) error { return sameFile(tx, "1", 0) }); err != nil {
+	if err := b.db.View(func(tx *bolt.Tx) error { return sameFile(tx, "2", 0) }); err != nil {
 		t.Errorf("half of the transaction is there: %v", err)
 	}
 }

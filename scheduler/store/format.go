@@ -14,13 +14,16 @@ import (
 
 // Format is the version of the records' layout that this program reads and writes. Fields that may be missing can be added
 // to records without a new format; anything that an older program would misread needs one, with a migration.
-const Format = 1
+const Format = 2
 
 // migration turns format n into n+1, inside the one transaction that also writes the new format number.
 type migration func(tx *bolt.Tx) error
 
-// migrations are the steps by the format they start from. Format 1 is the first.
-func migrations() map[int]migration { return map[int]migration{} }
+// migrations are the steps by the format they start from. Format 1 is the first. Format 2 added groups, the changes of the
+// tree and pods: nothing is rewritten, but a program of format 1 would take pods for apps and lose the groups.
+func migrations() map[int]migration {
+	return map[int]migration{1: func(*bolt.Tx) error { return nil }}
+}
 
 // openFormat makes a new file ours, accepts the present format, migrates an older one after copying the file, and refuses
 // everything else without touching it.

@@ -8,11 +8,13 @@ import (
 	"github.com/berth-project/berth/spec"
 )
 
-// Buckets of format 1. Keys are the ids as text, values are JSON; a record's key always equals the id inside its value.
+// Buckets of format 2. Keys are the ids as text, values are JSON; a record's key always equals the id inside its value.
 const (
 	bucketMeta        = "meta"
 	bucketApps        = "apps"
+	bucketGroups      = "groups"
 	bucketVersions    = "versions"
+	bucketChanges     = "changes"
 	bucketTasks       = "tasks"
 	bucketSeats       = "seats"
 	bucketLeases      = "leases"
@@ -35,12 +37,14 @@ const versionSeparator = "\x00"
 const versionTime = "2006-01-02T15:04:05.000000000Z"
 
 func buckets() []string {
-	return []string{bucketMeta, bucketApps, bucketVersions, bucketTasks, bucketSeats, bucketLeases, bucketDeployments, bucketFailures, bucketDelays}
+	return []string{bucketMeta, bucketApps, bucketGroups, bucketVersions, bucketChanges, bucketTasks, bucketSeats, bucketLeases, bucketDeployments, bucketFailures, bucketDelays}
 }
 
 func versionKey(a *spec.App) string {
 	return string(a.ID) + versionSeparator + a.Version.UTC().Format(versionTime)
 }
+
+func changeKey(c spec.TreeChange) string { return c.Version.UTC().Format(versionTime) }
 
 // records is the little of a backend's transaction that applying a Txn needs.
 type records interface {
@@ -69,7 +73,11 @@ func applyOne(r records, o op) error {
 	case opDropApp:
 		return deleteAll(r, o.bucket, r.keys(o.bucket, o.key+versionSeparator))
 	case opTrim:
-		keys := r.keys(o.bucket, o.key+versionSeparator)
+		prefix := o.key + versionSeparator
+		if o.bucket == bucketChanges { // one list for the whole tree
+			prefix = ""
+		}
+		keys := r.keys(o.bucket, prefix)
 		return deleteAll(r, o.bucket, keys[:max(0, len(keys)-MaxVersions)])
 	case opRaise:
 		return raise(r, o)
@@ -118,6 +126,15 @@ func (s *State) decodeRecord(bucket, key string, value []byte) error {
 	case bucketApps:
 		a, err := record[*spec.App](key, value, func(a *spec.App) string { return string(a.ID) })
 		return keep(s.Apps, spec.AppID(key), a, err)
+	case bucketGroups:
+		g, err := record[*spec.Group](key, value, func(g *spec.Group) string { return string(g.ID) })
+		return keep(s.Groups, spec.AppID(key), g, err)
+	case bucketChanges:
+		c, err := record[spec.TreeChange](key, value, changeKey)
+		if err == nil {
+			s.Changes = append(s.Changes, c)
+		}
+		return err
 	case bucketVersions:
 		a, err := record[*spec.App](key, value, versionKey)
 		if err == nil {

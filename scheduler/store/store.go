@@ -23,7 +23,9 @@ type State struct {
 	FrameworkID string
 	Sequence    uint64 // versions of the host documents; only grows
 	Apps        map[spec.AppID]*spec.App
+	Groups      map[spec.AppID]*spec.Group
 	Versions    map[spec.AppID][]*spec.App // oldest first, at most MaxVersions each
+	Changes     []spec.TreeChange          // oldest first, at most MaxVersions
 	Tasks       map[string]*spec.Task
 	Seats       map[spec.SeatID]spec.Seat
 	Leases      map[netip.Addr]spec.Lease
@@ -36,6 +38,7 @@ type State struct {
 func NewState() *State {
 	return &State{
 		Apps:        map[spec.AppID]*spec.App{},
+		Groups:      map[spec.AppID]*spec.Group{},
 		Versions:    map[spec.AppID][]*spec.App{},
 		Tasks:       map[string]*spec.Task{},
 		Seats:       map[spec.SeatID]spec.Seat{},

@@ -20,7 +20,7 @@ const (
 	opPut     opKind = iota
 	opDelete         // one key
 	opDropApp        // all versions of the app whose id is the key
-	opTrim           // all but the newest MaxVersions of the app whose id is the key
+	opTrim           // all but the newest MaxVersions of the app whose id is the key, or of the changes of the tree
 	opRaise          // put, unless the stored number is already larger
 )
 
@@ -73,6 +73,18 @@ func (t *Txn) AddVersion(a *spec.App) {
 	}
 	t.put(opPut, bucketVersions, versionKey(a), a)
 	t.add(opTrim, bucketVersions, string(a.ID), nil)
+}
+
+// PutGroup stores the group.
+func (t *Txn) PutGroup(g *spec.Group) { t.put(opPut, bucketGroups, string(g.ID), g) }
+
+// DeleteGroup forgets the group.
+func (t *Txn) DeleteGroup(id spec.AppID) { t.add(opDelete, bucketGroups, string(id), nil) }
+
+// AddChange stores a change of the tree; beyond MaxVersions the oldest are dropped.
+func (t *Txn) AddChange(c spec.TreeChange) {
+	t.put(opPut, bucketChanges, changeKey(c), c)
+	t.add(opTrim, bucketChanges, bucketChanges, nil)
 }
 
 // PutTask stores the task.

@@ -99,6 +99,9 @@ func (w *World) Snapshot(context.Context) (*api.Snapshot, error) {
 	return s, nil
 }
 
+// TreeChanges implements api.Backend: this world forgets them.
+func (w *World) TreeChanges(context.Context) ([]spec.TreeChange, error) { return nil, nil }
+
 // Versions implements api.Backend.
 func (w *World) Versions(_ context.Context, app spec.AppID) ([]*spec.App, error) {
 	w.mu.Lock()
@@ -113,10 +116,11 @@ func (w *World) Versions(_ context.Context, app spec.AppID) ([]*spec.App, error)
 func (w *World) Change(_ context.Context, c api.Change) (*api.Changed, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	next, err := c.Decide(maps.Clone(w.apps))
+	decided, err := c.Decide(api.Tree{Apps: maps.Clone(w.apps)})
 	if err != nil {
 		return nil, err
 	}
+	next := decided.Apps
 	var locks []string
 	for _, d := range w.deployments {
 		if slices.ContainsFunc(slices.Collect(maps.Keys(next)), d.Affects) {

@@ -1,0 +1,96 @@
+package spec
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Pod is what an App has that is a pod: containers that share one seat, one address and one life. The rest of a pod's
+// definition stands in the App's own fields (ID, Instances from scaling, Env from environment, Labels, User, Role, Secrets,
+// Networks, Constraints, Backoff, Upgrade, KillSelection, Unreachable, ExecutorResources, versions). The App's CPUs, Mem,
+// Disk and GPUs are the sums over the containers and the executor, and its HealthChecks are the containers' checks in
+// their order (HealthCheck.Container names whose), so that everything that places and counts treats both alike.
+type Pod struct {
+	Containers   []PodContainer // at least one
+	Volumes      []PodVolume
+	MaxInstances *int            // scaling.maxInstances
+	LinuxInfo    json.RawMessage `json:",omitempty"`
+	// LegacySharedCgroups is carried only.
+	LegacySharedCgroups *bool
+}
+
+// PodContainer is one container of a pod.
+type PodContainer struct {
+	Name string
+	// Shell is a shell line; Argv an argument vector; at most one is set, none runs the image's own command.
+	Shell              string
+	Argv               []string
+	OverrideEntrypoint *bool
+
+	CPUs   float64 // cores
+	Mem    float64 // MiB
+	Disk   float64 // MiB
+	GPUs   int
+	Limits *ResourceLimits
+
+	Image     *PodImage // nil: Berth's base image
+	Endpoints []PodEndpoint
+	Env       map[string]EnvValue
+	User      string
+	// HealthCheck is the container's entry of App.HealthChecks; nil: none.
+	HealthCheck *HealthCheck
+	Check       *Check
+	Mounts      []PodMount
+	Artifacts   []Fetch
+	Labels      map[string]string
+	KillGrace   *time.Duration  // lifecycle.killGracePeriodSeconds
+	LinuxInfo   json.RawMessage `json:",omitempty"`
+	TTY         *bool
+}
+
+// PodImage is a container's image; Kind is "DOCKER" or "APPC".
+type PodImage struct {
+	Kind       string
+	ID         string
+	ForcePull  bool
+	PullConfig string // name of a secret
+	Labels     []Parameter
+}
+
+// PodEndpoint is a named port of a container.
+type PodEndpoint struct {
+	Name          string
+	ContainerPort int  // 0: as the host port
+	HostPort      *int // nil: not exposed on the host; 0: any
+	Protocols     []string
+	Labels        map[string]string
+	NetworkNames  []string
+}
+
+// PodMount mounts a volume of the pod in a container.
+type PodMount struct {
+	Name      string
+	MountPath string
+	ReadOnly  bool
+}
+
+// PodVolume is a volume that containers of the pod share. With none of the three set it is ephemeral: it lives as long as
+// the instance.
+type PodVolume struct {
+	Name       string
+	HostPath   string
+	Persistent json.RawMessage `json:",omitempty"`
+	Secret     string
+}
+
+// TaskContainer is the run of one container of a pod's task.
+type TaskContainer struct {
+	Name        string
+	TaskID      string // the Mesos task id, "<instance>.<name>"
+	State       string // last Mesos state
+	Message     string
+	ContainerID string // Mesos container id
+	ExitCode    *int   // when it ended and the engine told
+	Since       time.Time
+	StartedAt   time.Time
+}
