@@ -27,11 +27,14 @@ func (s *Server) postApp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if changed.DeploymentID == "" {
+		return respondDeployment(w, r, http.StatusOK, changed)
+	}
 	if stored := changed.Apps[app.ID]; stored != nil {
 		app = stored
 	}
 	out := appInfo{AppJSON: marathon.Encode(app), taskCounts: &taskCounts{}, Tasks: &[]taskJSON{}, Deployments: &[]deploymentID{{changed.DeploymentID}}}
-	w.Header().Set(deploymentHeader, changed.DeploymentID)
+	announce(w, changed)
 	w.Header().Set("Location", location(r, app.ID))
 	return respond(w, r, http.StatusCreated, out)
 }
@@ -63,7 +66,7 @@ func (s *Server) putApp(id spec.AppID, create bool) handler {
 		if err != nil {
 			return err
 		}
-		if changed.Created[id] {
+		if changed.Created[id] && changed.DeploymentID != "" {
 			w.Header().Set("Location", location(r, id))
 			return respondDeployment(w, r, http.StatusCreated, changed)
 		}
@@ -165,7 +168,7 @@ func killOptions(r *http.Request) (KillOptions, error) {
 	if o.Scale && o.Wipe {
 		return o, fail(http.StatusBadRequest, "You cannot use scale and wipe at the same time.")
 	}
-	return o, nil
+	return o, noDryRun(r)
 }
 
 // respondKilled answers a kill of many tasks.

@@ -28,7 +28,10 @@ func deploymentResult(c *Changed) deploymentResultJSON {
 
 // change has the scheduler decide and store: decide proposes, admission and the checks of the whole tree follow in the
 // same decision, so that nothing can come between.
+//
+// Every change of apps can be tried: with dryRun=true nothing is stored.
 func (s *Server) change(r *http.Request, c Change, decide func(current apps) (apps, error)) (*Changed, error) {
+	c.DryRun = dryRun(r)
 	return s.changeTree(r, c, func(current Tree) (Tree, error) {
 		next, err := decide(current.Apps)
 		return Tree{Apps: next}, err

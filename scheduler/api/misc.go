@@ -25,6 +25,9 @@ func (s *Server) listDeployments(w http.ResponseWriter, r *http.Request) error {
 // deployment goes back.
 func (s *Server) deleteDeployment(id string) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := noDryRun(r); err != nil {
+			return err
+		}
 		force := flag(r, "force", false)
 		changed, err := s.o.Backend.CancelDeployment(r.Context(), id, force)
 		if errors.Is(err, ErrNotFound) {

@@ -145,8 +145,12 @@ func respondBytes(w http.ResponseWriter, r *http.Request, code int, contentType 
 	return nil
 }
 
+// respondDeployment answers a change with its deployment, or with its steps alone when it was a dry run.
 func respondDeployment(w http.ResponseWriter, r *http.Request, code int, c *Changed) error {
-	w.Header().Set(deploymentHeader, c.DeploymentID)
+	announce(w, c)
+	if c.DeploymentID == "" {
+		return respondSteps(w, r, c)
+	}
 	return respond(w, r, code, deploymentResult(c))
 }
 

@@ -91,7 +91,7 @@ func newFixture(t *testing.T) *fixture {
 
 // TestScripts replays testdata/*.txt. A block is a command, in lines that begin with "> ", and what it answers. Commands are
 // requests ("GET /path", then header lines, then a body) and moves of the world ("step", "settle", "hold ID REASON",
-// "release ID", "fail ID MESSAGE", "unhealthy APP.N CAUSE").
+// "release ID", "fail ID MESSAGE", "unhealthy APP.N CAUSE", "warn TEXT": from now on changes come back with this warning).
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -180,6 +180,9 @@ func (f *fixture) run(t *testing.T, command []string) string {
 			Message: words[2], Timestamp: apitest.Start, AppVersion: apitest.Start,
 		})
 		return "ok"
+	case "warn":
+		f.world.Warnings = []string{strings.TrimSpace(words[1] + " " + words[2])}
+		return "ok"
 	case "unhealthy":
 		seat, err := spec.ParseSeatID(words[1])
 		if err != nil {
@@ -228,7 +231,7 @@ func (f *fixture) request(t *testing.T, method, path string, lines []string) str
 	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "%d\n", resp.StatusCode)
-	for _, name := range []string{"Location", "Marathon-Deployment-Id", "Allow"} {
+	for _, name := range []string{"Location", "Marathon-Deployment-Id", "Allow", "Warning"} {
 		if v := resp.Header.Get(name); v != "" {
 			fmt.Fprintf(&out, "%s: %s\n", name, v)
 		}

@@ -22,10 +22,12 @@ var Start = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 // Host is the only host's name.
 const Host = "host-1"
 
-// World is the double. Its exported field may be set before it is used.
+// World is the double. Its exported fields may be set before it is used.
 type World struct {
 	// Events, when set, receives what a scheduler would publish.
 	Events *api.Log
+	// Warnings come back from every change.
+	Warnings []string
 
 	mu          sync.Mutex // guards all below
 	stepOnRead  bool
@@ -127,13 +129,26 @@ func (w *World) Change(_ context.Context, c api.Change) (*api.Changed, error) {
 			locks = append(locks, d.ID)
 		}
 	}
-	if len(locks) > 0 && !c.Force {
+	if len(locks) > 0 && !c.Force && !c.DryRun {
 		return nil, &api.LockedError{Deployments: locks}
+	}
+	if c.DryRun {
+		return w.try(next, c)
 	}
 	for _, id := range locks {
 		w.endDeployment(id, "cancelled by a newer one")
 	}
 	return w.store(next, c)
+}
+
+// try says what store would do, in a copy of the world that is thrown away.
+func (w *World) try(next map[spec.AppID]*spec.App, c api.Change) (*api.Changed, error) {
+	copied := &World{Warnings: w.Warnings, now: w.now, apps: maps.Clone(w.apps), versions: maps.Clone(w.versions)}
+	out, err := copied.store(next, c)
+	if err == nil {
+		out.DeploymentID = ""
+	}
+	return out, err
 }
 
 // store makes the decided apps true and starts the deployment towards them.
@@ -178,6 +193,7 @@ func (w *World) store(next map[spec.AppID]*spec.App, c api.Change) (*api.Changed
 			d.Steps = append(d.Steps, spec.Step{Actions: actions})
 		}
 	}
+	out.Steps, out.Warnings = d.Steps, w.Warnings
 	w.publish(api.GroupChangeSuccess("/", w.now, w.now))
 	if len(d.Steps) > 0 {
 		d.StepSince = w.now
