@@ -97,8 +97,8 @@ func (p *play) start() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.events = api.NewLog(1000)
-	p.sub = p.events.Subscribe(api.SubscribeOptions{Queue: 10000})
+	p.events = api.NewLog(10000)
+	p.sub = p.events.Subscribe(api.SubscribeOptions{})
 	p.s, err = New(Options{Store: p.store, State: state, Engine: p.w, Events: p.events, Pools: p.pools,
 		Launch: launch.Options{BaseImage: spec.BaseImage, SeatsDir: "/seats"}, AddressRest: time.Minute})
 	if err != nil {
@@ -154,16 +154,10 @@ func (p *play) do(line string) []string {
 	}
 	synctest.Wait()
 	out = append(out, p.w.said()...)
-	for {
-		select {
-		case e := <-p.sub.Events():
-			if text := brief(e); text != "" {
-				out = append(out, text)
-			}
-			continue
-		default:
+	for e, ok := p.sub.Next(time.Now()); ok; e, ok = p.sub.Next(time.Now()) {
+		if text := brief(e); text != "" {
+			out = append(out, text)
 		}
-		break
 	}
 	if f[0] == "queue" || f[0] == "ps" || f[0] == "doc" || f[0] == "ports" {
 		out = append(out, p.show(f[0])...)

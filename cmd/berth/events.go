@@ -29,7 +29,8 @@ func newEventsCommand(c *cli) *cobra.Command {
 		GroupID: groupLook,
 		Args:    cobra.NoArgs,
 		Long: `Print events as they happen, one a line, until interrupted. When the connection breaks it is made again, and what was
-missed comes first. With -o json each line is the event as the API sends it.`,
+missed comes first; what the scheduler does not remember any more shows as an event_stream_gap. With -o json each line is
+the event as the API sends it.`,
 		Example: `  berth events
   berth events --type deployment_success --type deployment_failed
   berth events --type deployment_success --count 1 -o json`,
@@ -57,15 +58,17 @@ func (c *cli) events(ctx context.Context, a *apiClient, f *eventFlags) error {
 			return doing(err, "follow events")
 		case err == nil:
 			connected = true
-			err = readEvents(resp.Body, func(id, data string) error {
+			err = readEvents(resp.Body, func(id, kind, data string) error {
 				if id != "" {
 					header["Last-Event-Id"] = []string{id}
 				}
-				seen++
 				if err := c.printEvent(data); err != nil {
 					return err
 				}
-				if seen == f.count {
+				if kind == "event_stream_gap" {
+					return nil // comes whatever was asked for, and is no event that somebody waits for
+				}
+				if seen++; seen == f.count {
 					return errEnough
 				}
 				return nil
@@ -86,11 +89,11 @@ func (c *cli) events(ctx context.Context, a *apiClient, f *eventFlags) error {
 
 var errEnough = errors.New("enough events")
 
-// readEvents calls each for every server-sent event, until the stream ends or each fails.
-func readEvents(r io.Reader, each func(id, data string) error) error {
+// readEvents calls each with id, type and data for every server-sent event, until the stream ends or each fails.
+func readEvents(r io.Reader, each func(id, kind, data string) error) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 16<<20)
-	var id string
+	var id, kind string
 	var data []string
 	for lines.Scan() {
 		field, value, _ := strings.Cut(strings.TrimRight(lines.Text(), "\r"), ":")
@@ -98,13 +101,15 @@ func readEvents(r io.Reader, each func(id, data string) error) error {
 		switch {
 		case field == "id":
 			id = value
+		case field == "event":
+			kind = value
 		case field == "data":
 			data = append(data, value)
 		case field == "" && value == "" && len(data) > 0:
-			if err := each(id, strings.Join(data, "\n")); err != nil {
+			if err := each(id, kind, strings.Join(data, "\n")); err != nil {
 				return err
 			}
-			data = nil
+			kind, data = "", nil
 		}
 	}
 	return lines.Err()

@@ -6,5 +6,6 @@
 //
 // Marathon's behaviour is kept where clients see it, with these intended differences: an unknown path is a 404 (Marathon
 // 1.7+ answers 500, which makes go-marathon mark the host as down), clashes while normalising are 422, task statistics are
-// named "taskStats", and events carry an "id:" line so that a reader can resume with Last-Event-ID.
+// named "taskStats", and events carry an "id:" line so that a reader can resume with Last-Event-ID; of what it misses it is
+// told (EventStreamGap).
 package api

@@ -1,6 +1,9 @@
 package api
 
 import (
+	"crypto/rand"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -15,14 +18,14 @@ type Event struct {
 	Fields map[string]any
 }
 
-// DefaultEventQueue is how many events a slow subscriber may be behind before it is dropped; Marathon's default.
-const DefaultEventQueue = 1024
-
-// DefaultEventBacklog is how many past events a reconnecting subscriber can ask for.
+// DefaultEventBacklog is how many past events are remembered, for readers that are behind or come back.
 const DefaultEventBacklog = 4096
 
-// Log is a bounded memory of the last events with any number of subscribers. Publish never waits for anybody.
+// Log is a bounded memory of the last events with any number of subscribers. Publish never waits for anybody, and a
+// subscriber costs no memory of its own: it is a place in the log. Whoever falls out of the log is told so (EventStreamGap).
 type Log struct {
+	life string // names this log: numbers of another process's log mean other events
+
 	mu   sync.Mutex // guards all below
 	ring []Event    // ring[(id-1) % len(ring)] holds event id
 	last uint64
@@ -34,92 +37,49 @@ func NewLog(backlog int) *Log {
 	if backlog <= 0 {
 		backlog = DefaultEventBacklog
 	}
-	return &Log{ring: make([]Event, backlog), subs: make(map[*Subscription]struct{})}
+	return &Log{life: strings.ToLower(rand.Text()[:8]), ring: make([]Event, backlog), subs: make(map[*Subscription]struct{})}
 }
 
-// Publish numbers the event, remembers it and hands it to every subscriber. A subscriber whose queue is full is dropped:
-// its channel closes.
+// Publish numbers the event, remembers it and wakes every subscriber.
 func (l *Log) Publish(e Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.last >= uint64(len(l.ring)) {
+		l.forget(l.ring[l.last%uint64(len(l.ring))])
+	}
 	l.last++
 	e.ID = l.last
 	l.ring[(e.ID-1)%uint64(len(l.ring))] = e
 	for s := range l.subs {
+		select {
+		case s.ready <- struct{}{}:
+		default: // woken already
+		}
+	}
+}
+
+// forget notes what subscribers lose with the oldest event. The caller holds mu.
+func (l *Log) forget(e Event) {
+	for s := range l.subs {
+		if s.next > e.ID {
+			continue
+		}
+		s.next = e.ID + 1
 		if !s.wants(e.Type) {
 			continue
 		}
-		select {
-		case s.queue <- e:
-		default:
-			s.Overflow = true
-			l.drop(s)
+		if s.gap == nil {
+			s.gap = &gap{first: e.ID, reason: gapSlow}
 		}
+		s.gap.missed, s.gap.last = s.gap.missed+1, e.ID
 	}
 }
 
-// Subscription is one reader of a log.
-type Subscription struct {
-	log   *Log
-	types map[string]bool // empty: all
-	queue chan Event
-	// Overflow is true when the log dropped the subscriber for being slow. Read it only after Events is closed.
-	Overflow bool
-}
+// oldest is the id of the oldest remembered event, last+1 when there is none. The caller holds mu.
+func (l *Log) oldest() uint64 { return l.last - min(l.last, uint64(len(l.ring))) + 1 }
 
-func (s *Subscription) wants(kind string) bool { return len(s.types) == 0 || s.types[kind] }
-
-// SubscribeOptions choose what a subscriber reads.
-type SubscribeOptions struct {
-	Types []string // empty: all types
-	Queue int      // 0: DefaultEventQueue
-	// After is the id of the last event that the subscriber knows: remembered later ones come first. 0: only new events.
-	After uint64
-}
-
-// Subscribe adds a reader. Close it when done.
-func (l *Log) Subscribe(o SubscribeOptions) *Subscription {
-	if o.Queue <= 0 {
-		o.Queue = DefaultEventQueue
-	}
-	s := &Subscription{log: l}
-	if len(o.Types) > 0 {
-		s.types = make(map[string]bool, len(o.Types))
-		for _, t := range o.Types {
-			s.types[t] = true
-		}
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	missed := l.since(o.After, s.wants)
-	s.queue = make(chan Event, o.Queue+len(missed))
-	for _, e := range missed {
-		s.queue <- e
-	}
-	l.subs[s] = struct{}{}
-	return s
-}
-
-// since lists the remembered events after id. The caller holds mu. An id of the future (the log of a predecessor that
-// died) is no reason to be silent: everything remembered comes.
-func (l *Log) since(id uint64, want func(string) bool) []Event {
-	if id == 0 {
-		return nil
-	}
-	if id > l.last {
-		id = 0
-	}
-	if oldest := l.last - min(l.last, uint64(len(l.ring))); id < oldest {
-		id = oldest
-	}
-	var out []Event
-	for ; id < l.last; id++ {
-		if e := l.ring[id%uint64(len(l.ring))]; want(e.Type) {
-			out = append(out, e)
-		}
-	}
-	return out
-}
+// Token is an event's id as readers see it and give it back as Last-Event-ID.
+func (l *Log) Token(id uint64) string { return l.life + "." + strconv.FormatUint(id, 10) }
 
 // Last is the id of the newest event.
 func (l *Log) Last() uint64 {
@@ -128,20 +88,110 @@ func (l *Log) Last() uint64 {
 	return l.last
 }
 
-// Events delivers the events in order. It is closed by Close, and when the subscriber was too slow.
-func (s *Subscription) Events() <-chan Event { return s.queue }
+// gap is what a subscriber did not get.
+type gap struct {
+	first, last uint64 // 0: not known
+	missed      uint64
+	reason      string
+}
+
+const (
+	gapSlow    = "the reader was too slow"
+	gapLate    = "the reader came back too late: older events are not remembered"
+	gapRestart = "the last event that the reader knows is not of this scheduler's life: what came between is not remembered"
+)
+
+// Subscription is one reader's place in a log.
+type Subscription struct {
+	log   *Log
+	types map[string]bool // empty: all
+	ready chan struct{}
+
+	// Guarded by log.mu.
+	next uint64 // the id to look at next
+	gap  *gap   // to be told before it
+}
+
+func (s *Subscription) wants(kind string) bool { return len(s.types) == 0 || s.types[kind] }
+
+// SubscribeOptions choose what a subscriber reads.
+type SubscribeOptions struct {
+	Types []string // empty: all types
+	// After is the token of the last event that the subscriber knows: later ones come first, as far as they are remembered,
+	// and a gap before them where they are not. "": only new events.
+	After string
+}
+
+// Subscribe adds a reader. Close it when done.
+func (l *Log) Subscribe(o SubscribeOptions) *Subscription {
+	s := &Subscription{log: l, ready: make(chan struct{}, 1)}
+	if len(o.Types) > 0 {
+		s.types = make(map[string]bool, len(o.Types))
+		for _, t := range o.Types {
+			s.types[t] = true
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.next = l.last + 1
+	if o.After != "" {
+		s.resume(o.After)
+		s.ready <- struct{}{}
+	}
+	l.subs[s] = struct{}{}
+	return s
+}
+
+// resume puts the subscriber behind the event that it names. The caller holds mu.
+func (s *Subscription) resume(token string) {
+	life, number, _ := strings.Cut(token, ".")
+	id, err := strconv.ParseUint(number, 10, 64)
+	oldest := s.log.oldest()
+	switch {
+	case life != s.log.life || err != nil || id > s.log.last:
+		s.next, s.gap = oldest, &gap{reason: gapRestart}
+	case id+1 < oldest:
+		// Of which types the forgotten ones were nobody knows any more: all count.
+		s.next, s.gap = oldest, &gap{first: id + 1, last: oldest - 1, missed: oldest - 1 - id, reason: gapLate}
+	default:
+		s.next = id + 1
+	}
+}
+
+// Ready delivers a value when Next may have something new.
+func (s *Subscription) Ready() <-chan struct{} { return s.ready }
+
+// Next is the next event, if there is one: a gap that has not been told yet comes first. A gap is of type EventStreamGap, for
+// every subscriber whatever types it asked for, and its id is that of the last event that is missing.
+func (s *Subscription) Next(now time.Time) (Event, bool) {
+	l := s.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if g := s.gap; g != nil {
+		s.gap = nil
+		return l.gapEvent(g, s.next, now), true
+	}
+	for s.next <= l.last {
+		e := l.ring[(s.next-1)%uint64(len(l.ring))]
+		s.next++
+		if s.wants(e.Type) {
+			return e, true
+		}
+	}
+	return Event{}, false
+}
+
+func (l *Log) gapEvent(g *gap, next uint64, now time.Time) Event {
+	e := Event{ID: next - 1, Type: EventStreamGap, At: now, Fields: map[string]any{"reason": g.reason, "nextId": l.Token(next)}}
+	if g.first > 0 {
+		e.Fields["missed"], e.Fields["firstMissedId"], e.Fields["lastMissedId"] = g.missed, l.Token(g.first), l.Token(g.last)
+	}
+	return e
+}
 
 // Close ends the subscription. It may be called more than once.
 func (s *Subscription) Close() {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
-	s.log.drop(s)
-}
-
-// drop removes a subscriber; the caller holds mu.
-func (l *Log) drop(s *Subscription) {
-	if _, ok := l.subs[s]; ok {
-		delete(l.subs, s)
-		close(s.queue)
-	}
+	delete(s.log.subs, s)
 }

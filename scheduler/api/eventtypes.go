@@ -32,6 +32,10 @@ const (
 	EventStreamDetached        = "event_stream_detached"
 )
 
+// EventStreamGap is Berth's own: it says that events are missing at this place of a stream. Marathon drops slow readers
+// without a word and remembers nothing; clients ignore types that they do not know.
+const EventStreamGap = "event_stream_gap"
+
 // APIPost says that a client stored an app.
 func APIPost(app *spec.App, clientIP, uri string, now time.Time) Event {
 	return Event{Type: EventAPIPost, At: now, Fields: map[string]any{"clientIp": clientIP, "uri": uri, "appDefinition": app}}

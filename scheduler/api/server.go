@@ -30,11 +30,10 @@ type Options struct {
 	// Info is what /v2/info tells.
 	Info Info
 
-	MaxBody    int64            // bytes of a request body; default 8 MiB
-	EventQueue int              // events a stream may be behind; default DefaultEventQueue
-	Heartbeat  time.Duration    // of event streams; default 10 s
-	StopWait   time.Duration    // how long running requests may take when stopping; default 5 s
-	Now        func() time.Time // default time.Now
+	MaxBody   int64            // bytes of a request body; default 8 MiB
+	Heartbeat time.Duration    // of event streams; default 10 s
+	StopWait  time.Duration    // how long running requests may take when stopping; default 5 s
+	Now       func() time.Time // default time.Now
 }
 
 // Info is the part of /v2/info that depends on the installation.
@@ -77,9 +76,6 @@ func (o *Options) Validate() error {
 	}
 	if o.MaxBody <= 0 {
 		o.MaxBody = 8 << 20
-	}
-	if o.EventQueue <= 0 {
-		o.EventQueue = DefaultEventQueue
 	}
 	if o.Heartbeat <= 0 {
 		o.Heartbeat = 10 * time.Second

@@ -1,12 +1,14 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"github.com/berth-project/berth/scheduler/marathon"
 	"github.com/berth-project/berth/spec"
@@ -23,8 +25,7 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := streamContext(r)
 	defer cancel()
-	after, _ := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64) // an id that is not ours: only new events
-	sub := s.o.Events.Subscribe(SubscribeOptions{Types: r.URL.Query()["event_type"], Queue: s.o.EventQueue, After: after})
+	sub := s.o.Events.Subscribe(SubscribeOptions{Types: r.URL.Query()["event_type"], After: r.Header.Get("Last-Event-ID")})
 	defer sub.Close()
 
 	h := w.Header()
@@ -48,21 +49,43 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 			if out.write("\r\n") != nil {
 				return nil
 			}
-		case e, ok := <-sub.Events():
-			if !ok {
-				s.log.WithField("client", r.RemoteAddr).Warn("event stream dropped: its reader is too slow")
-				return nil
-			}
-			frame, err := eventFrame(e)
-			if err != nil {
-				s.log.WithError(err).WithField("event", e.Type).Error("event lost")
-				continue
-			}
-			if out.write(frame) != nil {
+		case <-sub.Ready():
+			if s.copyEvents(ctx, out, sub) != nil {
 				return nil
 			}
 		}
 	}
+}
+
+// streamChunk is about how many bytes of events are written at once when a reader is behind.
+const streamChunk = 32 << 10
+
+// copyEvents writes what there is, until the reader is level with the log or gone.
+func (s *Server) copyEvents(ctx context.Context, out *eventWriter, sub *Subscription) error {
+	var frames strings.Builder
+	for ctx.Err() == nil {
+		e, ok := sub.Next(s.o.Now())
+		if !ok {
+			return out.write(frames.String())
+		}
+		if e.Type == EventStreamGap {
+			s.log.WithFields(logrus.Fields{"missed": e.Fields["missed"], "reason": e.Fields["reason"]}).Warn("an event stream has a gap")
+		}
+		frame, err := eventFrame(s.o.Events.Token(e.ID), e)
+		if err != nil {
+			s.log.WithError(err).WithField("event", e.Type).Error("event lost")
+			continue
+		}
+		frames.WriteString(frame)
+		if frames.Len() < streamChunk {
+			continue
+		}
+		if err := out.write(frames.String()); err != nil {
+			return err
+		}
+		frames.Reset()
+	}
+	return ctx.Err()
 }
 
 // eventWriter writes and flushes with a deadline, so that a reader that hangs cannot hold the stream.
@@ -83,12 +106,12 @@ func (e *eventWriter) write(text string) error {
 }
 
 // eventFrame is one event as server-sent event, with CRLF as Marathon's. The "id:" line is Berth's addition.
-func eventFrame(e Event) (string, error) {
+func eventFrame(token string, e Event) (string, error) {
 	data, err := encodeEvent(e)
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("id: %d\r\nevent: %s\r\ndata: %s\r\n\r\n", e.ID, e.Type, data), nil
+	return fmt.Sprintf("id: %s\r\nevent: %s\r\ndata: %s\r\n\r\n", token, e.Type, data), nil
 }
 
 func encodeEvent(e Event) ([]byte, error) {

@@ -49,11 +49,10 @@ func (s *stream) take() string {
 	return s.text.String()
 }
 
-func streamServer(t *testing.T, queue int) (*api.Server, *api.Log) {
+func streamServer(t *testing.T, backlog int) (*api.Server, *api.Log) {
 	t.Helper()
-	events := api.NewLog(0)
+	events := api.NewLog(backlog)
 	o := options(apitest.New(events))
-	o.EventQueue = queue
 	s, err := api.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +80,7 @@ func TestEventStream(t *testing.T) {
 		out := &stream{}
 		done := attach(s, ctx, out, "/v2/events")
 		synctest.Wait()
-		want := "id: 1\r\nevent: event_stream_attached\r\ndata: " +
+		want := "id: " + events.Token(1) + "\r\nevent: event_stream_attached\r\ndata: " +
 			`{"eventType":"event_stream_attached","remoteAddress":"192.0.2.1","timestamp":"2026-01-02T03:04:05.678Z"}` + "\r\n\r\n"
 		if diff := cmp.Diff(want, out.take()); diff != "" {
 			t.Errorf("first frame (-want +got):\n%s", diff)
@@ -96,8 +95,8 @@ func TestEventStream(t *testing.T) {
 		}
 		leave()
 		<-done
-		last := events.Subscribe(api.SubscribeOptions{After: 1})
-		if e := <-last.Events(); e.Type != api.EventStreamDetached {
+		last := events.Subscribe(api.SubscribeOptions{After: events.Token(1)})
+		if e, _ := last.Next(apitest.Start); e.Type != api.EventStreamDetached {
 			t.Errorf("after the client left: %s", e.Type)
 		}
 	})
@@ -112,7 +111,7 @@ func TestEventStreamFiltersAndResumes(t *testing.T) {
 		}
 		ctx, leave := context.WithCancel(t.Context())
 		out := &stream{}
-		done := attach(s, ctx, out, "/v2/events?event_type=app_terminated_event&event_type=deployment_success", "Last-Event-ID", "2")
+		done := attach(s, ctx, out, "/v2/events?event_type=app_terminated_event&event_type=deployment_success", "Last-Event-ID", events.Token(2))
 		synctest.Wait()
 		events.Publish(api.RemoveHealthCheck("/d", apitest.Start))
 		events.Publish(api.AppTerminated("/d", apitest.Start))
@@ -135,20 +134,33 @@ func TestEventStreamFiltersAndResumes(t *testing.T) {
 	})
 }
 
-func TestSlowEventReaderIsDropped(t *testing.T) {
+// A reader that hangs costs the others nothing and is told what it missed when it reads again, in place.
+func TestSlowEventReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, events := streamServer(t, 8)
+		ctx, leave := context.WithCancel(t.Context())
 		out := &stream{hang: make(chan struct{})}
-		done := attach(s, t.Context(), out, "/v2/events")
-		synctest.Wait() // it hangs in the first frame
+		done := attach(s, ctx, out, "/v2/events?event_type=app_terminated_event")
+		synctest.Wait()
+		events.Publish(api.AppTerminated("/first", apitest.Start))
+		synctest.Wait() // it hangs in this frame
 		for range 20 {
 			events.Publish(api.AppTerminated("/a", apitest.Start)) // and nobody waits for it
 		}
 		close(out.hang)
-		<-done
-		if n := strings.Count(out.take(), "app_terminated_event\r\n"); n != 8 {
-			t.Errorf("%d events before the end, want the 8 of its queue", n)
+		synctest.Wait()
+		got := out.take()
+		want := "id: " + events.Token(14) + "\r\nevent: event_stream_gap\r\ndata: " +
+			`{"eventType":"event_stream_gap","firstMissedId":"` + events.Token(3) + `","lastMissedId":"` + events.Token(14) +
+			`","missed":12,"nextId":"` + events.Token(15) + `","reason":"the reader was too slow","timestamp":"2026-01-02T03:04:05.678Z"}` + "\r\n\r\n"
+		if !strings.Contains(got, want) {
+			t.Errorf("no gap\n%s\nin\n%s", want, got)
 		}
+		if n := strings.Count(got, "app_terminated_event\r\n"); n != 1+8 {
+			t.Errorf("%d events, want the first and the 8 remembered ones:\n%s", n, got)
+		}
+		leave()
+		<-done
 	})
 }
 
