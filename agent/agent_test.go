@@ -92,10 +92,10 @@ type healthy struct {
 	err error
 }
 
-func (h *healthy) Probe(context.Context, probe.Target, spec.Probe) error {
+func (h *healthy) Probe(context.Context, probe.Target, spec.Probe) (spec.ProbeResponse, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.err
+	return spec.ProbeResponse{}, h.err
 }
 
 // hostWorld is one host in memory with an agent on it.

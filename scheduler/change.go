@@ -352,6 +352,7 @@ func (s *Scheduler) cancel(d *spec.Deployment, reason string, now time.Time) {
 	s.log.WithFields(logrus.Fields{"deployment": d.ID, "reason": reason}).Info("deployment cancelled")
 	for id := range d.Original {
 		s.forgetIfGone(id, now)
+		s.dropReadiness(id)
 	}
 }
 

@@ -52,6 +52,31 @@ func (s *Scheduler) finishDeployment(d *spec.Deployment, now time.Time) {
 	for _, step := range d.Steps {
 		for _, a := range step.Actions {
 			s.forgetIfGone(a.App, now)
+			s.dropReadiness(a.App)
+		}
+	}
+}
+
+// deploying says whether a running deployment touches the app.
+func (s *Scheduler) deploying(app spec.AppID) bool {
+	for _, d := range s.state.Deployments {
+		if d.Affects(app) {
+			return true
+		}
+	}
+	return false
+}
+
+// dropReadiness forgets the answers of the app's tasks to their readiness check, once no deployment waits for them.
+func (s *Scheduler) dropReadiness(app spec.AppID) {
+	if s.deploying(app) {
+		return
+	}
+	for _, t := range s.byApp[app] {
+		if t.Readiness != (spec.ProbeResponse{}) {
+			next := *t
+			next.Readiness = spec.ProbeResponse{}
+			s.put(&next)
 		}
 	}
 }
@@ -62,10 +87,8 @@ func (s *Scheduler) forgetIfGone(app spec.AppID, now time.Time) {
 	if s.state.Apps[app] != nil || len(s.byApp[app]) > 0 || len(s.state.Versions[app]) == 0 {
 		return
 	}
-	for _, d := range s.state.Deployments {
-		if d.Affects(app) {
-			return
-		}
+	if s.deploying(app) {
+		return
 	}
 	s.publish(api.AppTerminated(app, now))
 	s.forget(app)

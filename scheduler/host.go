@@ -123,6 +123,9 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 func (s *Scheduler) onHealth(t *spec.Task, results []spec.CheckHealth, now time.Time) {
 	app := s.appOf(t)
 	next, v := health.Apply(app, *t, results, now)
+	if !s.deploying(t.Seat.App) {
+		next.Readiness = spec.ProbeResponse{} // nobody waits for the task to become ready
+	}
 	if reflect.DeepEqual(*t, next) {
 		return
 	}

@@ -159,7 +159,7 @@ func (p *play) do(line string) []string {
 			out = append(out, text)
 		}
 	}
-	if f[0] == "queue" || f[0] == "ps" || f[0] == "doc" || f[0] == "ports" {
+	if f[0] == "queue" || f[0] == "ps" || f[0] == "doc" || f[0] == "ports" || f[0] == "answers" {
 		out = append(out, p.show(f[0])...)
 	}
 	return out
@@ -241,7 +241,7 @@ func (p *play) command(f []string) error {
 		}
 		_, _, err = p.s.Kill(ctx, []string{t.TaskID, t.TaskID}, api.KillOptions{Scale: len(f) > 2})
 		return err
-	case "health", "drained", "ready": // health SEAT ok|bad; ready SEAT yes|no
+	case "health", "drained", "ready": // health SEAT ok|bad; ready SEAT yes|no [ANSWER]
 		p.w.mu.Lock()
 		t, err := p.w.find(f[1])
 		p.w.mu.Unlock()
@@ -253,7 +253,11 @@ func (p *play) command(f []string) error {
 		case "drained":
 			r.Drained = []string{t.TaskID}
 		case "ready":
-			r.Health = map[string][]spec.CheckHealth{t.TaskID: {{Known: true, Alive: f[2] == "yes"}}}
+			h := spec.CheckHealth{Known: true, Alive: f[2] == "yes"}
+			if len(f) > 3 {
+				h.Response = spec.ProbeResponse{Status: 503, Body: f[3]}
+			}
+			r.Health = map[string][]spec.CheckHealth{t.TaskID: {h}}
 		default:
 			r.Health = map[string][]spec.CheckHealth{t.TaskID: {{Known: true, Alive: f[2] == "ok", LastSuccess: time.Now()}}}
 		}
@@ -271,7 +275,7 @@ func (p *play) command(f []string) error {
 	case "crash": // the scheduler dies without a word and starts again
 		p.stop()
 		p.start()
-	case "queue", "ps", "doc", "ports":
+	case "queue", "ps", "doc", "ports", "answers":
 	default:
 		return fmt.Errorf("unknown command %s", f[0])
 	}
@@ -317,6 +321,10 @@ func (p *play) show(what string) []string {
 			for _, t := range snap.Tasks[id] {
 				out = append(out, fmt.Sprintf("%s %s %s %s key=%t", t.Seat, t.Rung, t.Address, snap.Seats[t.Seat].Hostname, len(snap.Seats[t.Seat].HostKeys) == 1))
 			}
+		}
+	case "answers": // to the readiness check
+		for _, t := range snap.Tasks["/web"] {
+			out = append(out, fmt.Sprintf("%s ready=%t %q", t.Seat, t.Ready, t.Readiness.Body))
 		}
 	case "ports":
 		for _, id := range []spec.AppID{"/web", "/db", "/api"} {

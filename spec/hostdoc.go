@@ -63,7 +63,21 @@ type Probe struct {
 	// Statuses are the HTTP status codes that count as success, comma separated ("200,204"); empty: 200 to 399. A text, so
 	// that probes can be compared.
 	Statuses string
+	// Once: the probe ends for good with its first success (readiness).
+	Once bool `json:",omitempty"`
+	// KeepResponse: the last answer comes with the result, shortened.
+	KeepResponse bool `json:",omitempty"`
 }
+
+// ProbeResponse is the answer to an HTTP probe. Only readiness checks that ask for it have one.
+type ProbeResponse struct {
+	Status      int
+	ContentType string
+	Body        string // text, at most MaxProbeBody bytes
+}
+
+// MaxProbeBody bounds what is kept of the body of an answer.
+const MaxProbeBody = 4 << 10
 
 // Service is one Consul service that the instance should have once its probes pass.
 type Service struct {

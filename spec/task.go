@@ -74,6 +74,8 @@ type Task struct {
 
 	Health []CheckHealth // one entry a health check; empty before the first result
 	Ready  bool          // readiness check passed once, or the app has none
+	// Readiness is the last answer to the readiness check, while a deployment of the app runs and the check asks for it.
+	Readiness ProbeResponse `json:",omitzero"`
 	// HealthySince is when all checks became alive (or, without checks, when it ran); zero while not.
 	HealthySince time.Time
 }
@@ -115,6 +117,7 @@ type CheckHealth struct {
 	LastSuccess         time.Time
 	LastFailure         time.Time
 	LastFailureCause    string
+	Response            ProbeResponse `json:",omitzero"` // of the last probe, if it keeps them
 }
 
 // Seat is the lasting identity of one instance: it outlives every task and is kept when the app scales down.

@@ -38,6 +38,9 @@ func (m *Manager) loop(ctx context.Context, of *running, index int, h spec.Check
 	if isCommand(p) {
 		slots = m.commands
 	}
+	if p.Once && h.Alive {
+		return // it succeeded while less was known of the target
+	}
 	timer := time.NewTimer(first(time.Now(), of.target.Since, p, phase))
 	defer timer.Stop()
 	for {
@@ -52,28 +55,32 @@ func (m *Manager) loop(ctx context.Context, of *running, index int, h spec.Check
 		case slots <- struct{}{}:
 		}
 		began := time.Now()
-		err := attempt(ctx, m.o.Prober, of.target, p)
+		answer, err := attempt(ctx, m.o.Prober, of.target, p)
 		<-slots
 		now := time.Now()
 		h = Next(h, err, now, began.Sub(of.target.Since) < p.GracePeriod)
+		h.Response = answer
 		select {
 		case <-ctx.Done():
 			return
 		case results <- result{of: of, index: index, health: h}:
+		}
+		if p.Once && err == nil {
+			return
 		}
 		timer.Reset(max(0, following(h, began, of.target.Since, p, phase).Sub(now)))
 	}
 }
 
 // attempt is one probe with its timeout.
-func attempt(ctx context.Context, prober Prober, t Target, p spec.Probe) error {
+func attempt(ctx context.Context, prober Prober, t Target, p spec.Probe) (spec.ProbeResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
-	err := prober.Probe(ctx, t, p)
+	answer, err := prober.Probe(ctx, t, p)
 	if err != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded)) {
-		return fmt.Errorf("timeout after %v", p.Timeout)
+		return answer, fmt.Errorf("timeout after %v", p.Timeout)
 	}
-	return err
+	return answer, err
 }
 
 // Next is the health after one more outcome (nil: success) of a probe that began inside the grace period or not. A failure

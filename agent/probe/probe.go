@@ -171,7 +171,8 @@ func (m *Manager) publish(tasks map[string]*running) {
 
 // news says whether others must hear of the step from a to b.
 func news(a, b spec.CheckHealth) bool {
-	return a.Known != b.Known || a.Alive != b.Alive || a.ConsecutiveFailures != b.ConsecutiveFailures || a.LastFailureCause != b.LastFailureCause
+	return a.Known != b.Known || a.Alive != b.Alive || a.ConsecutiveFailures != b.ConsecutiveFailures || a.LastFailureCause != b.LastFailureCause ||
+		a.Response != b.Response
 }
 
 // log writes one line when a check turns, none for repetitions.

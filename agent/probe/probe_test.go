@@ -25,9 +25,11 @@ type scripted struct {
 	most  int // at the same moment
 	now   int
 	takes time.Duration
+
+	answer spec.ProbeResponse
 }
 
-func (s *scripted) Probe(ctx context.Context, t Target, _ spec.Probe) error {
+func (s *scripted) Probe(ctx context.Context, t Target, _ spec.Probe) (spec.ProbeResponse, error) {
 	s.mu.Lock()
 	if s.at == nil {
 		s.at = map[string][]time.Time{}
@@ -35,7 +37,7 @@ func (s *scripted) Probe(ctx context.Context, t Target, _ spec.Probe) error {
 	s.at[t.TaskID] = append(s.at[t.TaskID], time.Now())
 	s.now++
 	s.most = max(s.most, s.now)
-	err, hang, takes := s.err, s.hang, s.takes
+	err, hang, takes, answer := s.err, s.hang, s.takes, s.answer
 	s.mu.Unlock()
 	defer func() { s.mu.Lock(); s.now--; s.mu.Unlock() }()
 	if takes > 0 {
@@ -43,9 +45,9 @@ func (s *scripted) Probe(ctx context.Context, t Target, _ spec.Probe) error {
 	}
 	if hang {
 		<-ctx.Done()
-		return ctx.Err()
+		return answer, ctx.Err()
 	}
-	return err
+	return answer, err
 }
 
 func (s *scripted) say(err error) { s.mu.Lock(); s.err = err; s.mu.Unlock() }
@@ -161,12 +163,12 @@ func TestTimeoutAndEndOfGrace(t *testing.T) {
 // hanging are instances whose checks never answer; the others' always do.
 type hanging struct{}
 
-func (hanging) Probe(ctx context.Context, t Target, _ spec.Probe) error {
+func (hanging) Probe(ctx context.Context, t Target, _ spec.Probe) (answer spec.ProbeResponse, err error) {
 	if t.TaskID[0] == 'h' {
 		<-ctx.Done()
-		return ctx.Err()
+		err = ctx.Err()
 	}
-	return nil
+	return answer, err
 }
 
 // However many instances hang, the checks of others are made in time. Commands are few at a time, and hold back only each
@@ -348,6 +350,40 @@ func TestFollowingIsInTheFutureAndWithinTheInterval(t *testing.T) {
 		}
 		if time.Duration(next.UnixNano())%p.Interval != phase {
 			t.Fatalf("not at its phase %v", phase)
+		}
+	})
+}
+
+// A readiness check is over with its first success, also when the target becomes better known later; until then a new answer
+// is news.
+func TestReadinessEndsWithItsFirstSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{err: errors.New("HTTP 503"), answer: spec.ProbeResponse{Status: 503, Body: "warming up"}}
+		m := start(t, s, 0)
+		a := target("a", time.Now())
+		a.Probes[0].Once, a.Probes[0].KeepResponse, a.Probes[0].GracePeriod = true, true, 24*time.Hour
+		m.Set([]Target{a})
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		if h := result1(t, m, "a"); h.Known || h.Response.Body != "warming up" {
+			t.Errorf("while it warms up: %+v", h)
+		}
+		s.mu.Lock()
+		s.err, s.answer = nil, spec.ProbeResponse{Status: 200, Body: "ready"}
+		s.mu.Unlock()
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		if h := result1(t, m, "a"); !h.Alive || h.Response.Status != 200 {
+			t.Errorf("ready: %+v", h)
+		}
+		n := len(s.times("a"))
+		s.say(errors.New("HTTP 500"))
+		a.Address = netip.MustParseAddr("10.0.0.3")
+		m.Set([]Target{a})
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if h := result1(t, m, "a"); !h.Alive || len(s.times("a")) != n {
+			t.Errorf("%d probes after the success, %+v", len(s.times("a"))-n, h)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -18,10 +19,10 @@ import (
 	"github.com/berth-project/berth/spec"
 )
 
-// Prober performs one probe. A nil error is a success; the error's text is the cause, for people. The context carries the
-// probe's timeout.
+// Prober performs one probe. A nil error is a success; the error's text is the cause, for people. The answer is there when
+// the probe keeps it and there was one. The context carries the probe's timeout.
 type Prober interface {
-	Probe(ctx context.Context, t Target, p spec.Probe) error
+	Probe(ctx context.Context, t Target, p spec.Probe) (spec.ProbeResponse, error)
 }
 
 // Exec runs a command inside a container and returns its exit code and (bounded) output. It leaves nothing running when the
@@ -59,9 +60,10 @@ func NewProber(exec Exec) Prober {
 }
 
 // Probe performs p against the target's own address.
-func (n *network) Probe(ctx context.Context, t Target, p spec.Probe) error {
+func (n *network) Probe(ctx context.Context, t Target, p spec.Probe) (spec.ProbeResponse, error) {
+	var none spec.ProbeResponse
 	if isCommand(p) {
-		return n.command(ctx, t.Container, p.Command)
+		return none, n.command(ctx, t.Container, p.Command)
 	}
 	switch strings.TrimPrefix(p.Protocol, "MESOS_") {
 	case "HTTP":
@@ -71,38 +73,46 @@ func (n *network) Probe(ctx context.Context, t Target, p spec.Probe) error {
 	case "TCP":
 		c, err := n.dialer.DialContext(ctx, "tcp", hostPort(t.Address, p.Port))
 		if err != nil {
-			return plain(err)
+			return none, plain(err)
 		}
-		return c.Close()
+		return none, c.Close()
 	}
-	return fmt.Errorf("unknown protocol %q", p.Protocol)
+	return none, fmt.Errorf("unknown protocol %q", p.Protocol)
 }
 
 func isCommand(p spec.Probe) bool { return strings.TrimPrefix(p.Protocol, "MESOS_") == "COMMAND" }
 
-func (n *network) http(ctx context.Context, scheme string, a netip.Addr, p spec.Probe) error {
+func (n *network) http(ctx context.Context, scheme string, a netip.Addr, p spec.Probe) (answer spec.ProbeResponse, err error) {
 	path := p.Path
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+hostPort(a, p.Port)+path, nil)
 	if err != nil {
-		return fmt.Errorf("path %q cannot be requested", p.Path)
+		return answer, fmt.Errorf("path %q cannot be requested", p.Path)
 	}
 	req.Header.Set("User-Agent", "berth-health-check")
 	req.Header.Set("Accept", "*/*")
 	resp, err := n.client.Do(req)
 	if err != nil {
-		return plain(err)
+		return answer, plain(err)
 	}
 	defer resp.Body.Close()
+	var kept bytes.Buffer
+	if p.KeepResponse {
+		_, err = io.Copy(&kept, io.LimitReader(resp.Body, spec.MaxProbeBody))
+		answer = spec.ProbeResponse{Status: resp.StatusCode, ContentType: clip(resp.Header.Get("Content-Type")), Body: strings.ToValidUTF8(kept.String(), "?")}
+	}
 	if !accepted(resp.StatusCode, p.Statuses) {
-		return fmt.Errorf("HTTP %d", resp.StatusCode)
+		return answer, fmt.Errorf("HTTP %d", resp.StatusCode)
 	}
-	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxBody)); err != nil {
-		return fmt.Errorf("HTTP %d, but its body broke off: %w", resp.StatusCode, plain(err))
+	if err == nil {
+		_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, maxBody))
 	}
-	return nil
+	if err != nil {
+		return answer, fmt.Errorf("HTTP %d, but its body broke off: %w", resp.StatusCode, plain(err))
+	}
+	return answer, nil
 }
 
 // command counts exit code 0 as success. A command that outlives its timeout is killed by Exec: otherwise those of a check

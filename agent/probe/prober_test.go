@@ -56,6 +56,11 @@ func handler(t *testing.T) http.Handler {
 			}
 		}
 	})
+	mux.HandleFunc("/warming", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(503)
+		_, _ = w.Write([]byte("{\xff" + strings.Repeat("x", 10000)))
+	})
 	mux.HandleFunc("/hang", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	return mux
 }
@@ -85,10 +90,30 @@ func TestHTTP(t *testing.T) {
 	})
 }
 
+func TestKeptResponse(t *testing.T) {
+	s := httptest.NewServer(handler(t))
+	defer s.Close()
+	target, port := at(t, s)
+	p := spec.Probe{Protocol: "HTTP", Path: "/warming", Port: port, Timeout: time.Minute, KeepResponse: true}
+	got, err := attempt(t.Context(), NewProber(nil), target, p)
+	want := spec.ProbeResponse{Status: 503, ContentType: "application/json", Body: "{?" + strings.Repeat("x", spec.MaxProbeBody-2)}
+	if got != want || err == nil || err.Error() != "HTTP 503" {
+		t.Errorf("%d bytes, %v", len(got.Body), err)
+	}
+	p.KeepResponse = false
+	if got, _ := attempt(t.Context(), NewProber(nil), target, p); got != (spec.ProbeResponse{}) {
+		t.Errorf("kept although nobody asked: %+v", got)
+	}
+	p.KeepResponse, p.Path = true, "/ok"
+	if got, err := attempt(t.Context(), NewProber(nil), target, p); got.Status != 200 || err != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func check(t *testing.T, p Prober, target Target, probe spec.Probe, want string) {
 	t.Helper()
 	probe.Timeout = 300 * time.Millisecond
-	err := attempt(t.Context(), p, target, probe)
+	_, err := attempt(t.Context(), p, target, probe)
 	if (err == nil) != (want == "") || (err != nil && !strings.Contains(err.Error(), want)) {
 		t.Errorf("got %v, want %q", err, want)
 	}

@@ -38,12 +38,6 @@ type failureJSON struct {
 	SlaveID   string     `json:"slaveId,omitempty"`
 }
 
-type readinessJSON struct {
-	Name   string `json:"name"`
-	TaskID string `json:"taskId"`
-	Ready  bool   `json:"ready"`
-}
-
 // embed says which parts of an appInfo are wanted.
 type embed struct{ tasks, counts, deployments, readiness, lastFailure, stats bool }
 
@@ -108,12 +102,7 @@ func encodeApp(s *Snapshot, app *spec.App, e embed) appInfo {
 		}
 	}
 	if e.readiness {
-		list := []readinessJSON{}
-		for _, check := range app.ReadinessChecks {
-			for _, t := range tasks {
-				list = append(list, readinessJSON{Name: check.Name, TaskID: t.ID, Ready: t.Ready})
-			}
-		}
+		list := readinessResults(app, tasks)
 		out.Readiness = &list
 	}
 	if e.stats {

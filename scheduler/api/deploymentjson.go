@@ -7,9 +7,9 @@ import (
 )
 
 type actionJSON struct {
-	Action    spec.ActionKind `json:"action"`
-	App       spec.AppID      `json:"app"`
-	Readiness *[]any          `json:"readinessCheckResults,omitempty"` // currentActions only, then present even when empty
+	Action    spec.ActionKind  `json:"action"`
+	App       spec.AppID       `json:"app"`
+	Readiness *[]readinessJSON `json:"readinessCheckResults,omitempty"` // currentActions only, then present even when empty
 }
 
 type stepJSON struct {
@@ -47,7 +47,7 @@ func encodePlan(d *spec.Deployment) planJSON {
 	return out
 }
 
-func encodeDeployment(d *spec.Deployment) deploymentJSON {
+func encodeDeployment(snap *Snapshot, d *spec.Deployment) deploymentJSON {
 	out := deploymentJSON{
 		planJSON: encodePlan(d), AffectedApps: affectedApps(d), AffectedPods: []spec.AppID{},
 		CurrentActions: []actionJSON{}, TotalSteps: len(d.Steps),
@@ -57,7 +57,8 @@ func encodeDeployment(d *spec.Deployment) deploymentJSON {
 	}
 	out.CurrentStep = min(d.Current+1, len(d.Steps))
 	for _, a := range d.Steps[out.CurrentStep-1].Actions {
-		out.CurrentActions = append(out.CurrentActions, actionJSON{Action: a.Kind, App: a.App, Readiness: &[]any{}})
+		results := readinessResults(snap.Apps[a.App], snap.Tasks[a.App])
+		out.CurrentActions = append(out.CurrentActions, actionJSON{Action: a.Kind, App: a.App, Readiness: &results})
 	}
 	return out
 }

@@ -16,7 +16,7 @@ func (s *Server) listDeployments(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := make([]deploymentJSON, 0, len(snap.Deployments))
 	for _, d := range snap.Deployments {
-		out = append(out, encodeDeployment(d))
+		out = append(out, encodeDeployment(snap, d))
 	}
 	return respond(w, r, http.StatusOK, out)
 }

@@ -91,7 +91,7 @@ func newFixture(t *testing.T) *fixture {
 
 // TestScripts replays testdata/*.txt. A block is a command, in lines that begin with "> ", and what it answers. Commands are
 // requests ("GET /path", then header lines, then a body) and moves of the world ("step", "settle", "hold ID REASON",
-// "release ID", "fail ID MESSAGE", "unhealthy APP.N CAUSE", "warn TEXT": from now on changes come back with this warning).
+// "release ID", "fail ID MESSAGE", "unhealthy APP.N CAUSE", "warming APP.N ANSWER", "warn TEXT": from now on changes come back with this warning).
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -182,6 +182,15 @@ func (f *fixture) run(t *testing.T, command []string) string {
 		return "ok"
 	case "warn":
 		f.world.Warnings = []string{strings.TrimSpace(words[1] + " " + words[2])}
+		return "ok"
+	case "warming":
+		seat, err := spec.ParseSeatID(words[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.world.Edit(seat, func(task *spec.Task) {
+			task.Ready, task.Readiness = false, spec.ProbeResponse{Status: 503, ContentType: "text/plain", Body: words[2]}
+		})
 		return "ok"
 	case "unhealthy":
 		seat, err := spec.ParseSeatID(words[1])

@@ -5,6 +5,7 @@ package health
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/berth-project/berth/spec"
@@ -43,6 +44,7 @@ func Apply(app *spec.App, t spec.Task, results []spec.CheckHealth, now time.Time
 			t.Health[i] = o
 			continue
 		}
+		t.Health[i].Response = spec.ProbeResponse{}
 		c := Change{Index: i, Alive: r.Alive, Flipped: o.Alive != r.Alive, Failed: r.ConsecutiveFailures > o.ConsecutiveFailures}
 		if c.Failed || c.Flipped {
 			v.Changes = append(v.Changes, c)
@@ -52,13 +54,23 @@ func Apply(app *spec.App, t spec.Task, results []spec.CheckHealth, now time.Time
 		}
 	}
 	// The readiness check's result comes after the health checks'.
-	if n := len(app.HealthChecks); len(app.ReadinessChecks) > 0 && len(results) > n && results[n].Alive {
-		t.Ready = true
+	if n := len(app.HealthChecks); len(app.ReadinessChecks) > 0 && len(results) > n {
+		t.Ready = t.Ready || results[n].Alive
+		if r := results[n].Response; r.Status != 0 && app.ReadinessChecks[0].PreserveLastResponse {
+			t.Readiness = bounded(r)
+		}
 	}
 	v.Healthy = Alive(app, &t)
 	v.Flipped = before != v.Healthy
 	t = Settle(app, t, now)
 	return t, v
+}
+
+// bounded keeps an agent that sends too much from filling the state.
+func bounded(r spec.ProbeResponse) spec.ProbeResponse {
+	r.Body = strings.ToValidUTF8(r.Body[:min(len(r.Body), spec.MaxProbeBody)], "?")
+	r.ContentType = r.ContentType[:min(len(r.ContentType), 256)]
+	return r
 }
 
 // KillAt is the number of consecutive failures at which a task is killed; 0: never. Marathon's own checks kill at the

@@ -76,3 +76,24 @@ func TestReadinessIsTheResultAfterTheHealthChecks(t *testing.T) {
 		t.Fatal("ready stays")
 	}
 }
+
+func TestReadinessAnswerIsKeptWhenAskedFor(t *testing.T) {
+	app := &spec.App{HealthChecks: []spec.HealthCheck{{Protocol: "TCP"}}, ReadinessChecks: []spec.ReadinessCheck{{PreserveLastResponse: true}}}
+	answer := spec.ProbeResponse{Status: 503, ContentType: "text/plain", Body: "warming up"}
+	results := []spec.CheckHealth{{Known: true, Alive: true, Response: answer}, {Response: answer}}
+	task, _ := Apply(app, spec.Task{Rung: spec.Running}, results, t0)
+	if task.Ready || task.Readiness != answer || task.Health[0].Response != (spec.ProbeResponse{}) {
+		t.Fatalf("got %+v", task)
+	}
+	if task, _ = Apply(app, task, []spec.CheckHealth{{}, {}}, t0); task.Readiness != answer {
+		t.Fatal("an agent that has just started knows nothing; what was known stays")
+	}
+	results[1].Response.Body = strings.Repeat("ä", spec.MaxProbeBody)
+	if task, _ = Apply(app, task, results, t0); len(task.Readiness.Body) > spec.MaxProbeBody {
+		t.Fatalf("%d bytes kept", len(task.Readiness.Body))
+	}
+	app.ReadinessChecks[0].PreserveLastResponse = false
+	if task, _ = Apply(app, spec.Task{Rung: spec.Running}, results, t0); task.Readiness != (spec.ProbeResponse{}) {
+		t.Fatal("kept although the definition does not ask for it")
+	}
+}

@@ -267,7 +267,8 @@ const readinessGrace = 24 * time.Hour
 func Readiness(app *spec.App, ports []Port) []spec.Probe {
 	var out []spec.Probe
 	for _, c := range app.ReadinessChecks {
-		p := spec.Probe{Protocol: c.Protocol, Path: c.Path, Interval: c.Interval, Timeout: c.Timeout, GracePeriod: readinessGrace}
+		p := spec.Probe{Protocol: c.Protocol, Path: c.Path, Interval: c.Interval, Timeout: c.Timeout, GracePeriod: readinessGrace,
+			Once: true, KeepResponse: c.PreserveLastResponse}
 		var codes []string
 		for _, code := range c.HTTPStatusCodesForReady {
 			codes = append(codes, strconv.Itoa(code))
