@@ -2,6 +2,7 @@ package spec
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -39,13 +40,15 @@ type PodContainer struct {
 	User      string
 	// HealthCheck is the container's entry of App.HealthChecks; nil: none.
 	HealthCheck *HealthCheck
-	Check       *Check
-	Mounts      []PodMount
-	Artifacts   []Fetch
-	Labels      map[string]string
-	KillGrace   *time.Duration  // lifecycle.killGracePeriodSeconds
-	LinuxInfo   json.RawMessage `json:",omitempty"`
-	TTY         *bool
+	// HealthArgv is the argument vector of a COMMAND check that was given as one; HealthCheck.Command is its shell form.
+	HealthArgv []string
+	Check      *Check // as sent, in canonical form
+	Mounts     []PodMount
+	Artifacts  []Fetch
+	Labels     map[string]string
+	KillGrace  *time.Duration  // lifecycle.killGracePeriodSeconds
+	LinuxInfo  json.RawMessage `json:",omitempty"`
+	TTY        *bool
 }
 
 // PodImage is a container's image; Kind is "DOCKER" or "APPC".
@@ -53,24 +56,38 @@ type PodImage struct {
 	Kind       string
 	ID         string
 	ForcePull  bool
-	PullConfig string // name of a secret
-	Labels     []Parameter
+	PullConfig string      // name of a secret
+	Labels     []Parameter // of an APPC image
 }
 
 // PodEndpoint is a named port of a container.
 type PodEndpoint struct {
 	Name          string
-	ContainerPort int  // 0: as the host port
-	HostPort      *int // nil: not exposed on the host; 0: any
-	Protocols     []string
+	ContainerPort int      // 0: as the host port
+	HostPort      *int     // nil: not exposed on the host; 0: any
+	Protocols     []string // "tcp", "udp", and "http" and "https", which are carried by tcp; never empty
 	Labels        map[string]string
 	NetworkNames  []string
+}
+
+// Transports are the endpoint's protocols as a host publishes them, "tcp" or "udp", each once.
+func (e PodEndpoint) Transports() []string {
+	var out []string
+	for _, p := range e.Protocols {
+		if p != "udp" {
+			p = "tcp"
+		}
+		if !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // PodMount mounts a volume of the pod in a container.
 type PodMount struct {
 	Name      string
-	MountPath string
+	MountPath string // absolute, or relative to the container's sandbox
 	ReadOnly  bool
 }
 

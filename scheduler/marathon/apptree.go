@@ -17,7 +17,7 @@ func ValidateTree(apps map[spec.AppID]*spec.App) error {
 		for group := id.Parent(); group != "/"; group = group.Parent() {
 			if apps[group] != nil {
 				f.Add("/", "Groups and Applications may not have the same identifier.")
-				f.Add("/", "%s is an app, so %s cannot lie below it", group, id)
+				f.Add("/", "%s is %s, so %s cannot lie below it", group, Kind(apps[group]), id)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package marathon
 
 import (
+	"slices"
 	"time"
 
 	"github.com/berth-project/berth/spec"
@@ -155,8 +156,11 @@ func samePointer[T comparable](a, b *T) bool {
 	return a == b || a != nil && b != nil && *a == *b
 }
 
-// isResident says whether the app has persistent volumes.
+// isResident says whether the app or pod has persistent volumes.
 func isResident(app *spec.App) bool {
+	if app.Pod != nil {
+		return slices.ContainsFunc(app.Pod.Volumes, func(v spec.PodVolume) bool { return v.Persistent != nil })
+	}
 	return hasVolume(app, func(v spec.Volume) bool { return v.Persistent != nil })
 }
 

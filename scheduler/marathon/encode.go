@@ -23,10 +23,7 @@ func Encode(app *spec.App) *AppJSON {
 		Version:         spec.FormatTime(app.Version),
 		HealthChecks:    convert(app.HealthChecks, encodeHealthCheck),
 		ReadinessChecks: convert(app.ReadinessChecks, encodeReadinessCheck),
-		Networks:        []NetworkJSON{},
-	}
-	for _, n := range app.Networks {
-		a.Networks = append(a.Networks, NetworkJSON{Labels: n.Labels, Mode: string(n.Mode), Name: n.Name})
+		Networks:        convert(app.Networks, encodeNetwork),
 	}
 	for _, c := range app.Constraints {
 		parts := []string{c.Field, c.Operator}
@@ -38,9 +35,7 @@ func Encode(app *spec.App) *AppJSON {
 	for _, d := range app.Dependencies {
 		a.Dependencies = append(a.Dependencies, string(d))
 	}
-	for _, f := range app.Fetch {
-		a.Fetch = append(a.Fetch, FetchJSON{URI: f.URI, Extract: f.Extract, Executable: f.Executable, Cache: f.Cache, DestPath: f.DestPath})
-	}
+	a.Fetch = convert(app.Fetch, encodeFetch)
 	if isHostMode(app) {
 		ports := convert(app.PortDefinitions, encodePortDefinition)
 		a.PortDefinitions = &ports
@@ -51,20 +46,7 @@ func Encode(app *spec.App) *AppJSON {
 
 // encodeOptional writes the parts that most apps do not have.
 func encodeOptional(app *spec.App, a *AppJSON) {
-	if len(app.Env) > 0 {
-		a.Env = make(map[string]any, len(app.Env))
-		for name, v := range app.Env {
-			if a.Env[name] = any(v.Value); v.Secret != "" {
-				a.Env[name] = SecretRefJSON{v.Secret}
-			}
-		}
-	}
-	if len(app.Secrets) > 0 {
-		a.Secrets = make(map[string]SourceJSON, len(app.Secrets))
-		for name, source := range app.Secrets {
-			a.Secrets[name] = SourceJSON{source}
-		}
-	}
+	a.Env, a.Secrets = encodeEnv(app.Env), encodeSecrets(app.Secrets)
 	if app.Check != nil {
 		a.Check = json.RawMessage(*app.Check)
 	}
@@ -83,10 +65,33 @@ func encodeOptional(app *spec.App, a *AppJSON) {
 	if r := app.Residency; r != nil {
 		a.Residency = &ResidencyJSON{seconds(r.RelaunchEscalationTimeout), r.TaskLostBehavior}
 	}
-	a.UnreachableStrategy = UnreachableJSON{seconds(app.Unreachable.ExpungeAfter), seconds(app.Unreachable.InactiveAfter)}
-	if app.Unreachable.Disabled {
-		a.UnreachableStrategy = "disabled"
+	a.UnreachableStrategy = EncodeUnreachable(app.Unreachable)
+}
+
+func encodeEnv(env map[string]spec.EnvValue) map[string]any {
+	out := make(map[string]any, len(env))
+	for name, v := range env {
+		if out[name] = any(v.Value); v.Secret != "" {
+			out[name] = SecretRefJSON{v.Secret}
+		}
 	}
+	return out
+}
+
+func encodeSecrets(secrets map[string]string) map[string]SourceJSON {
+	out := make(map[string]SourceJSON, len(secrets))
+	for name, source := range secrets {
+		out[name] = SourceJSON{source}
+	}
+	return out
+}
+
+func encodeNetwork(n spec.Network) NetworkJSON {
+	return NetworkJSON{Labels: n.Labels, Mode: string(n.Mode), Name: n.Name}
+}
+
+func encodeFetch(f spec.Fetch) FetchJSON {
+	return FetchJSON{URI: f.URI, Extract: f.Extract, Executable: f.Executable, Cache: f.Cache, DestPath: f.DestPath}
 }
 
 func encodeLimit(limits map[string]any, key string, limit *float64) {

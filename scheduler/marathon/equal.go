@@ -14,9 +14,17 @@ func ConfigEqual(a, b *spec.App) bool {
 	if a == b {
 		return true // apps are immutable, and most of a tree is shared with the one before
 	}
-	x, errA := json.Marshal(Encode(sansScale(a)))
-	y, errB := json.Marshal(Encode(sansScale(b)))
+	x, errA := json.Marshal(canonical(sansScale(a)))
+	y, errB := json.Marshal(canonical(sansScale(b)))
 	return errA == nil && errB == nil && bytes.Equal(x, y)
+}
+
+// canonical is the form of an app or a pod. No app has the form of a pod: the latter has containers.
+func canonical(app *spec.App) any {
+	if app.Pod != nil {
+		return EncodePod(app)
+	}
+	return Encode(app)
 }
 
 // sansScale is the app without what a scale changes. Its checks name their port: leaving out index 0 is no difference.

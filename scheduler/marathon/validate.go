@@ -18,9 +18,9 @@ func validate(app *spec.App, keepRole string, o Options, f *Faults) {
 	validateCommand(app, f)
 	validateResources(app, o, f)
 	validateEnv(app, o, f)
-	validateFetch(app.Fetch, f)
-	validateConstraints(app.Constraints, f)
-	validateRoles(app, keepRole, o, f)
+	validateFetch(app.Fetch, "/fetch", f)
+	validateConstraints(app.Constraints, "/constraints", f)
+	validateRoles(app, keepRole, "/acceptedResourceRoles", o, f)
 	validateNetworks(app, f)
 	validatePorts(app, f)
 	validateContainer(app, o, f)
@@ -78,15 +78,15 @@ func validateResources(app *spec.App, o Options, f *Faults) {
 		}
 	}
 	if l := app.ResourceLimits; l != nil {
-		validateLimit("cpus", l.CPUs, app.CPUs, f)
-		validateLimit("mem", l.Mem, app.Mem, f)
+		validateLimit("/resourceLimits/cpus", l.CPUs, app.CPUs, f)
+		validateLimit("/resourceLimits/mem", l.Mem, app.Mem, f)
 	}
 }
 
 // validateLimit: a negative limit means unlimited.
-func validateLimit(key string, limit *float64, request float64, f *Faults) {
+func validateLimit(path string, limit *float64, request float64, f *Faults) {
 	if limit != nil && *limit >= 0 && *limit < request {
-		f.Add("/resourceLimits/"+key, "resource limit must be greater than or equal to requested resource (%s)", decimal(request))
+		f.Add(path, "resource limit must be greater than or equal to requested resource (%s)", decimal(request))
 	}
 }
 
@@ -122,15 +122,16 @@ func validateSecretRef(app *spec.App, secret, path string, f *Faults) {
 	}
 }
 
-func validateFetch(fetch []spec.Fetch, f *Faults) {
+func validateFetch(fetch []spec.Fetch, path string, f *Faults) {
 	for i, item := range fetch {
 		if !isURI(item.URI) {
-			f.Add(at("/fetch", i)+"/uri", "URI has invalid syntax.")
+			f.Add(at(path, i)+"/uri", "URI has invalid syntax.")
 		}
 	}
 }
 
-func validateRoles(app *spec.App, keepRole string, o Options, f *Faults) {
+// validateRoles: acceptedPath is where the accepted roles stand.
+func validateRoles(app *spec.App, keepRole, acceptedPath string, o Options, f *Faults) {
 	allowed := append([]string(nil), o.Roles...)
 	if len(allowed) == 0 {
 		allowed = []string{o.defaultRole()}
@@ -143,12 +144,12 @@ func validateRoles(app *spec.App, keepRole string, o Options, f *Faults) {
 	}
 	for _, role := range app.AcceptedResourceRoles {
 		if role != "*" && role != app.Role {
-			f.Add("/acceptedResourceRoles", "acceptedResourceRoles can only contain * and %s", app.Role)
+			f.Add(acceptedPath, "acceptedResourceRoles can only contain * and %s", app.Role)
 			break
 		}
 	}
 	if isResident(app) && app.AcceptedResourceRoles != nil && (len(app.AcceptedResourceRoles) != 1 || app.AcceptedResourceRoles[0] != "*") {
-		f.Add("/acceptedResourceRoles", "A resident app must have `acceptedResourceRoles = [\"*\"]`.")
+		f.Add(acceptedPath, "A resident app must have `acceptedResourceRoles = [\"*\"]`.")
 	}
 }
 

@@ -11,10 +11,10 @@ import (
 // validateConstraints holds each constraint to its operator's rules. Operators are upper case only. Regular expressions
 // are Go's (RE2), as placement uses them: what Java has beyond (look-around, back references) is refused here rather than
 // never matching later.
-func validateConstraints(constraints []spec.Constraint, f *Faults) {
+func validateConstraints(constraints []spec.Constraint, path string, f *Faults) {
 	for i, c := range constraints {
 		if reason := constraintFault(c); reason != "" {
-			f.Add(at("/constraints", i), "%s", reason)
+			f.Add(at(path, i), "%s", reason)
 		}
 	}
 }

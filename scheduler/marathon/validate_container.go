@@ -20,7 +20,11 @@ func validateContainer(app *spec.App, o Options, f *Faults) {
 		validateDocker(app, o, f)
 	}
 	if c.LinuxInfo != nil {
-		validateLinuxInfo(c, f)
+		if c.Type != spec.ContainerMesos {
+			f.Add("/container/linuxInfo", "must be empty")
+		} else {
+			validateLinuxInfo(c.LinuxInfo, "/container/linuxInfo", f)
+		}
 	}
 	external := map[string]bool{}
 	for i, v := range c.Volumes {
@@ -58,27 +62,23 @@ func validateDocker(app *spec.App, o Options, f *Faults) {
 }
 
 // validateLinuxInfo reads the parts of linuxInfo that contradict each other.
-func validateLinuxInfo(c *spec.Container, f *Faults) {
-	if c.Type != spec.ContainerMesos {
-		f.Add("/container/linuxInfo", "must be empty")
-		return
-	}
-	n, err := parse(c.LinuxInfo)
+func validateLinuxInfo(linuxInfo []byte, path string, f *Faults) {
+	n, err := parse(linuxInfo)
 	if err != nil {
 		return // it was parsed before
 	}
-	info := value{n: n, path: "/container/linuxInfo", f: f}
+	info := value{n: n, path: path, f: f}
 	if seccomp := info.get("seccomp"); seccomp.object() {
 		profile := seccomp.get("profileName").str()
 		unconfined := or(seccomp.get("unconfined").boolean(), false)
 		if unconfined == (profile != nil) {
-			f.Add("/container/linuxInfo/seccomp", "must have either profileName or unconfined true")
+			f.Add(path+"/seccomp", "must have either profileName or unconfined true")
 		}
 	}
 	if ipc := info.get("ipcInfo"); ipc.object() {
 		mode := ipc.get("mode").enum("PRIVATE", "SHARE_PARENT")
 		if size := ipc.get("shmSize").integer(); size != nil && (mode == nil || *mode != "PRIVATE") {
-			f.Add("/container/linuxInfo/ipcInfo/shmSize", "needs mode PRIVATE")
+			f.Add(path+"/ipcInfo/shmSize", "needs mode PRIVATE")
 		}
 	}
 }

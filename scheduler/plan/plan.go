@@ -47,8 +47,15 @@ func Compute(in Input) []spec.Step {
 	for _, d := range slices.Sorted(maps.Keys(byDepth)) {
 		steps = append(steps, spec.Step{Actions: byDepth[d]})
 	}
+	for _, s := range steps {
+		for i, a := range s.Actions {
+			s.Actions[i].Pod = isPod(in.Wanted[a.App]) || in.Wanted[a.App] == nil && isPod(in.Current[a.App])
+		}
+	}
 	return steps
 }
+
+func isPod(app *spec.App) bool { return app != nil && app.Pod != nil }
 
 func action(in Input, was, want *spec.App) (spec.Action, bool) {
 	scale := spec.Action{Kind: spec.ScaleApplication, App: want.ID}

@@ -38,6 +38,19 @@ func render(steps []spec.Step) string {
 	return strings.Join(out, " | ")
 }
 
+// TestPods: an action says that its run spec is a pod, also when that is gone.
+func TestPods(t *testing.T) {
+	pod, other := app("/p", 1, "x"), app("/q", 1, "x")
+	pod.Pod, other.Pod = &spec.Pod{}, &spec.Pod{}
+	for _, s := range Compute(Input{Current: apps(pod, app("/a", 1, "x")), Wanted: apps(other, app("/a", 2, "x")), SameConfig: same}) {
+		for _, a := range s.Actions {
+			if a.Pod != (a.App != "/a") {
+				t.Errorf("%s of %s: pod %v", a.Kind, a.App, a.Pod)
+			}
+		}
+	}
+}
+
 func TestCompute(t *testing.T) {
 	for _, c := range []struct {
 		name         string
