@@ -15,6 +15,7 @@ import (
 	"github.com/berth-project/berth/scheduler/api"
 	"github.com/berth-project/berth/scheduler/marathon"
 	"github.com/berth-project/berth/scheduler/plan"
+	"github.com/berth-project/berth/scheduler/store"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -23,7 +24,7 @@ func (s *Scheduler) Change(ctx context.Context, c api.Change) (*api.Changed, err
 	var out *api.Changed
 	err := s.doDurably(ctx, func() (err error) {
 		now := time.Now()
-		if out, err = s.change(c, now); err != nil {
+		if out, err = s.change(c, now); err != nil && !c.DryRun {
 			s.publish(api.GroupChangeFailed("/", s.lastVersion, err.Error(), now))
 		}
 		return err
@@ -41,45 +42,79 @@ func (s *Scheduler) change(c api.Change, now time.Time) (*api.Changed, error) {
 
 // changeInstead is change in the place of a running deployment (instead, "" for none), which it cancels and reverts.
 func (s *Scheduler) changeInstead(c api.Change, instead string, now time.Time) (*api.Changed, error) {
-	decided, err := c.Decide(api.Tree{Apps: maps.Clone(s.state.Apps), Groups: maps.Clone(s.state.Groups)})
+	current := marathon.Tree{Apps: s.state.Apps, Groups: s.state.Groups}
+	decided, err := c.Decide(api.Tree{Apps: maps.Clone(current.Apps), Groups: maps.Clone(current.Groups)})
 	if err != nil {
 		return nil, err
 	}
-	puts := decided.Apps
-	wanted := maps.Clone(s.state.Apps)
-	for id, a := range puts {
-		if a == nil {
-			delete(wanted, id)
-			continue
+	puts := marathon.Settle(current, marathon.Tree(decided))
+	wanted := current.Apply(puts)
+	for id, a := range puts.Apps {
+		if a != nil {
+			own := *a // versions and ports are filled in below, never in the caller's value
+			wanted.Apps[id] = &own
 		}
-		own := *a // versions and ports are filled in below, never in the caller's value
-		wanted[id] = &own
 	}
-	if err := s.checkTree(puts, wanted); err != nil {
+	if err := s.checkTree(puts.Apps, wanted); err != nil {
 		return nil, err
 	}
 	restart := map[spec.AppID]bool{}
 	for _, id := range c.Restart {
 		restart[id] = true
 	}
-	locks := s.locks(s.affected(puts, wanted, restart))
-	if len(locks) > 0 && !c.Force {
+	locks := s.locks(s.affected(puts.Apps, wanted.Apps, restart))
+	if len(locks) > 0 && !c.Force && !c.DryRun {
 		return nil, &api.LockedError{Deployments: locks}
 	}
 	if instead != "" && !slices.Contains(locks, instead) {
 		locks = append(locks, instead)
 	}
-	version := s.nextVersion(now)
-	s.stamp(wanted, restart, version)
-	leases, err := s.pin(puts, wanted, now)
-	if err != nil {
+	d := decision{change: c, group: commonGroup(decided), wanted: wanted, locks: locks, version: s.nextVersion(now)}
+	s.stamp(wanted.Apps, restart, d.version)
+	if d.leases, err = s.pin(puts.Apps, wanted.Apps, now); err != nil {
 		return nil, err
 	}
 	if instead == "" {
-		s.rollOn(puts, wanted, locks, restart)
+		s.rollOn(puts.Apps, wanted.Apps, locks, restart)
 	}
-	steps := plan.Compute(plan.Input{Current: s.state.Apps, Wanted: wanted, Restart: restart, SameConfig: marathon.ConfigEqual})
-	return s.store(c, decided, wanted, locks, leases, steps, version, now), nil
+	d.steps = plan.Compute(plan.Input{
+		Current: s.state.Apps, Wanted: wanted.Apps, Groups: wanted.Groups, Restart: restart, SameConfig: marathon.ConfigEqual,
+	})
+	d.before = s.before(puts, d)
+	d.named = slices.Sorted(maps.Keys(puts.Apps))
+	if c.DryRun {
+		return s.changed(d), nil
+	}
+	return s.store(d, now), nil
+}
+
+// decision is a change decided in all its parts.
+type decision struct {
+	change  api.Change
+	group   spec.AppID // around all that changes
+	named   []spec.AppID
+	wanted  marathon.Tree
+	before  spec.TreeChange // what really changes, as it is until now
+	locks   []string        // deployments to cancel
+	leases  []spec.Lease
+	steps   []spec.Step
+	version time.Time
+}
+
+// before is what the decision really changes, as it is until now.
+func (s *Scheduler) before(puts marathon.Tree, d decision) spec.TreeChange {
+	out := spec.TreeChange{Version: d.version, Apps: map[spec.AppID]*spec.App{}, Groups: map[spec.AppID]*spec.Group{}}
+	for id := range union(puts.Apps, d.steps) {
+		if was := s.state.Apps[id]; was != d.wanted.Apps[id] {
+			out.Apps[id] = was
+		}
+	}
+	for id := range puts.Groups {
+		if was := s.state.Groups[id]; !marathon.SameGroup(was, d.wanted.Groups[id]) {
+			out.Groups[id] = was
+		}
+	}
+	return out
 }
 
 // rollOn adds the apps to restart whose tasks lag behind their definition with nothing under way to replace them: apps of
@@ -112,7 +147,7 @@ func (s *Scheduler) rollOn(puts, wanted map[spec.AppID]*spec.App, locks []string
 }
 
 // checkTree refuses what is wrong with the definitions as a whole, and gives service ports out.
-func (s *Scheduler) checkTree(puts, wanted map[spec.AppID]*spec.App) error {
+func (s *Scheduler) checkTree(puts map[spec.AppID]*spec.App, wanted marathon.Tree) error {
 	if err := marathon.ValidateTree(wanted); err != nil {
 		return err
 	}
@@ -121,7 +156,7 @@ func (s *Scheduler) checkTree(puts, wanted map[spec.AppID]*spec.App) error {
 		if a == nil {
 			continue
 		}
-		changed[id] = wanted[id]
+		changed[id] = wanted.Apps[id]
 		if pool, ok := address.PoolOf(a, s.opts.Pools); !ok && a.Labels[spec.AppLabelPool] != "" {
 			f := &marathon.Faults{Message: "Object is not valid"}
 			f.Add("/labels/"+spec.AppLabelPool, "pool %q does not exist", pool)
@@ -131,7 +166,7 @@ func (s *Scheduler) checkTree(puts, wanted map[spec.AppID]*spec.App) error {
 	if err := marathon.AssignServicePorts(changed, s.state.Apps, s.opts.ServicePortMin, s.opts.ServicePortMax); err != nil {
 		return err
 	}
-	maps.Copy(wanted, changed) // the ports are in copies
+	maps.Copy(wanted.Apps, changed) // the ports are in copies
 	return nil
 }
 
@@ -252,60 +287,50 @@ func (s *Scheduler) pin(puts, wanted map[spec.AppID]*spec.App, now time.Time) ([
 	return reserved, nil
 }
 
+// changed is the answer to the decision; it has no deployment yet.
+func (s *Scheduler) changed(d decision) *api.Changed {
+	out := &api.Changed{Version: d.version, Apps: map[spec.AppID]*spec.App{}, Created: map[spec.AppID]bool{}, Steps: d.steps}
+	for _, id := range append(slices.Collect(maps.Keys(d.before.Apps)), d.named...) {
+		if want := d.wanted.Apps[id]; want != nil {
+			out.Apps[id], out.Created[id] = want, s.state.Apps[id] == nil
+		}
+	}
+	return out
+}
+
 // store is the point of no return: records, events, the deployment.
-func (s *Scheduler) store(c api.Change, decided api.Tree, wanted map[spec.AppID]*spec.App, locks []string, leases []spec.Lease, steps []spec.Step, version, now time.Time) *api.Changed {
-	for _, id := range locks {
+func (s *Scheduler) store(n decision, now time.Time) *api.Changed {
+	for _, id := range n.locks {
 		s.cancel(s.state.Deployments[id], "cancelled by a newer deployment", now)
 	}
-	puts := decided.Apps
-	out := &api.Changed{Version: version, DeploymentID: s.uuid(), Apps: map[spec.AppID]*spec.App{}, Created: map[spec.AppID]bool{}, Steps: steps}
-	d := &spec.Deployment{ID: out.DeploymentID, Version: version, Steps: steps, StepSince: now, Original: map[spec.AppID]*spec.App{}}
-	for _, l := range leases {
+	s.lastVersion = n.version
+	out := s.changed(n)
+	out.DeploymentID = s.uuid()
+	d := &spec.Deployment{
+		ID: out.DeploymentID, Version: n.version, Steps: n.steps, StepSince: now,
+		Original: map[spec.AppID]*spec.App{}, OriginalGroups: n.before.Groups,
+	}
+	for id := range union(n.before.Apps, n.steps) {
+		d.Original[id] = s.state.Apps[id]
+	}
+	for _, l := range n.leases {
 		s.putLease(l)
 	}
-	group := spec.AppID("")
-	for _, id := range slices.Sorted(maps.Keys(union(puts, steps))) {
-		was, want := s.state.Apps[id], wanted[id]
-		d.Original[id] = was
-		group = commonParent(group, id.Parent())
-		if was != nil && len(was.HealthChecks) > 0 && (want == nil || len(want.HealthChecks) == 0) {
-			s.publish(api.RemoveHealthCheck(id, now))
-		}
-		if want == nil {
-			delete(s.state.Apps, id)
-			s.batch.txn.DeleteApp(id, false) // its versions are still needed while its tasks end
-			continue
-		}
-		out.Apps[id], out.Created[id] = want, was == nil
-		if _, named := puts[id]; named && c.Post {
-			s.publish(api.APIPost(want, c.ClientIP, c.URI, now))
-		}
-		if want == was {
-			continue
-		}
-		if was == nil || !want.LastConfigChange.Equal(was.LastConfigChange) {
-			s.dropDelay(id) // a new configuration starts afresh
-		}
-		s.state.Apps[id] = want
-		s.state.Versions[id] = append(s.state.Versions[id], want)
-		if n := len(s.state.Versions[id]); n > maxVersions {
-			s.state.Versions[id] = s.state.Versions[id][n-maxVersions:]
-		}
-		s.batch.txn.PutApp(want)
-		s.batch.txn.AddVersion(want)
-		if was == nil || !want.LastConfigChange.Equal(was.LastConfigChange) {
-			for _, check := range want.HealthChecks {
-				s.publish(api.AddHealthCheck(want, check, now))
+	if n.change.Post {
+		for _, id := range n.named {
+			if want := n.wanted.Apps[id]; want != nil {
+				s.publish(api.APIPost(want, n.change.ClientIP, n.change.URI, now))
 			}
 		}
 	}
-	s.docsDirty = true
-	if group == "" {
-		group = "/"
+	for _, id := range slices.Sorted(maps.Keys(n.before.Apps)) {
+		s.storeApp(id, n.wanted.Apps[id], now)
 	}
-	s.publish(api.GroupChangeSuccess(group, version, now))
-	s.log.WithFields(logrus.Fields{"deployment": d.ID, "version": spec.FormatTime(version), "steps": len(steps)}).Info("deployment begins")
-	if len(steps) == 0 {
+	s.storeGroups(n)
+	s.docsDirty = true
+	s.publish(api.GroupChangeSuccess(n.group, n.version, now))
+	s.log.WithFields(logrus.Fields{"deployment": d.ID, "version": spec.FormatTime(n.version), "steps": len(n.steps)}).Info("deployment begins")
+	if len(n.steps) == 0 {
 		s.publish(api.DeploymentSuccess(d, now))
 		return out
 	}
@@ -313,6 +338,70 @@ func (s *Scheduler) store(c api.Change, decided api.Tree, wanted map[spec.AppID]
 	s.batch.txn.PutDeployment(d)
 	s.publish(api.DeploymentInfo(d, 0, now))
 	return out
+}
+
+// storeApp makes the new definition the wanted one; nil removes the app.
+func (s *Scheduler) storeApp(id spec.AppID, want *spec.App, now time.Time) {
+	was := s.state.Apps[id]
+	if was != nil && len(was.HealthChecks) > 0 && (want == nil || len(want.HealthChecks) == 0) {
+		s.publish(api.RemoveHealthCheck(id, now))
+	}
+	if want == nil {
+		delete(s.state.Apps, id)
+		s.batch.txn.DeleteApp(id, false) // its versions are still needed while its tasks end
+		return
+	}
+	s.state.Apps[id] = want
+	s.state.Versions[id] = append(s.state.Versions[id], want)
+	if n := len(s.state.Versions[id]); n > maxVersions {
+		s.state.Versions[id] = s.state.Versions[id][n-maxVersions:]
+	}
+	s.batch.txn.PutApp(want)
+	s.batch.txn.AddVersion(want)
+	if was != nil && want.LastConfigChange.Equal(was.LastConfigChange) {
+		return
+	}
+	s.dropDelay(id) // a new configuration starts afresh
+	for _, check := range want.HealthChecks {
+		s.publish(api.AddHealthCheck(want, check, now))
+	}
+}
+
+// storeGroups keeps the groups, and what the whole change replaced, so that the tree before can be had back. A change
+// without effect is not kept: it would push out those that have one.
+func (s *Scheduler) storeGroups(n decision) {
+	for _, id := range slices.Sorted(maps.Keys(n.before.Groups)) {
+		if want := n.wanted.Groups[id]; want != nil {
+			s.state.Groups[id] = want
+			s.batch.txn.PutGroup(want)
+			continue
+		}
+		delete(s.state.Groups, id)
+		s.batch.txn.DeleteGroup(id)
+	}
+	if len(n.before.Apps) == 0 && len(n.before.Groups) == 0 {
+		return
+	}
+	s.state.Changes = append(s.state.Changes, n.before)
+	if extra := len(s.state.Changes) - store.MaxVersions; extra > 0 {
+		s.state.Changes = slices.Clone(s.state.Changes[extra:])
+	}
+	s.batch.txn.AddChange(n.before)
+}
+
+// commonGroup is the innermost group around everything that is put; of groups that are put themselves it may be one.
+func commonGroup(puts api.Tree) spec.AppID {
+	group := spec.AppID("")
+	for id := range puts.Apps {
+		group = commonParent(group, id.Parent())
+	}
+	for id := range puts.Groups {
+		group = commonParent(group, id)
+	}
+	if group == "" {
+		return "/"
+	}
+	return group
 }
 
 // commonParent is the innermost group that holds both; "" is no group yet.
@@ -369,7 +458,8 @@ func (s *Scheduler) CancelDeployment(ctx context.Context, id string, force bool)
 			return nil
 		}
 		out, err = s.changeInstead(api.Change{Force: true, Decide: func(api.Tree) (api.Tree, error) {
-			return api.Tree{Apps: maps.Clone(d.Original)}, nil // what the deployment found goes back; later changes of others stay
+			// What the deployment found goes back; later changes of others stay.
+			return api.Tree{Apps: maps.Clone(d.Original), Groups: maps.Clone(d.OriginalGroups)}, nil
 		}}, id, time.Now())
 		return err
 	})

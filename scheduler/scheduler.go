@@ -103,6 +103,11 @@ func New(opts Options) (*Scheduler, error) {
 			s.lastVersion = d.Version
 		}
 	}
+	for _, c := range s.state.Changes {
+		if c.Version.After(s.lastVersion) {
+			s.lastVersion = c.Version
+		}
+	}
 	return s, nil
 }
 
@@ -222,14 +227,22 @@ func (s *Scheduler) doDurably(ctx context.Context, f func() error) error {
 	}
 }
 
-// nextVersion is a timestamp with millisecond precision that is later than every one before.
+// nextVersion is a timestamp with millisecond precision that is later than every one before. Whoever stores something under
+// it makes it the last one.
 func (s *Scheduler) nextVersion(now time.Time) time.Time {
 	v := now.UTC().Truncate(time.Millisecond)
 	if !v.After(s.lastVersion) {
 		v = s.lastVersion.Add(time.Millisecond)
 	}
-	s.lastVersion = v
 	return v
+}
+
+// treeVersion is the version of the whole tree: that of the last change which had an effect.
+func (s *Scheduler) treeVersion() time.Time {
+	if n := len(s.state.Changes); n > 0 {
+		return s.state.Changes[n-1].Version
+	}
+	return s.lastVersion
 }
 
 func (s *Scheduler) publish(e api.Event) { s.batch.after(func() { s.opts.Events.Publish(e) }) }

@@ -31,7 +31,7 @@ func (s *Scheduler) snapshot(now time.Time) *api.Snapshot {
 		LastFailure: maps.Clone(s.state.Failures), Seats: maps.Clone(s.state.Seats), Usage: maps.Clone(s.usage),
 		Leases: slices.SortedFunc(maps.Values(s.state.Leases), func(a, b spec.Lease) int { return a.Address.Compare(b.Address) }),
 		Pools:  s.opts.Pools, FrameworkID: s.state.FrameworkID, EngineURL: s.session.master, Connected: s.session.connected,
-		Version: s.lastVersion, Now: now,
+		Version: s.treeVersion(), Now: now,
 	}
 	for id, tasks := range s.byApp {
 		if len(tasks) == 0 {

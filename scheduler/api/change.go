@@ -46,22 +46,17 @@ func (s *Server) changeTree(r *http.Request, c Change, decide func(current Tree)
 		if err != nil {
 			return Tree{}, err
 		}
-		tree := maps.Clone(current.Apps)
-		if tree == nil {
-			tree = apps{}
-		}
 		var found faultList
 		for _, id := range slices.Sorted(maps.Keys(next.Apps)) {
 			if next.Apps[id] == nil {
-				delete(tree, id)
 				continue
 			}
-			tree[id] = next.Apps[id]
 			if err := found.add(s.o.Admit(next.Apps[id])); err != nil {
 				return Tree{}, err
 			}
 		}
-		if err := found.add(marathon.ValidateTree(tree)); err != nil {
+		before := marathon.Tree(current)
+		if err := found.add(marathon.ValidateTree(before.Apply(marathon.Settle(before, marathon.Tree(next))))); err != nil {
 			return Tree{}, err
 		}
 		return next, found.err()

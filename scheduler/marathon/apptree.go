@@ -1,19 +1,25 @@
 package marathon
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/berth-project/berth/spec"
 )
 
-// ValidateTree holds the apps to the rules that concern more than one of them: no id is both an app and a group, and
-// dependencies have no cycle. Dependencies on ids that do not exist are ignored. The error is a *Faults whose further
-// texts name the culprits.
-func ValidateTree(apps map[spec.AppID]*spec.App) error {
+// ValidateTree holds the apps and groups to the rules that concern more than one of them: no id is both an app and a group,
+// and dependencies, those of groups included, have no cycle. Dependencies on ids that do not exist are ignored. The error
+// is a *Faults whose further texts name the culprits. The tree has been settled.
+func ValidateTree(t Tree) error {
 	f := &Faults{Message: invalidMessage}
+	apps := t.Apps
 	ids := sortedIDs(apps)
 	for _, id := range ids {
+		if t.Groups[id] != nil {
+			f.Add("/", "Groups and Applications may not have the same identifier.")
+			f.Add("/", "%s is an app and a group", id)
+		}
 		for group := id.Parent(); group != "/"; group = group.Parent() {
 			if apps[group] != nil {
 				f.Add("/", "Groups and Applications may not have the same identifier.")
@@ -21,7 +27,18 @@ func ValidateTree(apps map[spec.AppID]*spec.App) error {
 			}
 		}
 	}
-	if cycle := findCycle(apps, ids); cycle != nil {
+	for _, id := range slices.Sorted(maps.Keys(t.Groups)) {
+		if t.Groups[id] == nil {
+			continue
+		}
+		for group := id.Parent(); group != "/"; group = group.Parent() {
+			if apps[group] != nil {
+				f.Add("/", "Groups and Applications may not have the same identifier.")
+				f.Add("/", "%s is an app, so the group %s cannot lie below it", group, id)
+			}
+		}
+	}
+	if cycle := findCycle(t, ids); cycle != nil {
 		f.Add("/", "Dependency graph has cyclic dependencies.")
 		f.Add("/", "the cycle is %s", strings.Join(cycle, " -> "))
 	}
@@ -57,11 +74,17 @@ const (
 )
 
 // findCycle returns the ids of a cycle, the first one repeated at the end, or nil.
-func findCycle(apps map[spec.AppID]*spec.App, ids []spec.AppID) []string {
+func findCycle(t Tree, ids []spec.AppID) []string {
 	g := &graph{edges: map[spec.AppID][]spec.AppID{}, state: map[spec.AppID]visit{}}
 	linked := map[spec.AppID]bool{}
 	for _, id := range ids {
-		g.edges[id] = append(g.edges[id], apps[id].Dependencies...)
+		g.edges[id] = append(g.edges[id], t.Apps[id].Dependencies...)
+		for group := id; group != "/"; {
+			group = group.Parent()
+			if record := t.Groups[group]; record != nil {
+				g.edges[id] = append(g.edges[id], record.Dependencies...) // what is in a group depends on what it depends on
+			}
+		}
 		for child := id; child != "/" && !linked[child]; child = child.Parent() {
 			linked[child] = true
 			g.edges[child.Parent()] = append(g.edges[child.Parent()], child)

@@ -45,7 +45,7 @@ func TestValidateTree(t *testing.T) {
 		"same prefix is fine": {[]string{"/a", "/ab/c"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := ValidateTree(tree(c.apps...))
+			err := ValidateTree(Tree{Apps: tree(c.apps...)})
 			if c.want == "" {
 				if err != nil {
 					t.Errorf("got %v", err)
@@ -59,7 +59,7 @@ func TestValidateTree(t *testing.T) {
 	}
 	removed := tree("/a/b")
 	removed["/a"] = nil
-	if err := ValidateTree(removed); err != nil {
+	if err := ValidateTree(Tree{Apps: removed}); err != nil {
 		t.Errorf("a removed app counts: %v", err)
 	}
 }
@@ -79,7 +79,7 @@ func TestCycleProperty(t *testing.T) {
 			}
 			apps[app.ID] = app
 		}
-		if err := ValidateTree(apps); err != nil {
+		if err := ValidateTree(Tree{Apps: apps}); err != nil {
 			t.Fatalf("no cycle: %v", err)
 		}
 		from := rapid.IntRange(1, n-1).Draw(t, "from")
@@ -88,7 +88,7 @@ func TestCycleProperty(t *testing.T) {
 		}
 		target := apps[apps[id(from)].Dependencies[0]]
 		target.Dependencies = append(target.Dependencies, id(from))
-		if ValidateTree(apps) == nil {
+		if ValidateTree(Tree{Apps: apps}) == nil {
 			t.Fatalf("cycle between %s and %s not found", id(from), target.ID)
 		}
 	})

@@ -13,6 +13,8 @@ import (
 // Input is what is and what is wanted. Apps missing from Wanted are stopped.
 type Input struct {
 	Current, Wanted map[spec.AppID]*spec.App
+	// Groups are the wanted groups: what lies in one depends on what it depends on.
+	Groups map[spec.AppID]*spec.Group
 	// Restart lists apps that are restarted although nothing changed.
 	Restart map[spec.AppID]bool
 	// SameConfig says that two definitions differ in nothing but their scale (marathon.ConfigEqual).
@@ -28,7 +30,7 @@ func Compute(in Input) []spec.Step {
 		}
 	}
 	byDepth := map[int][]spec.Action{}
-	depth := depths(in.Wanted)
+	depth := depths(in.Wanted, in.Groups)
 	for _, id := range slices.Sorted(maps.Keys(in.Wanted)) {
 		was, want := in.Current[id], in.Wanted[id]
 		if was == nil {
@@ -79,11 +81,12 @@ func action(in Input, was, want *spec.App) (spec.Action, bool) {
 	return scale, true
 }
 
-// depths gives the length of the longest dependency path of each app. Dependencies may name groups; ids that do not exist
-// are ignored. Cycles were refused before; if one got here, the walk stops where it closes.
-func depths(apps map[spec.AppID]*spec.App) map[spec.AppID]int {
+// depths gives the length of the longest dependency path of each app, its groups' dependencies included. Dependencies may
+// name groups; ids that do not exist are ignored. Cycles were refused before; if one got here, the walk stops where it closes.
+func depths(apps map[spec.AppID]*spec.App, groups map[spec.AppID]*spec.Group) map[spec.AppID]int {
 	out := map[spec.AppID]int{}
 	ids := slices.Sorted(maps.Keys(apps))
+	below := members(ids)
 	visiting := map[spec.AppID]bool{}
 	var walk func(id spec.AppID) int
 	walk = func(id spec.AppID) int {
@@ -95,9 +98,9 @@ func depths(apps map[spec.AppID]*spec.App) map[spec.AppID]int {
 		}
 		visiting[id] = true
 		deepest := 0
-		for _, dep := range apps[id].Dependencies {
-			for _, other := range ids {
-				if other != id && other.In(dep) {
+		for _, dep := range dependencies(apps[id], groups) {
+			for _, other := range below[dep] {
+				if other != id {
 					deepest = max(deepest, walk(other)+1)
 				}
 			}
@@ -108,6 +111,31 @@ func depths(apps map[spec.AppID]*spec.App) map[spec.AppID]int {
 	}
 	for _, id := range ids {
 		walk(id)
+	}
+	return out
+}
+
+// dependencies are the app's own and those of the groups that it is in.
+func dependencies(app *spec.App, groups map[spec.AppID]*spec.Group) []spec.AppID {
+	out := slices.Clone(app.Dependencies)
+	for group := app.ID; group != "/"; {
+		group = group.Parent()
+		if g := groups[group]; g != nil {
+			out = append(out, g.Dependencies...)
+		}
+	}
+	return out
+}
+
+// members lists the apps that each id stands for: itself, or all below the group.
+func members(ids []spec.AppID) map[spec.AppID][]spec.AppID {
+	out := map[spec.AppID][]spec.AppID{}
+	for _, id := range ids {
+		out[id] = append(out[id], id)
+		for group := id; group != "/"; {
+			group = group.Parent()
+			out[group] = append(out[group], id)
+		}
 	}
 	return out
 }
