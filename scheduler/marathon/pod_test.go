@@ -261,7 +261,7 @@ func TestPodInTree(t *testing.T) {
 	if err := AssignServicePorts(tree, nil, 10000, 10000); err != nil || tree[pod.ID] != pod {
 		t.Errorf("ports: %v", err)
 	}
-	if err := ValidateTree(tree); err == nil || !strings.Contains(err.Error(), "/p is a pod, so /p/a") {
+	if err := ValidateTree(Tree{Apps: tree}); err == nil || !strings.Contains(err.Error(), "/p is a pod, so /p/a") {
 		t.Errorf("tree: %v", err)
 	}
 }
