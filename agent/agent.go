@@ -33,6 +33,7 @@ type Agent struct {
 	plugin   *netplugin.Plugin
 	networks *worker[networksJob, networksDone]
 	folders  *worker[seatsJob, seatsDone]
+	volumes  *worker[volumesJob, volumesDone]
 	state    *watch.Value[spec.HostState]
 }
 
@@ -59,6 +60,7 @@ func New(o Options) (*Agent, error) {
 	return &Agent{
 		o: o, state: o.State, client: client, probes: probes, plugin: plugin,
 		networks: newWorker[networksJob, networksDone](), folders: newWorker[seatsJob, seatsDone](),
+		volumes: newWorker[volumesJob, volumesDone](),
 	}, nil
 }
 
@@ -83,11 +85,13 @@ func (a *Agent) work(ctx context.Context, own *owner, beside ...func(context.Con
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	folders := newSeats(SeatsDir(a.o.StateDir), a.o.Log)
+	removal := volumes{dir: VolumesDir(a.o.StateDir), log: a.o.Log}
 	parts := append(beside, a.client.Run, a.probes.Run, own.run,
 		func(ctx context.Context) error {
 			return a.networks.run(ctx, func(ctx context.Context, j networksJob) networksDone { return applyNetworks(ctx, a.o, j) })
 		},
-		func(ctx context.Context) error { return a.folders.run(ctx, folders.apply) })
+		func(ctx context.Context) error { return a.folders.run(ctx, folders.apply) },
+		func(ctx context.Context) error { return a.volumes.run(ctx, removal.remove) })
 	var wg sync.WaitGroup
 	for _, part := range parts {
 		wg.Go(func() {
@@ -119,6 +123,7 @@ type owner struct {
 	// What was last given out, to give it out only when it changes.
 	networksJob networksJob
 	seatsJob    seatsJob
+	volumesJob  volumesJob
 	targets     []probe.Target
 	shared      spec.HostState
 
@@ -129,7 +134,9 @@ type owner struct {
 	// The folders are looked at again when foldersAgain differs: every minute (for those that have been gone for long), and
 	// at each recheck while writing them fails.
 	foldersAgain int
-	complaint    string // the last error of the folders' worker, said once; "" when it had none
+	complaint    string      // the last error of the folders' worker, said once; "" when it had none
+	freed        volumesDone // the last answer of the volumes' worker
+	freeAgain    int         // volumes that could not be removed are tried again when it differs
 }
 
 func newOwner(a *Agent) *owner { return &owner{Agent: a} }
@@ -155,10 +162,15 @@ func (w *owner) run(ctx context.Context) error {
 			if w.complaint != "" || w.rechecks%6 == 0 {
 				w.foldersAgain++
 			}
+			if w.freed.err != nil {
+				w.freeAgain++
+			}
 		case d := <-w.networks.done:
 			w.networksDone(d)
 		case d := <-w.folders.done:
 			w.foldersDone(d)
+		case d := <-w.volumes.done:
+			w.volumesDone(d)
 		}
 	}
 }
@@ -214,6 +226,10 @@ func (w *owner) decide() {
 		w.probes.Set(t)
 	}
 	w.giveFolders(byTask)
+	if j := (volumesJob{free: w.doc.FreeVolumes, again: w.freeAgain}); !reflect.DeepEqual(j, w.volumesJob) {
+		w.volumesJob = j
+		w.volumes.give(j)
+	}
 	desired := w.giveNetworks()
 	if reflect.DeepEqual(w.settled.desired, desired) && w.written == w.doc.Version {
 		w.applied = w.doc.Version
@@ -221,7 +237,7 @@ func (w *owner) decide() {
 	w.client.Report(report(found{
 		doc: w.doc, applied: w.applied, snap: w.snap, refused: w.refused, networks: w.settled.status,
 		held:   held(w.doc, w.snap, hostHeld(w.doc.Pools, w.host), time.Now()),
-		health: w.health, drained: w.drained, drainAll: w.o.Drained == nil, usage: w.usage,
+		health: w.health, drained: w.drained, drainAll: w.o.Drained == nil, usage: w.usage, freed: w.freed.gone,
 	}))
 }
 
@@ -274,6 +290,13 @@ func (w *owner) foldersDone(d seatsDone) {
 		w.complaint = text
 		w.o.Log.WithError(d.err).Error("seat folders not written")
 	}
+}
+
+func (w *owner) volumesDone(d volumesDone) {
+	if d.err != nil && (w.freed.err == nil || w.freed.err.Error() != d.err.Error()) {
+		w.o.Log.WithError(d.err).Error("persistent volumes not removed; trying again")
+	}
+	w.freed = d
 }
 
 // giveNetworks hands the wanted network to its worker when it changes, and at rechecks.

@@ -138,6 +138,7 @@ type found struct {
 	drained  map[string]bool
 	drainAll bool
 	usage    map[string]spec.Usage
+	freed    []string // volumes that are gone
 }
 
 // report assembles the whole report.
@@ -158,6 +159,11 @@ func report(f found) spec.HostReport {
 		}
 		if s.Drain && (f.drainAll || f.drained[s.TaskID]) {
 			r.Drained = append(r.Drained, s.TaskID)
+		}
+	}
+	for _, v := range f.doc.FreeVolumes {
+		if slices.Contains(f.freed, v) {
+			r.FreedVolumes = append(r.FreedVolumes, v)
 		}
 	}
 	slices.SortFunc(r.Drained, cmp.Compare[string])

@@ -502,6 +502,7 @@ func (s *Scheduler) Kill(ctx context.Context, ids []string, opts api.KillOptions
 		for _, t := range killed {
 			s.kill(s.state.Tasks[t.ID], "killed through the API", now)
 		}
+		s.wipe(killed, opts)
 		return nil
 	})
 	if err != nil {

@@ -45,7 +45,7 @@ func chaos(t *testing.T, seed uint64) {
 	defer func() { p.stop() }()
 	n := 1 + rnd.IntN(5)
 	p.w.mu.Lock()
-	p.w.hosts["h1"] = &worldHost{"h1", 100, 100000}
+	p.w.hosts["h1"] = &worldHost{name: "h1", cpus: 100, mem: 100000}
 	p.w.check = func() {
 		if err := p.w.doubled(); err != nil {
 			t.Error(err)

@@ -91,6 +91,7 @@ func (s *Scheduler) forgetIfGone(app spec.AppID, now time.Time) {
 		return
 	}
 	s.publish(api.AppTerminated(app, now))
+	s.freeIdle(app, "the app was deleted")
 	s.forget(app)
 }
 

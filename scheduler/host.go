@@ -40,7 +40,7 @@ func (s *Scheduler) documents(now time.Time) {
 		return
 	}
 	s.docsDirty = false
-	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.hosts)), Pools: s.opts.Pools, AuthorizedKeys: s.opts.AuthorizedKeys}
+	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.hosts)), Pools: s.opts.Pools, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree()}
 	for _, t := range s.liveTasks() {
 		in.Tasks = append(in.Tasks, hostdoc.Task{Task: t, App: s.appOf(t), Seat: s.state.Seats[t.Seat], Now: s.state.Apps[t.Seat.App]})
 	}
@@ -111,6 +111,7 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 			s.step(t, lifecycle.Drained{}, now)
 		}
 	}
+	s.onFreed(r.Host, r.FreedVolumes)
 	for id, u := range r.Usage {
 		if t := s.state.Tasks[id]; t != nil && t.Host == r.Host {
 			s.usage[id] = u

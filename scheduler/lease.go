@@ -48,8 +48,9 @@ func (s *Scheduler) putLease(l spec.Lease) {
 	s.batch.txn.PutLease(l)
 }
 
+// forgetSeat keeps a seat that has volumes: without the record nobody would ever remove their data.
 func (s *Scheduler) forgetSeat(id spec.SeatID) {
-	if seat, ok := s.state.Seats[id]; ok {
+	if seat, ok := s.state.Seats[id]; ok && len(seat.Volumes) == 0 {
 		delete(s.state.Seats, id)
 		delete(s.hostnames, seat.Hostname)
 		s.batch.txn.DeleteSeat(id)

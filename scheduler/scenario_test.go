@@ -100,7 +100,7 @@ func (p *play) start() {
 	p.events = api.NewLog(10000)
 	p.sub = p.events.Subscribe(api.SubscribeOptions{})
 	p.s, err = New(Options{Store: p.store, State: state, Engine: p.w, Events: p.events, Pools: p.pools,
-		Launch: launch.Options{BaseImage: spec.BaseImage, SeatsDir: "/seats"}, AddressRest: time.Minute})
+		Launch: launch.Options{BaseImage: spec.BaseImage, SeatsDir: "/seats", VolumesDir: "/volumes"}, AddressRest: time.Minute})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func (p *play) do(line string) []string {
 			out = append(out, text)
 		}
 	}
-	if f[0] == "queue" || f[0] == "ps" || f[0] == "doc" || f[0] == "ports" || f[0] == "answers" {
+	if slices.Contains([]string{"queue", "ps", "doc", "ports", "answers", "volumes"}, f[0]) {
 		out = append(out, p.show(f[0])...)
 	}
 	return out
@@ -277,7 +277,7 @@ func (p *play) command(f []string) error {
 		p.start()
 	case "queue", "ps", "doc", "ports", "answers":
 	default:
-		return fmt.Errorf("unknown command %s", f[0])
+		return p.volumeCommand(f)
 	}
 	return nil
 }
@@ -310,6 +310,8 @@ func (p *play) show(what string) []string {
 	}
 	var out []string
 	switch what {
+	case "volumes":
+		out = p.volumes(snap)
 	case "queue":
 		for _, q := range snap.Queue {
 			for _, why := range q.Why {

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -31,6 +32,7 @@ type Scheduler struct {
 	hosts       map[string]*host
 	queue       map[spec.AppID]*waiting
 	usage       map[string]spec.Usage
+	freed       map[spec.SeatID]bool // an index over state.Seats: those with volumes whose data is to be removed
 	session     session
 	batch       batch
 	lastVersion time.Time
@@ -83,13 +85,16 @@ func New(opts Options) (*Scheduler, error) {
 		opts: opts, log: opts.Log.WithField("component", "scheduler"), commands: make(chan func()), lost: make(chan error, 1), stopped: make(chan struct{}),
 		state: opts.State, byApp: map[spec.AppID]map[string]*spec.Task{},
 		hostnames: map[string]spec.SeatID{}, offers: map[string]heldOffer{}, hosts: map[string]*host{},
-		queue: map[spec.AppID]*waiting{}, usage: map[string]spec.Usage{}, docsDirty: true,
+		queue: map[spec.AppID]*waiting{}, usage: map[string]spec.Usage{}, freed: map[spec.SeatID]bool{}, docsDirty: true,
 	}
 	for id, t := range s.state.Tasks {
 		s.index(id, t)
 	}
 	for id, seat := range s.state.Seats {
 		s.hostnames[seat.Hostname] = id
+		if slices.ContainsFunc(seat.Volumes, func(v spec.SeatVolume) bool { return v.Freed }) {
+			s.freed[id] = true
+		}
 	}
 	for _, vs := range s.state.Versions {
 		for _, a := range vs {

@@ -23,8 +23,7 @@ func (s *Scheduler) seat(id spec.SeatID, host string) spec.Seat {
 		s.hostnames[seat.Hostname] = id
 	}
 	seat.LastHost = host
-	s.state.Seats[id] = seat
-	s.batch.txn.PutSeat(seat)
+	s.putSeat(seat)
 	return seat
 }
 

@@ -75,7 +75,8 @@ func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map
 		in.Hosts[name] = h.Host
 	}
 	for _, w := range wants {
-		in.Intents = append(in.Intents, place.Intent{Seat: w.seat, App: w.app, Pool: leases[w.seat].Pool, LastHost: s.state.Seats[w.seat].LastHost, HostPorts: launch.HostPorts(w.app)})
+		in.Intents = append(in.Intents, place.Intent{Seat: w.seat, App: w.app, Pool: leases[w.seat].Pool, LastHost: s.state.Seats[w.seat].LastHost, HostPorts: launch.HostPorts(w.app),
+			Pinned: s.state.Seats[w.seat].VolumesHost(), Disks: launch.SpecialDisks(w.app)})
 		for _, t := range s.byApp[w.app.ID] {
 			if len(w.app.Constraints) > 0 && t.Rung != spec.Killing {
 				in.Running = append(in.Running, place.Running{App: w.app.ID, Host: t.Host})
@@ -83,6 +84,7 @@ func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map
 		}
 	}
 	r := place.Match(in)
+	s.awaitVolumes(in, r, q, now)
 	s.launchAll(in, r, leases, now)
 	for _, p := range r.Placements {
 		id := in.Intents[p.Intent].App.ID
@@ -133,6 +135,7 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.Se
 		}
 		t.ID = spec.TaskID(t.Instance, 1)
 		t.Pool, t.Address = leases[it.Seat].Pool, leases[it.Seat].Address
+		seat, t.Volumes = s.withVolumes(seat, it.App, offer.Host)
 		t.ClientHost, t.ClientPorts = launch.ForClients(it.App, t)
 		s.put(t)
 		s.publish(api.InstanceChanged(t, "Provisioned", now))

@@ -36,6 +36,7 @@ type world struct {
 type worldHost struct {
 	name      string
 	cpus, mem float64
+	away      bool // the engine does not reach it
 }
 
 type worldTask struct {
@@ -120,6 +121,9 @@ func (w *world) offer() {
 			continue
 		}
 		h := w.hosts[name]
+		if h.away {
+			continue
+		}
 		o := spec.Offer{AgentID: "a-" + name, Host: name, CPUs: h.cpus, Mem: h.mem, Disk: 1e6, Ports: []spec.PortRange{{Begin: 31000, End: 32000}}}
 		for _, t := range w.tasks {
 			if t.host == name && !spec.TerminalState(t.state) {

@@ -15,6 +15,9 @@ type HostDocument struct {
 	// AuthorizedKeys are the operators' public keys, in authorized_keys form.
 	AuthorizedKeys []string
 	Seats          []HostSeat // sorted by seat
+	// FreeVolumes are the persistent volumes whose data the host is to remove (SeatVolume.Path), sorted. Nothing else is ever
+	// removed: a folder that no document names is kept.
+	FreeVolumes []string `json:",omitempty"`
 }
 
 // HostSeat is one seat with a live task on the host.
@@ -96,6 +99,7 @@ type HostReport struct {
 	Held            []Held                   // addresses that something else holds
 	Health          map[string][]CheckHealth // task id -> one entry a probe
 	Drained         []string                 // task ids whose drain is done
+	FreedVolumes    []string                 // those of the document's FreeVolumes that are gone
 	Usage           map[string]Usage         // task id -> figures for people
 }
 

@@ -72,6 +72,9 @@ type Task struct {
 	// own, each container a Mesos task id below it.
 	Containers []TaskContainer
 
+	// Volumes are the persistent volumes that it uses, in the definition's order.
+	Volumes []SeatVolume `json:",omitempty"`
+
 	Health []CheckHealth // one entry a health check; empty before the first result
 	Ready  bool          // readiness check passed once, or the app has none
 	// Readiness is the last answer to the readiness check, while a deployment of the app runs and the check asks for it.
@@ -126,6 +129,18 @@ type Seat struct {
 	Hostname string
 	HostKeys []HostKey
 	LastHost string
+	// Volumes are its persistent volumes, freed ones until their data is gone. Never changed in place.
+	Volumes []SeatVolume `json:",omitempty"`
+}
+
+// VolumesHost is the host that has the seat's persistent volumes, and so the only one that it may run on; "" for none.
+func (s Seat) VolumesHost() string {
+	for _, v := range s.Volumes {
+		if !v.Freed {
+			return v.Host
+		}
+	}
+	return ""
 }
 
 // HostKey is one SSH host key of a seat, in OpenSSH's file formats.

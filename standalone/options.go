@@ -45,6 +45,8 @@ type Options struct {
 	Hostname string
 	// StateDir holds the agent's id, the ids of removed frameworks and the tasks' sandboxes.
 	StateDir string
+	// VolumesDir holds the persistent volumes: a mount from below it is made when it is missing. "": there are none.
+	VolumesDir string
 
 	// What the agent offers.
 	CPUs    float64

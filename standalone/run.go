@@ -103,6 +103,9 @@ func (o *owner) create(ctx context.Context, t *task, p plan) (string, error) {
 	if err := errors.Join(os.MkdirAll(sandbox, 0o755), os.Chmod(sandbox, 0o777|os.ModeSticky)); err != nil {
 		return "", err
 	}
+	if err := o.makeVolumes(p.spec.Binds); err != nil {
+		return "", err
+	}
 	release, err := o.slot(ctx, t, o.slots)
 	if err != nil {
 		return "", err

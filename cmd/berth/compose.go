@@ -101,7 +101,7 @@ func (c *composition) addEngine(info docker.Info) (url, secret string, err error
 		return "", "", err
 	}
 	engine, err := standalone.New(standalone.Options{
-		Docker: c.docker, Inventory: c.inventory, Hostname: c.Hostname, StateDir: c.StateDir,
+		Docker: c.docker, Inventory: c.inventory, Hostname: c.Hostname, StateDir: c.StateDir, VolumesDir: agent.VolumesDir(c.StateDir),
 		CPUs: cpus, MemMiB: float64(int(mem)), DiskMiB: disk, Principal: enginePrincipal, Secret: secret, Log: c.log,
 	})
 	if err != nil {
@@ -131,7 +131,7 @@ func (c *composition) addScheduler(ctx context.Context, engineURL, secret string
 	events := api.NewLog(api.DefaultEventBacklog)
 	sched, err := scheduler.New(scheduler.Options{
 		Store: db, State: state, Engine: client, Events: events, Pools: c.pools, AuthorizedKeys: c.keys,
-		Launch:      launch.Options{BaseImage: c.BaseImage, SeatsDir: filepath.Join(c.StateDir, "seats"), KillGrace: c.KillGrace},
+		Launch:      launch.Options{BaseImage: c.BaseImage, SeatsDir: filepath.Join(c.StateDir, "seats"), VolumesDir: agent.VolumesDir(c.StateDir), KillGrace: c.KillGrace},
 		AddressRest: c.AddressRest, Log: c.log,
 	})
 	if err != nil {

@@ -46,6 +46,9 @@ func Check(app *spec.App, p Policy) error {
 	if app.Container != nil {
 		checkContainer(app, p, f)
 	}
+	if app.Labels[spec.AppLabelIdentity] == "float" && len(marathon.PersistentVolumes(app)) > 0 {
+		f.Add("/labels/"+spec.AppLabelIdentity, "instances with persistent volumes keep their seats: the volumes are the seats'")
+	}
 	return f.Err()
 }
 
@@ -63,8 +66,12 @@ func checkContainer(app *spec.App, p Policy, f *marathon.Faults) {
 	if c.LinuxInfo != nil {
 		f.Add("/container/linuxInfo", "is for Mesos's own containerizer; apps run as Docker containers: use docker parameters")
 	}
+	persistent := map[string]bool{}
+	for _, v := range marathon.PersistentVolumes(app) {
+		persistent[v.Name] = true
+	}
 	for i, v := range c.Volumes {
-		checkVolume(v, fmt.Sprintf("/container/volumes(%d)", i), p, f)
+		checkVolume(v, fmt.Sprintf("/container/volumes(%d)", i), persistent, p, f)
 	}
 }
 
@@ -80,17 +87,27 @@ func imageFault(image string) string {
 	return ""
 }
 
-func checkVolume(v spec.Volume, at string, p Policy, f *marathon.Faults) {
+// checkVolume: persistent are the names of the app's persistent volumes. A host path that is not absolute names one of
+// them, so it needs no permission.
+func checkVolume(v spec.Volume, at string, persistent map[string]bool, p Policy, f *marathon.Faults) {
 	switch {
 	case v.Persistent != nil:
-		f.Add(at+"/persistent", "persistent volumes are not supported; use a volume with hostPath below an allowed path")
-	case v.HostPath != "":
+		if strings.ContainsAny(v.ContainerPath, ":\x00\n") {
+			f.Add(at+"/containerPath", "must not contain a colon, NUL or line break")
+		}
+		return
+	case v.HostPath == "":
+		return
+	case persistent[v.HostPath]:
+	case !path.IsAbs(v.HostPath):
+		f.Add(at+"/hostPath", "must be an absolute path, or the containerPath of one of the app's persistent volumes")
+	default:
 		if reason := p.hostPathFault(v.HostPath); reason != "" {
 			f.Add(at+"/hostPath", "%s", reason)
 		}
-		if reason := containerPathFault(v.ContainerPath); reason != "" {
-			f.Add(at+"/containerPath", "%s", reason)
-		}
+	}
+	if reason := containerPathFault(v.ContainerPath); reason != "" {
+		f.Add(at+"/containerPath", "%s", reason)
 	}
 }
 

@@ -220,18 +220,29 @@ func TestContainer(t *testing.T) {
 		policy     Policy
 		path, text string
 	}{
-		"plain":                 {nil, Policy{}, "", ""},
-		"host mode":             {func(a *spec.App) { a.Networks = []spec.Network{{Mode: spec.NetworkHost}} }, Policy{}, "", ""},
-		"privileged":            {func(a *spec.App) { a.Container.Docker.Privileged = true }, Policy{}, "/container/docker/privileged", "--allow-privileged"},
-		"privileged is allowed": {func(a *spec.App) { a.Container.Docker.Privileged = true }, Policy{AllowPrivileged: true}, "", ""},
-		"image is an option":    {func(a *spec.App) { a.Container.Docker.Image = "--privileged" }, Policy{}, "/container/docker/image", "dash"},
-		"image with blank":      {func(a *spec.App) { a.Container.Docker.Image = "a b" }, Policy{}, "/container/docker/image", "blanks"},
-		"persistent":            {func(a *spec.App) { a.Container.Volumes = []spec.Volume{{ContainerPath: "d", Persistent: []byte("{}")}} }, Policy{}, "/container/volumes(0)/persistent", "hostPath"},
-		"linuxInfo":             {func(a *spec.App) { a.Container.LinuxInfo = []byte("{}") }, Policy{}, "/container/linuxInfo", "docker parameters"},
-		"executor":              {func(a *spec.App) { a.Executor = "/opt/executor" }, Policy{}, "/executor", "not supported"},
-		"command executor":      {func(a *spec.App) { a.Executor = "//cmd" }, Policy{}, "", ""},
+		"plain":                                 {nil, Policy{}, "", ""},
+		"host mode":                             {func(a *spec.App) { a.Networks = []spec.Network{{Mode: spec.NetworkHost}} }, Policy{}, "", ""},
+		"privileged":                            {func(a *spec.App) { a.Container.Docker.Privileged = true }, Policy{}, "/container/docker/privileged", "--allow-privileged"},
+		"privileged is allowed":                 {func(a *spec.App) { a.Container.Docker.Privileged = true }, Policy{AllowPrivileged: true}, "", ""},
+		"image is an option":                    {func(a *spec.App) { a.Container.Docker.Image = "--privileged" }, Policy{}, "/container/docker/image", "dash"},
+		"image with blank":                      {func(a *spec.App) { a.Container.Docker.Image = "a b" }, Policy{}, "/container/docker/image", "blanks"},
+		"persistent":                            {func(a *spec.App) { a.Container.Volumes = persistent("d", "d", "/var/lib/d") }, Policy{}, "", ""},
+		"persistent by its name, beside":        {func(a *spec.App) { a.Container.Volumes = persistent("d", "e", "/var/lib/d") }, Policy{}, "/container/volumes(1)/hostPath", "persistent volumes"},
+		"persistent by its name, over the keys": {func(a *spec.App) { a.Container.Volumes = persistent("d", "d", "/etc/berth") }, Policy{}, "/container/volumes(1)/containerPath", "host keys"},
+		"persistent with a colon":               {func(a *spec.App) { a.Container.Volumes = persistent("d:ro", "d:ro", "/d") }, Policy{}, "/container/volumes(0)/containerPath", "colon"},
+		"linuxInfo":                             {func(a *spec.App) { a.Container.LinuxInfo = []byte("{}") }, Policy{}, "/container/linuxInfo", "docker parameters"},
+		"executor":                              {func(a *spec.App) { a.Executor = "/opt/executor" }, Policy{}, "/executor", "not supported"},
+		"command executor":                      {func(a *spec.App) { a.Executor = "//cmd" }, Policy{}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) { check(t, docker(c.change), c.policy, c.path, c.text) })
+	}
+}
+
+// persistent is a volume, and a mount of one elsewhere.
+func persistent(name, hostPath, containerPath string) []spec.Volume {
+	return []spec.Volume{
+		{ContainerPath: name, Mode: "RW", Persistent: []byte(`{"type":"root","size":1}`)},
+		{HostPath: hostPath, ContainerPath: containerPath, Mode: "RW"},
 	}
 }
 

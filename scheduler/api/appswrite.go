@@ -200,6 +200,9 @@ func (s *Server) deleteAppTasks(id spec.AppID) handler {
 				ids = append(ids, t.ID)
 			}
 		}
+		if host == "" || host == "*" {
+			o.Idle = id
+		}
 		killed, changed, err := s.o.Backend.Kill(r.Context(), ids, o)
 		if err != nil {
 			return err

@@ -65,7 +65,11 @@ type Changed struct {
 }
 
 // KillOptions are the query flags of the kill calls.
-type KillOptions struct{ Scale, Wipe, Force bool }
+type KillOptions struct {
+	Scale, Wipe, Force bool
+	// Idle, with Wipe: the app whose seats without a task give their persistent volumes up, too.
+	Idle spec.AppID
+}
 
 // Snapshot is an immutable view of the scheduler's state.
 type Snapshot struct {

@@ -20,6 +20,15 @@ type taskJSON struct {
 	ServicePorts []int         `json:"servicePorts,omitempty"`
 	IPAddresses  []addressJSON `json:"ipAddresses"`
 	Health       []healthJSON  `json:"healthCheckResults"`
+	LocalVolumes []localVolume `json:"localVolumes,omitempty"`
+}
+
+// localVolume is one persistent volume of the task.
+type localVolume struct {
+	RunSpecID     spec.AppID `json:"runSpecId"`
+	ContainerPath string     `json:"containerPath"`
+	UUID          string     `json:"uuid"`
+	PersistenceID string     `json:"persistenceId"`
 }
 
 type addressJSON struct {
@@ -54,6 +63,11 @@ func encodeTask(t *spec.Task) taskJSON {
 				LastFailure: optionalTime(h.LastFailure), LastFailureCause: h.LastFailureCause,
 			})
 		}
+	}
+	for _, v := range t.Volumes {
+		out.LocalVolumes = append(out.LocalVolumes, localVolume{
+			RunSpecID: t.Seat.App, ContainerPath: v.ContainerPath, UUID: v.ID, PersistenceID: v.PersistenceID(t.Seat.App),
+		})
 	}
 	return out
 }

@@ -14,6 +14,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/berth-project/berth/scheduler/marathon"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -85,6 +86,12 @@ func Advance(in Input) Result {
 		d.n = 0
 	}
 	d.floor, d.ceiling = Bounds(d.n, in.App.Upgrade)
+	if len(marathon.PersistentVolumes(in.App)) > 0 {
+		// A helper would have volumes of its own, with nothing in them: a resident app never has one instance more than asked
+		// for, so one of them must go first (Marathon's special case).
+		d.ceiling = max(d.n, 1)
+		d.floor = min(d.floor, d.ceiling-1)
+	}
 	d.seats = map[int][]Task{}
 	for _, t := range tasks {
 		d.seats[t.Seat] = append(d.seats[t.Seat], t)

@@ -196,3 +196,26 @@ func TestRollingUpdateProperty(t *testing.T) {
 		}
 	})
 }
+
+// TestResidentNeverHasHelpers is the last row of Marathon's table of upgrade arithmetic, and what follows for other shares.
+func TestResidentNeverHasHelpers(t *testing.T) {
+	for _, c := range []struct {
+		n         int
+		min, over float64
+		tasks     string
+		want      string
+	}{
+		{1, 0.5, 0, "0oh", "kill s0#0"},
+		{1, 1, 0, "0oh", "kill s0#0"},
+		{4, 0.5, 0, "0oh 1oh 2oh 3oh", "kill s0#0, kill s1#1"},
+		{4, 1, 0, "0oh 1oh 2oh 3oh", "kill s0#0"},
+		{4, 1, 0, "0 1oh 2oh 3oh", ""},
+		{4, 1, 0, "0h 1oh 2oh 3oh", "kill s1#1"},
+	} {
+		app := &spec.App{ID: "/db", Instances: c.n, Upgrade: spec.UpgradeStrategy{MinimumHealthCapacity: c.min, MaximumOverCapacity: c.over},
+			Container: &spec.Container{Volumes: []spec.Volume{{ContainerPath: "d", Persistent: []byte(`{"type":"root","size":1}`)}}}}
+		if got := render(Advance(Input{App: app, Mode: Replace, Tasks: tasks(c.tasks)})); got != c.want {
+			t.Errorf("n=%d %v/%v %s: got %q, want %q", c.n, c.min, c.over, c.tasks, got, c.want)
+		}
+	}
+}

@@ -26,6 +26,7 @@ type Input struct {
 	Pools          []spec.Pool
 	AuthorizedKeys []string
 	Tasks          []Task
+	FreeVolumes    map[string][]string // by host: the persistent volumes whose data is to be removed, sorted
 }
 
 // Compile makes one document a host. A task that ended is in none.
@@ -40,6 +41,11 @@ func Compile(in Input) map[string]spec.HostDocument {
 	}
 	for _, h := range in.Hosts {
 		out[h] = doc(h)
+	}
+	for host, paths := range in.FreeVolumes {
+		d := doc(host)
+		d.FreeVolumes = paths
+		out[host] = d
 	}
 	for _, t := range in.Tasks {
 		if !t.Live() || t.Host == "" {

@@ -21,6 +21,8 @@ type Options struct {
 	BaseImage string
 	// SeatsDir is the folder on every host below which each seat has its own (SSH host keys, authorized_keys, motd).
 	SeatsDir string
+	// VolumesDir is the folder on every host below which the seats' persistent volumes are.
+	VolumesDir string
 	// KillGrace is the time between TERM and KILL for apps that name none.
 	KillGrace time.Duration
 	EnvPrefix string
@@ -148,7 +150,7 @@ func Build(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, taken 
 		host = t.Address.String() // what an app that binds $HOST:$PORT0 needs
 	}
 	l.Env = marathon.TaskEnv(app, marathon.EnvInput{TaskID: t.ID, Host: host, Ports: containerPorts(ports), EnvPrefix: o.EnvPrefix})
-	volumes(&l, app)
+	l.Volumes = mounts(app, t.Volumes, o)
 	// The base image's init ends its services within this time.
 	l.Env["BERTH_STOP_GRACE"] = strconv.Itoa(int(l.KillGrace.Seconds()))
 	l.Parameters = parameters(app, seat, t, o)
@@ -169,17 +171,6 @@ func command(l *spec.Launch, app *spec.App, o Options) {
 	d := app.Container.Docker
 	l.Image, l.ForcePull, l.Privileged = d.Image, d.ForcePullImage, d.Privileged
 	l.Shell, l.Command, l.Args = app.Cmd != "", app.Cmd, app.Args
-}
-
-func volumes(l *spec.Launch, app *spec.App) {
-	if app.Container == nil {
-		return
-	}
-	for _, v := range app.Container.Volumes {
-		if v.HostPath != "" {
-			l.Volumes = append(l.Volumes, spec.LaunchVolume{HostPath: v.HostPath, ContainerPath: v.ContainerPath, ReadOnly: v.Mode == "RO"})
-		}
-	}
 }
 
 // parameters puts Berth's own options last: docker takes the last of a key, so a definition cannot override them.

@@ -20,6 +20,10 @@ type Intent struct {
 	LastHost string // preferred, when it fits
 	// HostPorts are the host ports it needs: 0 for any, otherwise that one.
 	HostPorts []int
+	// Pinned is the only host that it may run on, as its persistent volumes are there; "" for any.
+	Pinned string
+	// Disks are the disks that its volumes need beside the host's own, for people. No host offers such disks.
+	Disks []string
 }
 
 // Host is what the scheduler knows of a host beside its offers.
@@ -160,6 +164,12 @@ func (m *matcher) refuse(it Intent, o int) (Reason, string) {
 	offer, f, app := m.in.Offers[o], m.free[o], it.App
 	if c, why := m.constraints(it.App, offer); !c {
 		return UnfulfilledConstraint, fmt.Sprintf("%s: %s", offer.Host, why)
+	}
+	if it.Pinned != "" && it.Pinned != offer.Host {
+		return NoReservation, fmt.Sprintf("%s: the volumes of %s are on %s", offer.Host, it.Seat, it.Pinned)
+	}
+	if len(it.Disks) > 0 {
+		return InsufficientDisk, fmt.Sprintf("%s: %s, and the host offers none", offer.Host, it.Disks[0])
 	}
 	for _, r := range []struct {
 		reason     Reason

@@ -112,3 +112,32 @@ func TestNoOfferIsOverspentAndNoPortGivenTwice(t *testing.T) {
 		}
 	})
 }
+
+func TestPinnedAndDisks(t *testing.T) {
+	ready := map[string]Host{"h1": {map[string]string{"p": ""}}, "h2": {map[string]string{"p": ""}}}
+	offers := []spec.Offer{offer("o1", "h1", 8, 999), offer("o2", "h2", 1, 999)}
+	app := &spec.App{ID: "/db", CPUs: 1, Mem: 1}
+	seat := spec.SeatID{App: "/db", Index: 3}
+	for _, c := range []struct {
+		name   string
+		intent Intent
+		host   string
+		reason Reason
+		why    string
+	}{
+		{"where the volumes are", Intent{Seat: seat, App: app, Pool: "p", Pinned: "h1"}, "h1", "", ""},
+		{"nowhere else", Intent{Seat: seat, App: app, Pool: "p", Pinned: "h3"}, "", NoReservation, "h1: the volumes of /db.3 are on h3"},
+		{"a disk of its own", Intent{Seat: seat, App: app, Pool: "p", Disks: []string{"volume d needs a disk of type mount"}}, "", InsufficientDisk, "h1: volume d needs a disk of type mount, and the host offers none"},
+	} {
+		r := Match(Input{Offers: offers, Hosts: ready, Intents: []Intent{c.intent}})
+		if c.host != "" {
+			if len(r.Placements) != 1 || offers[r.Placements[0].Offer].Host != c.host {
+				t.Errorf("%s: %+v", c.name, r)
+			}
+			continue
+		}
+		if ref := r.Refused["/db"]; len(r.Placements) > 0 || ref.Declined[c.reason] != 2 || ref.Why[0] != c.why {
+			t.Errorf("%s: %+v", c.name, r)
+		}
+	}
+}
