@@ -312,18 +312,25 @@ func (w *world) alive() []*worldTask {
 	return w.live()
 }
 
-// find is the newest live task of a seat.
+// find is the live task of a seat, rather one that can be reached.
 func (w *world) find(seat string) (*worldTask, error) {
 	id, err := spec.ParseSeatID(seat)
 	if err != nil {
 		return nil, err
 	}
+	var lost *worldTask
 	for _, t := range slices.Backward(w.live()) {
-		if t.seat == id {
+		switch {
+		case t.seat == id && t.state != "TASK_UNREACHABLE":
 			return t, nil
+		case t.seat == id:
+			lost = t
 		}
 	}
-	return nil, errors.New("no live task in " + seat)
+	if lost == nil {
+		return nil, errors.New("no live task in " + seat)
+	}
+	return lost, nil
 }
 
 // doubled says what must never be: two live tasks of a seat, or two with one address.

@@ -61,6 +61,10 @@ type App struct {
 	// LastConfigChange: a pure scale does not make tasks outdated.
 	LastScaling      time.Time
 	LastConfigChange time.Time
+
+	// Holes are seat numbers below the highest wanted seat that are not wanted: instances that were taken away by name. The
+	// scheduler keeps them, ascending; they are no part of the definition.
+	Holes []int `json:",omitempty"`
 }
 
 // Container is what the app runs in.
@@ -218,22 +222,6 @@ type Residency struct {
 
 // ResourceLimits are upper bounds; nil: not set; negative: "unlimited".
 type ResourceLimits struct{ CPUs, Mem *float64 }
-
-// CPULimit is how many cores an instance may use at most: the app's limit, or what it asks for.
-func (a *App) CPULimit() float64 {
-	if l := a.ResourceLimits; l != nil && l.CPUs != nil && *l.CPUs >= a.CPUs {
-		return *l.CPUs
-	}
-	return a.CPUs
-}
-
-// MemLimit is how many MiB an instance may use at most: the app's limit, or what it asks for.
-func (a *App) MemLimit() float64 {
-	if l := a.ResourceLimits; l != nil && l.Mem != nil && *l.Mem >= a.Mem {
-		return *l.Mem
-	}
-	return a.Mem
-}
 
 // ExecutorResources are what the executor needs beside the task.
 type ExecutorResources struct{ CPUs, Mem, Disk float64 }

@@ -3,7 +3,6 @@ package api
 import (
 	"net/http"
 	"slices"
-	"strconv"
 
 	"github.com/berth-project/berth/scheduler/marathon"
 	"github.com/berth-project/berth/spec"
@@ -112,13 +111,13 @@ func (s *Server) putApps(create bool) handler {
 func (s *Server) decideAll(current apps, updates []update) (apps, error) {
 	next := make(apps, len(updates))
 	var found faultList
-	for i, u := range updates {
+	for _, u := range updates {
 		before, seen := next[u.id]
 		if !seen {
 			before = current[u.id]
 		}
 		app, err := u.decide(before, s.o.Marathon)
-		if err := found.addAt("/("+strconv.Itoa(i)+")", err); err != nil {
+		if err := found.add(err); err != nil {
 			return nil, err
 		}
 		if app != nil {

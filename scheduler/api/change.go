@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/berth-project/berth/scheduler/marathon"
@@ -52,11 +51,7 @@ func (s *Server) changeTree(r *http.Request, c Change, decide func(current Tree)
 			if next.Apps[id] == nil {
 				continue
 			}
-			prefix := ""
-			if len(next.Apps) > 1 {
-				prefix = "/apps/" + string(id) // Marathon's form for what is found in the tree
-			}
-			if err := found.addAt(prefix, s.o.Admit(next.Apps[id])); err != nil {
+			if err := found.add(s.o.Admit(next.Apps[id])); err != nil {
 				return Tree{}, err
 			}
 		}
@@ -73,10 +68,7 @@ func (s *Server) changeTree(r *http.Request, c Change, decide func(current Tree)
 type faultList struct{ all *marathon.Faults }
 
 // add takes in faults and returns any other error.
-func (l *faultList) add(err error) error { return l.addAt("", err) }
-
-// addAt is add for a definition that is a part of the body: prefix says where.
-func (l *faultList) addAt(prefix string, err error) error {
+func (l *faultList) add(err error) error {
 	var f *marathon.Faults
 	if err == nil {
 		return nil
@@ -88,12 +80,8 @@ func (l *faultList) addAt(prefix string, err error) error {
 		l.all = &marathon.Faults{Message: f.Message}
 	}
 	for _, d := range f.Details {
-		path := d.Path
-		if prefix != "" {
-			path = prefix + strings.TrimSuffix(path, "/")
-		}
 		for _, text := range d.Errors {
-			l.all.Add(path, "%s", text)
+			l.all.Add(d.Path, "%s", text)
 		}
 	}
 	return nil

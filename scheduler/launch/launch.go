@@ -190,19 +190,12 @@ func parameters(app *spec.App, seat spec.Seat, t *spec.Task, o Options) []spec.P
 		{Key: spec.LabelSeat, Value: strconv.Itoa(seat.ID.Index)},
 		{Key: spec.LabelTask, Value: t.ID},
 		{Key: spec.LabelVersion, Value: spec.FormatTime(app.Version)},
-		{Key: spec.LabelCPUs, Value: strconv.FormatFloat(app.CPULimit(), 'f', -1, 64)},
+		{Key: spec.LabelCPUs, Value: strconv.FormatFloat(app.CPUs, 'f', -1, 64)},
 	} {
 		own("label", kv.Key+"="+kv.Value)
 	}
 	own("cpu-period", strconv.Itoa(cfsPeriod))
-	own("cpu-quota", strconv.Itoa(Quota(app.CPULimit())))
-	if limit := app.MemLimit(); limit > app.Mem { // the engine sets mem itself
-		own("memory", strconv.Itoa(int(limit*(1<<20))))
-		own("memory-reservation", strconv.Itoa(int(app.Mem*(1<<20))))
-	}
-	if app.TTY != nil && *app.TTY {
-		own("tty", "true")
-	}
+	own("cpu-quota", strconv.Itoa(Quota(app.CPUs)))
 	own("volume", fmt.Sprintf("%s:%s:ro", path.Join(o.SeatsDir, seat.ID.Safe()), spec.SeatMount))
 	if !HostNetwork(app) {
 		own("hostname", seat.Hostname)

@@ -1,6 +1,7 @@
 package marathon
 
 import (
+	"encoding/json"
 	"math"
 	"time"
 
@@ -44,7 +45,7 @@ func readPod(v value) *podDraft {
 	}
 	d.app.Pod = &spec.Pod{
 		Containers: list(v.need("containers"), readPodContainer), Volumes: compact(list(v.get("volumes"), readPodVolume)),
-		LinuxInfo: readLinuxInfo(v.get("linuxInfo")), LegacySharedCgroups: v.get("legacySharedCgroups").boolean(),
+		LinuxInfo: readRaw(v.get("linuxInfo")), LegacySharedCgroups: v.get("legacySharedCgroups").boolean(),
 	}
 	if c := v.get("containers"); c.ok() && c.n.kind == kindArray && len(c.n.list) == 0 {
 		c.fault("error.minLength")
@@ -52,6 +53,13 @@ func readPod(v value) *podDraft {
 	d.readScaling(v.get("scaling"))
 	d.readScheduling(v.get("scheduling"))
 	return d
+}
+
+func readRaw(v value) json.RawMessage {
+	if !v.object() {
+		return nil
+	}
+	return v.n.raw()
 }
 
 func (d *podDraft) readScaling(v value) {
