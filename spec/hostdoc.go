@@ -42,6 +42,17 @@ type HostSeat struct {
 	Drain bool
 	// Temporary seats exist only during a rolling update.
 	Temporary bool
+
+	// Containers are a pod's; empty for apps. The container with the seat's TaskID then is the sandbox, which holds the
+	// address.
+	Containers []SeatContainer
+}
+
+// SeatContainer is one container of a pod's seat.
+type SeatContainer struct {
+	Name   string
+	TaskID string
+	CPUs   float64 // quota in cores
 }
 
 // HostPort is one port of the instance on its own address.

@@ -9,6 +9,9 @@ const (
 	LabelTask    = "berth.task"    // Mesos task id
 	LabelVersion = "berth.version" // app version
 	LabelCPUs    = "berth.cpus"    // the base CPU quota in cores, "0.5"
+	// LabelContainer is the name of a pod's container. The pod's sandbox, which holds the network, has none: its LabelTask is
+	// the instance's id, that of each container its own task id.
+	LabelContainer = "berth.container"
 )
 
 // LabelSchemaVersion is the value of LabelSchema.

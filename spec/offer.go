@@ -53,12 +53,18 @@ type Launch struct {
 	Fetch        []Fetch
 	KillGrace    time.Duration // 0: the engine's default
 	Labels       map[string]string
+
+	// Members are a pod's containers, each a task of its own with the network of the launch itself. The launch then is the
+	// pod's sandbox, which only holds network, address, host name and published ports; TaskID is the executor's id.
+	Members []Launch
 }
 
-// LaunchVolume is a host path mounted in the container.
+// LaunchVolume is a host path mounted in the container, or a folder that a pod's containers share.
 type LaunchVolume struct {
 	HostPath, ContainerPath string
 	ReadOnly                bool
+	// Shared names a folder that lives as long as the pod's instance; HostPath is unused then.
+	Shared string
 }
 
 // LaunchPort publishes a container port on the host.

@@ -111,3 +111,27 @@ type TaskContainer struct {
 	Since       time.Time
 	StartedAt   time.Time
 }
+
+// PodTaskID is Marathon's id of the task that runs a pod's container.
+func PodTaskID(instance, container string) string { return instance + "." + container }
+
+// Member is the index of the container that runs as the task, -1 when there is none.
+func (t *Task) Member(taskID string) int {
+	for i := range t.Containers {
+		if t.Containers[i].TaskID == taskID {
+			return i
+		}
+	}
+	return -1
+}
+
+// MemberTask is container i in the form of a task, for clients that look at a pod's containers one by one.
+func (t *Task) MemberTask(i int) *Task {
+	c, out := &t.Containers[i], *t
+	out.ID, out.State, out.Message, out.ContainerID, out.Containers = c.TaskID, c.State, c.Message, c.ContainerID, nil
+	out.StartedAt = c.StartedAt
+	if TerminalState(c.State) {
+		out.Rung, out.EndedAt = Terminal, c.Since
+	}
+	return &out
+}

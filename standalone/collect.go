@@ -48,6 +48,9 @@ func (o *owner) collect(now time.Time) {
 	for cid := range o.containers {
 		live[cid] = true
 	}
+	for cid := range o.groups {
+		live[cid] = true
+	}
 	newest := map[string]docker.Container{}
 	var old []docker.Container
 	for _, c := range o.snapshot.Containers {
@@ -58,6 +61,11 @@ func (o *owner) collect(now time.Time) {
 		marked := strings.HasSuffix(c.Name, endedSuffix)
 		switch {
 		case live[cid] || c.Running:
+		case c.Labels[labelMembers] != "":
+			old = append(old, c) // the sandbox of a group that is over
+			continue
+		case o.groups[c.Labels[labelGroup]] != nil:
+			// Of a group that lives: how it ended tells the next run how the group is.
 		case c.State == "created":
 			old = append(old, c) // left by a launch that was given up
 			continue
@@ -65,7 +73,7 @@ func (o *owner) collect(now time.Time) {
 			old = append(old, c)
 			continue
 		case marked && c.Labels[spec.LabelApp] != "":
-			seat := c.Labels[spec.LabelApp] + "." + c.Labels[spec.LabelSeat]
+			seat := c.Labels[spec.LabelApp] + "." + c.Labels[spec.LabelSeat] + "." + c.Labels[spec.LabelContainer]
 			if kept, ok := newest[seat]; !ok {
 				newest[seat] = c
 			} else if kept.FinishedAt.Before(c.FinishedAt) {

@@ -180,6 +180,9 @@ func (o *owner) remove(f *framework) {
 			continue
 		}
 		o.end(t, removalGrace)
+		if t.group != nil {
+			o.endGroup(t.group, func(*task) time.Duration { return removalGrace })
+		}
 	}
 }
 

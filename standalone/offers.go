@@ -65,6 +65,11 @@ func (o *owner) share(f *framework) float64 {
 			sum = sum.plus(t.res)
 		}
 	}
+	for _, g := range o.groups {
+		if g.box.key.framework == f.id && g.box.phase != ended {
+			sum = sum.plus(g.box.res)
+		}
+	}
 	part := func(a, b int64) float64 { return float64(a) / float64(max(b, 1)) }
 	return max(part(sum.cpus, o.total.cpus), part(sum.mem, o.total.mem), part(sum.disk, o.total.disk))
 }
@@ -160,8 +165,12 @@ func (o *owner) accept(f *framework, c *scheduler.Call_Accept) {
 				launched = true
 			}
 		case mesos.Offer_Operation_LAUNCH_GROUP:
-			for j := range op.GetLaunchGroup().GetTaskGroup().Tasks {
-				o.refuseTask(f, &op.LaunchGroup.TaskGroup.Tasks[j], mesos.TASK_ERROR, mesos.REASON_TASK_GROUP_INVALID, "This engine does not run task groups")
+			if op.LaunchGroup == nil {
+				continue
+			}
+			if res, ok := o.acceptGroup(f, op.LaunchGroup, sum, invalid); ok {
+				sum = sum.minus(res)
+				launched = true
 			}
 		default:
 			o.log.WithField("framework", f.id).Warnf("offer operation %s is not supported and was dropped", op.Type)
@@ -174,6 +183,29 @@ func (o *owner) accept(f *framework, c *scheduler.Call_Accept) {
 	if hold > 0 && !sum.empty() {
 		f.filters = append(f.filters, filter{sum, time.Now().Add(hold)})
 	}
+}
+
+// acceptGroup launches a task group or refuses each of its tasks; it returns what the group uses.
+func (o *owner) acceptGroup(f *framework, op *mesos.Offer_Operation_LaunchGroup, available bundle, invalid string) (bundle, bool) {
+	state, reason, problem := mesos.TASK_ERROR, mesos.REASON_TASK_GROUP_INVALID, ""
+	var res []bundle
+	if invalid != "" {
+		state, reason, problem = f.lost(mesos.TASK_DROPPED), mesos.REASON_INVALID_OFFERS, "Task group launched with invalid offers: "+invalid
+	} else {
+		res, problem = o.validateGroup(f, &op.Executor, op.TaskGroup.Tasks, available)
+	}
+	if problem != "" {
+		for i := range op.TaskGroup.Tasks {
+			o.refuseTask(f, &op.TaskGroup.Tasks[i], state, reason, problem)
+		}
+		return bundle{}, false
+	}
+	o.launchGroup(f, &op.Executor, op.TaskGroup.Tasks, res)
+	var sum bundle
+	for _, r := range res {
+		sum = sum.plus(r)
+	}
+	return sum, true
 }
 
 // lost gives the state for frameworks that know it, and TASK_LOST for the others.

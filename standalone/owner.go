@@ -50,9 +50,10 @@ type owner struct {
 	total    bundle
 
 	tasks      map[taskKey]*task
-	pulling    map[string]*pull // by image
-	containers map[string]*task // by Mesos container id, while the container may run
-	owing      map[*task]bool   // tasks with updates to be acknowledged
+	pulling    map[string]*pull  // by image
+	containers map[string]*task  // by Mesos container id, while the container may run
+	groups     map[string]*group // by the Mesos container id of the sandbox, until it is removed
+	owing      map[*task]bool    // tasks with updates to be acknowledged
 
 	ready     bool     // the first whole inventory was taken in
 	asked     []func() // calls about tasks that came before that
@@ -102,7 +103,7 @@ func (e *Engine) newOwner(ctx context.Context, addr net.Addr) *owner {
 		Engine: e, ctx: ctx, inbox: make(chan func()), masterID: uuid.NewString(),
 		slots: make(chan struct{}, e.opts.Launches), pulls: make(chan struct{}, pullPlaces), pulling: map[string]*pull{},
 		ip: net.IPv4(127, 0, 0, 1), frameworks: map[string]*framework{}, gone: map[string]bool{}, offers: map[string]*offer{},
-		tasks: map[taskKey]*task{}, containers: map[string]*task{}, owing: map[*task]bool{}, fencing: map[string]bool{},
+		tasks: map[taskKey]*task{}, containers: map[string]*task{}, groups: map[string]*group{}, owing: map[*task]bool{}, fencing: map[string]bool{},
 		total: bundle{
 			cpus: milli(e.opts.CPUs), mem: milli(e.opts.MemMiB), disk: milli(e.opts.DiskMiB),
 			ports: []span{{uint64(e.opts.PortBegin), uint64(e.opts.PortEnd)}},

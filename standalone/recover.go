@@ -25,7 +25,12 @@ func (o *owner) recover(s docker.Snapshot) {
 	slices.SortFunc(ours, func(a, b docker.Container) int { // of two with one task id, the newer one is the task
 		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.ID, b.ID))
 	})
+	groups := o.findBoxes(ours)
+	var goOn []func()
 	for _, c := range ours {
+		if c.Labels[labelMembers] != "" {
+			continue
+		}
 		f := c.Labels[labelFramework]
 		key := taskKey{f, c.Labels[labelTask]}
 		res, err := parseLabel(c.Labels[labelResources])
@@ -39,22 +44,35 @@ func (o *owner) recover(s docker.Snapshot) {
 			}
 			continue // observe stops it if it runs
 		}
-		o.adopt(key, c, res)
+		goOn = append(goOn, o.adopt(key, c, res))
+	}
+	for _, g := range groups {
+		goOn = append(goOn, o.completeGroup(g, s.Containers))
+	}
+	for _, next := range goOn { // only now: what happens to one task of a group concerns the others
+		next()
 	}
 	o.used = o.sumUsed()
 }
 
-func (o *owner) adopt(key taskKey, c docker.Container, res bundle) {
+// reviveFramework makes the framework of what was found, which may have come back before it.
+func (o *owner) reviveFramework(c docker.Container) {
 	failover, _ := strconv.ParseFloat(c.Labels[labelFailover], 64) // missing: none
-	f := o.frameworks[key.framework]
+	id := c.Labels[labelFramework]
+	f := o.frameworks[id]
 	if f == nil {
-		f = &framework{id: key.framework, role: c.Labels[labelRole]}
-		o.frameworks[key.framework] = f
+		f = &framework{id: id, role: c.Labels[labelRole]}
+		o.frameworks[id] = f
 	}
 	if f.stream == nil {
 		f.failover = max(f.failover, time.Duration(failover*float64(time.Second)), readopt)
 		f.removeAt = time.Now().Add(f.failover)
 	}
+}
+
+// adopt makes a task of a container, and returns how it goes on.
+func (o *owner) adopt(key taskKey, c docker.Container, res bundle) func() {
+	o.reviveFramework(c)
 	grace, err := time.ParseDuration(c.Labels[labelGrace])
 	if err != nil {
 		grace = o.opts.KillGrace
@@ -64,13 +82,26 @@ func (o *owner) adopt(key taskKey, c docker.Container, res bundle) {
 		net: network{docker: c.NetworkMode, user: c.Labels[labelNetwork]}, abort: make(chan struct{}),
 	}
 	o.tasks[key], o.containers[t.cid] = t, t
+	parent := c.Labels[labelGroup]
+	if g := o.groups[parent]; g != nil {
+		t.group = g
+		g.members = append(g.members, t)
+	}
+	if t.group == nil && parent != "" && c.Running {
+		return func() { // without its sandbox it has no address
+			o.takeOver(t, c)
+			t.fault = "the sandbox of the task group was removed while the engine was away"
+			o.end(t, grace)
+		}
+	}
 	if c.Partial && !c.Running {
 		t.phase, t.state = launching, mesos.TASK_STARTING
-		o.logTask(t).Info("asking docker how far a container came that an earlier run created")
-		o.work(func(ctx context.Context) { o.describe(ctx, t) })
-		return
+		return func() {
+			o.logTask(t).Info("asking docker how far a container came that an earlier run created")
+			o.work(func(ctx context.Context) { o.describe(ctx, t) })
+		}
 	}
-	o.takeOver(t, c)
+	return func() { o.takeOver(t, c) }
 }
 
 // describe learns of a container that does not run whether it was ever started, and how it ended.
@@ -95,7 +126,7 @@ func (o *owner) describe(ctx context.Context, t *task) {
 func (o *owner) takeOver(t *task, c docker.Container) {
 	switch {
 	case c.Running:
-		t.phase, t.address = running, addressOf(c, t.net)
+		t.phase, t.address = running, o.addressOf(t, c)
 		if !c.Partial {
 			t.startedAt = c.StartedAt
 		}

@@ -25,16 +25,22 @@ const (
 
 // launch makes a task of a valid TaskInfo and sends a worker to run it.
 func (o *owner) launch(f *framework, info *mesos.TaskInfo, res bundle) {
+	t, p := o.newTask(f, info, res, nil)
+	o.used = o.used.plus(res)
+	o.work(func(ctx context.Context) { o.runLaunch(ctx, t, p) })
+}
+
+// newTask makes a task, alone or of a group.
+func (o *owner) newTask(f *framework, info *mesos.TaskInfo, res bundle, g *group) (*task, plan) {
 	cid := uuid.NewString()
-	p := o.translate(f, info, res, cid)
+	p := o.translate(f, info, res, cid, g)
 	t := &task{
 		key: taskKey{f.id, info.TaskID.Value}, cid: cid, res: res, net: p.net, grace: p.grace, role: f.role,
-		state: mesos.TASK_STAGING, abort: make(chan struct{}),
+		state: mesos.TASK_STAGING, abort: make(chan struct{}), group: g,
 	}
 	o.tasks[t.key], o.containers[cid] = t, t
-	o.used = o.used.plus(res)
 	o.logTask(t).WithField("image", p.spec.Image).Info("launching task")
-	o.work(func(ctx context.Context) { o.runLaunch(ctx, t, p) })
+	return t, p
 }
 
 // errAborted says that a kill came before the container was started.
@@ -82,7 +88,7 @@ func (o *owner) notStarted(ctx context.Context, t *task, cause error) {
 	text := reasonText(cause)
 	end := exited(exitCode(text), text)
 	if errors.Is(cause, errAborted) {
-		end = fromAgent(mesos.TASK_KILLED, mesos.REASON_TASK_KILLED_DURING_LAUNCH, "Task killed during launch")
+		end = killedInLaunch()
 	}
 	o.post(func() {
 		t.dockerID = ""
@@ -100,8 +106,10 @@ func (o *owner) create(ctx context.Context, t *task, p plan) (string, error) {
 	}
 	// World writable and sticky, as the container's user is not known here.
 	sandbox := filepath.Join(o.opts.StateDir, sandboxDir, t.cid)
-	if err := errors.Join(os.MkdirAll(sandbox, 0o755), os.Chmod(sandbox, 0o777|os.ModeSticky)); err != nil {
-		return "", err
+	for _, folder := range append([]string{sandbox}, p.folders...) {
+		if err := errors.Join(os.MkdirAll(folder, 0o755), os.Chmod(folder, 0o777|os.ModeSticky)); err != nil {
+			return "", err
+		}
 	}
 	if err := o.makeVolumes(p.spec.Binds); err != nil {
 		return "", err
@@ -198,9 +206,12 @@ func (o *owner) started(t *task, c docker.Container) {
 	if t.phase != launching {
 		return
 	}
-	t.phase, t.startedAt, t.address = running, c.StartedAt, addressOf(c, t.net)
+	t.phase, t.startedAt, t.address = running, c.StartedAt, o.addressOf(t, c)
 	o.update(t, fromExecutor(mesos.TASK_RUNNING, ""))
 	o.logTask(t).WithField("address", t.address).Info("task runs")
+	if t.isBox() {
+		o.boxStarted(t.group)
+	}
 	if t.killed {
 		o.end(t, t.grace)
 	}
@@ -240,6 +251,15 @@ func (o *owner) kill(f *framework, c *scheduler.Call_Kill) {
 	grace := t.grace
 	if g := c.KillPolicy.GetGracePeriod(); g != nil {
 		grace = max(0, time.Duration(g.Nanoseconds))
+	}
+	if t.group != nil && t.phase != ended {
+		o.endGroup(t.group, func(m *task) time.Duration {
+			if m == t {
+				return grace
+			}
+			return m.grace
+		})
+		return
 	}
 	o.end(t, grace)
 }

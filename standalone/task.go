@@ -35,6 +35,7 @@ type task struct {
 	net   network
 	grace time.Duration
 	role  string
+	group *group // nil: the task is of none
 
 	phase     phase
 	dockerID  string // "" before the container exists
@@ -47,6 +48,8 @@ type task struct {
 	killBy   time.Time // when SIGKILL falls; zero before the kill began
 	silent   bool      // the framework is gone: nobody hears of the task
 	checking bool      // a worker is finding out whether the container runs
+	leaving  bool      // the last of its group: over, but the sandbox is still being removed
+	fault    string    // why it fails although it was killed
 
 	state    mesos.TaskState // the newest
 	updates  []mesos.TaskStatus
@@ -105,6 +108,9 @@ func (o *owner) update(t *task, c change) {
 	id := uuid.New()
 	s.UUID = id[:]
 	s.ExecutorID = &mesos.ExecutorID{Value: t.key.id}
+	if t.group != nil {
+		s.ExecutorID.Value = t.group.executor
+	}
 	t.updates = append(t.updates, s)
 	o.owing[t] = true
 	if len(t.updates) == 1 {
@@ -141,6 +147,9 @@ func (o *owner) status(t *task, c change) mesos.TaskStatus {
 	info.IPAddresses = []mesos.NetworkInfo_IPAddress{{Protocol: &protocol, IPAddress: &address}}
 	s.ContainerStatus = &mesos.ContainerStatus{
 		ContainerID: &mesos.ContainerID{Value: t.cid}, NetworkInfos: []mesos.NetworkInfo{info},
+	}
+	if t.group != nil {
+		s.ContainerStatus.ContainerID.Parent = &mesos.ContainerID{Value: t.group.box.cid}
 	}
 	return s
 }
@@ -189,7 +198,14 @@ func (o *owner) refuseTask(f *framework, info *mesos.TaskInfo, state mesos.TaskS
 
 // declare ends a task: its container is known not to run. Its resources are free from here on.
 func (o *owner) declare(t *task, c change) {
-	if t.phase == ended {
+	if t.phase == ended || t.leaving {
+		return
+	}
+	if t.isBox() {
+		o.boxEnded(t.group, c)
+		return
+	}
+	if !o.mayEnd(t, c) {
 		return
 	}
 	t.phase = ended
@@ -200,6 +216,9 @@ func (o *owner) declare(t *task, c change) {
 	if t.silent {
 		o.forget(t)
 	}
+	if t.group != nil {
+		o.memberEnded(t, c)
+	}
 }
 
 // sumUsed adds up anew: a task recovered under other port ranges would leave holes if it were only subtracted.
@@ -208,6 +227,11 @@ func (o *owner) sumUsed() bundle {
 	for _, t := range o.tasks {
 		if t.phase != ended {
 			b = b.plus(t.res)
+		}
+	}
+	for _, g := range o.groups {
+		if g.box.phase != ended {
+			b = b.plus(g.box.res)
 		}
 	}
 	return b

@@ -24,6 +24,10 @@ const (
 	labelNetwork   = "mesos.network" // the name that statuses tell
 	labelGrace     = "mesos.kill_grace"
 	labelFailover  = "mesos.failover_timeout"
+	// Of task groups: the sandbox's own, and that of its tasks.
+	labelExecutor = "mesos.executor_id"
+	labelMembers  = "mesos.task_ids"  // of a sandbox: the ids of its tasks
+	labelGroup    = "mesos.parent_id" // of a task: the sandbox's Mesos container id
 )
 
 const (
@@ -49,7 +53,7 @@ func (o *owner) validate(f *framework, info *mesos.TaskInfo, available bundle) (
 		return res, "'" + id + "' must not be greater than 255 characters"
 	case id == "." || id == "..":
 		return res, "'" + id + "' is disallowed"
-	case strings.ContainsFunc(id, func(r rune) bool { return r < 0x20 || r == 0x7f || r == '/' || r == '\\' }):
+	case !validID(id):
 		return res, "'" + id + "' contains invalid characters"
 	case o.tasks[taskKey{f.id, id}] != nil:
 		return res, "Task has duplicate ID: " + id
@@ -88,18 +92,25 @@ func (o *owner) validate(f *framework, info *mesos.TaskInfo, available bundle) (
 	return res, ""
 }
 
+// validID: ids become parts of paths.
+func validID(id string) bool {
+	return !strings.ContainsFunc(id, func(r rune) bool { return r < 0x20 || r == 0x7f || r == '/' || r == '\\' })
+}
+
 // plan is what a launch worker does.
 type plan struct {
 	spec    docker.CreateSpec
 	net     network
 	grace   time.Duration
-	pull    bool   // whether or not the image is there
-	refused string // what docker run would have refused, for the message
-	failed  string // why the containerizer cannot launch it at all
+	folders []string // to be made beforehand, shared with other containers
+	pull    bool     // whether or not the image is there
+	refused string   // what docker run would have refused, for the message
+	failed  string   // why the containerizer cannot launch it at all
 }
 
-// translate turns a task into the container that Mesos's Docker executor would run.
-func (o *owner) translate(f *framework, info *mesos.TaskInfo, res bundle, cid string) plan {
+// translate turns a task into the container that Mesos's Docker executor would run. A task of a group (nil: of none) has the
+// network of the group's sandbox.
+func (o *owner) translate(f *framework, info *mesos.TaskInfo, res bundle, cid string, g *group) plan {
 	d := info.Container.Docker
 	p := plan{grace: o.opts.KillGrace}
 	if g := info.KillPolicy.GetGracePeriod(); g != nil {
@@ -122,8 +133,13 @@ func (o *owner) translate(f *framework, info *mesos.TaskInfo, res bundle, cid st
 		s.Env = append(s.Env, v.Name+"="+v.GetValue())
 	}
 	problem := command(&s, info.Command)
-	problem = first(problem, volumes(&s, info.Container.Volumes))
-	problem = first(problem, o.connect(&s, &p.net, info.Container, res))
+	others, fault := o.sharedFolders(&s, &p, g, info.Container.Volumes)
+	problem = first(problem, fault, volumes(&s, others))
+	if g == nil {
+		problem = first(problem, o.connect(&s, &p.net, info.Container, res))
+	} else {
+		s.Network, p.net.user = "container:"+containerName(g.box.cid), g.box.net.user
+	}
 	problem = first(problem, parameters(&s, d.Parameters))
 	if p.net.docker = s.Network; p.net.docker == "" {
 		p.net.docker = "bridge"
@@ -139,6 +155,9 @@ func (o *owner) translate(f *framework, info *mesos.TaskInfo, res bundle, cid st
 		labelResources: res.label(), labelNetwork: p.net.user, labelGrace: p.grace.String(), labelFailover: failover,
 	} {
 		s.Labels[k] = v
+	}
+	if g != nil {
+		s.Labels[labelExecutor], s.Labels[labelGroup] = g.executor, g.box.cid
 	}
 	p.spec = s
 	return p

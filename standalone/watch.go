@@ -28,6 +28,14 @@ func addressOf(c docker.Container, n network) netip.Addr {
 	return netip.Addr{}
 }
 
+// addressOf is a task's own address: for a task of a group its sandbox's.
+func (o *owner) addressOf(t *task, c docker.Container) netip.Addr {
+	if t.group != nil && !t.isBox() {
+		return t.group.box.address
+	}
+	return addressOf(c, t.net)
+}
+
 // observe holds the inventory against the tasks: containers that ended, vanished or were started again.
 func (o *owner) observe(s docker.Snapshot) {
 	o.snapshot = s
@@ -72,11 +80,17 @@ func (o *owner) observe(s docker.Snapshot) {
 			if exited || (c.Running && !c.Partial && !c.StartedAt.Equal(t.startedAt)) {
 				o.check(t)
 			}
+		case t != nil && t.phase == ended: // a sandbox that is on its way out
+			seen[cid] = true
 		}
 	}
 	for cid, t := range o.containers {
-		if t.phase == running && !seen[cid] {
+		switch {
+		case seen[cid]:
+		case t.phase == running:
 			o.check(t)
+		case t.phase == ended:
+			delete(o.containers, cid)
 		}
 	}
 }
@@ -104,7 +118,7 @@ func (o *owner) fence(c *docker.Container) {
 
 // check asks Docker itself whether a task's container still is in the run that the task is. Only its answer ends a task.
 func (o *owner) check(t *task) {
-	if t.checking || t.phase != running {
+	if t.checking || t.leaving || t.phase != running {
 		return
 	}
 	t.checking = true
@@ -179,7 +193,10 @@ func sameSnapshot(a, b docker.Snapshot) bool {
 // over ends a task whose container does not run.
 func (o *owner) over(t *task, c change) {
 	t.checking = false
-	if t.killed {
+	switch {
+	case t.fault != "":
+		c.state, c.message = mesos.TASK_FAILED, t.fault
+	case t.killed:
 		c.state = mesos.TASK_KILLED
 	}
 	o.declare(t, c)

@@ -111,7 +111,7 @@ func FuzzTranslate(f *testing.F) {
 		if problem != "" {
 			return
 		}
-		p := w.translate(fw, info, res, "cid")
+		p := w.translate(fw, info, res, "cid", nil)
 		if p.spec.Labels[labelTask] != info.TaskID.Value || p.spec.Labels[labelAgent] != "agent" {
 			t.Errorf("labels were forged: %v", p.spec.Labels)
 		}

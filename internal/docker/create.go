@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
@@ -29,7 +30,7 @@ type CreateSpec struct {
 
 	Hostname       string
 	Domainname     string
-	Network        string // "host", "bridge", "none" or a network's name; "" means the engine's default
+	Network        string // "host", "bridge", "none", "container:NAME" or a network's name; "" means the engine's default
 	IP             netip.Addr
 	IP6            netip.Addr
 	MacAddress     string
@@ -209,9 +210,9 @@ func (s *CreateSpec) resources() container.Resources {
 }
 
 // networking gives the endpoint's settings; nil where there is nothing to say, as engines refuse endpoint settings on
-// host and none networks.
+// host and none networks, and on another container's.
 func (s *CreateSpec) networking() *network.NetworkingConfig {
-	if s.Network == "" || s.Network == "host" || s.Network == "none" {
+	if s.Network == "" || s.Network == "host" || s.Network == "none" || strings.HasPrefix(s.Network, "container:") {
 		return nil
 	}
 	e := &network.EndpointSettings{Aliases: s.NetworkAliases}

@@ -25,7 +25,7 @@ type Container struct {
 
 	Hostname    string
 	TTY         bool
-	NetworkMode string        // "host", "bridge", "none" or the network's name or id
+	NetworkMode string        // "host", "bridge", "none", "container:" with a name or id, or the network's name or id
 	StopTimeout time.Duration // 0: the engine's default
 
 	Addresses    map[string]netip.Addr // Docker network name -> address, IPv4, while attached

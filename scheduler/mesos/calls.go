@@ -36,14 +36,14 @@ func (c *Client) Accept(ctx context.Context, offerIDs []string, launches []spec.
 		return fmt.Errorf("accept offers: %w", err)
 	}
 	resources, role := c.forget(s, offerIDs...)
-	tasks, err := taskInfos(launches, resources, role)
+	operations, err := operations(launches, resources, role)
 	if err != nil {
 		// The offers are still ours on the master's side; the caller may decline them.
 		return fmt.Errorf("accept offers: %w", err)
 	}
 	return c.call(ctx, &scheduler.Call{Type: scheduler.Call_ACCEPT, Accept: &scheduler.Call_Accept{
 		OfferIDs:   wireIDs(offerIDs),
-		Operations: []mesos.Offer_Operation{{Type: mesos.Offer_Operation_LAUNCH, Launch: &mesos.Offer_Operation_Launch{TaskInfos: tasks}}},
+		Operations: operations,
 		Filters:    filters(refuse),
 	}})
 }

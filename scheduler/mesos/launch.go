@@ -11,11 +11,37 @@ import (
 	"github.com/berth-project/berth/spec"
 )
 
-// taskInfos translates launches. offered are the resources of all offers of the ACCEPT: what is reserved for a role must be
+// operations translates launches. offered are the resources of all offers of the ACCEPT: what is reserved for a role must be
 // named with its reservation, so each launch takes its share of them, reserved first. What is not among them (an offer that
 // this session does not know any more) is asked for plainly, with the role; the master answers such an ACCEPT by TASK_DROPPED.
-func taskInfos(launches []spec.Launch, offered []mesos.Resource, role string) ([]mesos.TaskInfo, error) {
+//
+// Plain tasks go out in one LAUNCH, each pod in a LAUNCH_GROUP of its own.
+func operations(launches []spec.Launch, offered []mesos.Resource, role string) ([]mesos.Offer_Operation, error) {
 	pool := newPool(offered, role)
+	var plain []spec.Launch
+	var out []mesos.Offer_Operation
+	for i := range launches {
+		if len(launches[i].Members) == 0 {
+			plain = append(plain, launches[i])
+			continue
+		}
+		group, err := launchGroup(&launches[i], pool)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, mesos.Offer_Operation{Type: mesos.Offer_Operation_LAUNCH_GROUP, LaunchGroup: group})
+	}
+	infos, err := taskInfos(plain, pool)
+	if err != nil {
+		return nil, err
+	}
+	if len(infos) > 0 {
+		out = append(out, mesos.Offer_Operation{Type: mesos.Offer_Operation_LAUNCH, Launch: &mesos.Offer_Operation_Launch{TaskInfos: infos}})
+	}
+	return out, nil
+}
+
+func taskInfos(launches []spec.Launch, pool *pool) ([]mesos.TaskInfo, error) {
 	infos := make([]mesos.TaskInfo, 0, len(launches))
 	for i := range launches {
 		info, err := taskInfo(&launches[i])
@@ -108,6 +134,13 @@ func containerInfo(l *spec.Launch) (*mesos.ContainerInfo, error) {
 		mode := mesos.RW
 		if v.ReadOnly {
 			mode = mesos.RO
+		}
+		if v.Shared != "" {
+			c.Volumes = append(c.Volumes, mesos.Volume{ContainerPath: v.ContainerPath, Mode: mode.Enum(), Source: &mesos.Volume_Source{
+				Type:        mesos.Volume_Source_SANDBOX_PATH,
+				SandboxPath: &mesos.Volume_Source_SandboxPath{Type: mesos.Volume_Source_SandboxPath_PARENT, Path: v.Shared},
+			}})
+			continue
 		}
 		c.Volumes = append(c.Volumes, mesos.Volume{ContainerPath: v.ContainerPath, HostPath: &v.HostPath, Mode: mode.Enum()})
 	}

@@ -84,7 +84,7 @@ func TestLaunchesThatCannotBe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l.TaskID = "t-1"
-			if _, err := taskInfos([]spec.Launch{l}, nil, ""); err == nil || !strings.Contains(err.Error(), "t-1") {
+			if _, err := taskInfos([]spec.Launch{l}, newPool(nil, "")); err == nil || !strings.Contains(err.Error(), "t-1") {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -137,7 +137,7 @@ func TestLaunchesShareWhatIsOffered(t *testing.T) {
 		{TaskID: "2", CPUs: 0.3, Mem: 30, Disk: 4},
 		{TaskID: "3", CPUs: 1, Mem: 20, HostPorts: []spec.PortRange{{Begin: 31001, End: 31004}}},
 	}
-	infos, err := taskInfos(launches, offered, "berth")
+	infos, err := taskInfos(launches, newPool(offered, "berth"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestSharesAddUp(t *testing.T) {
 			b := rapid.IntRange(0, 300).Draw(t, "port")
 			launches = append(launches, spec.Launch{TaskID: "t", CPUs: milli.Draw(t, "wanted"), HostPorts: []spec.PortRange{{Begin: b, End: b + rapid.IntRange(0, 30).Draw(t, "ports")}}})
 		}
-		infos, err := taskInfos(launches, offered, "berth")
+		infos, err := taskInfos(launches, newPool(offered, "berth"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -272,6 +272,13 @@ func (e *Engine) connectLocked(b *box) error {
 	if name == "" {
 		name = "bridge"
 	}
+	if other, joins := strings.CutPrefix(name, "container:"); joins {
+		o, err := e.findLocked(other)
+		if err == nil && !o.Running {
+			err = fmt.Errorf("cannot join network of a non running container: %s: %w", o.ID, cerrdefs.ErrConflict)
+		}
+		return err
+	}
 	n, ok := e.networks[name]
 	if !ok {
 		return fmt.Errorf("network %s not found: %w", name, cerrdefs.ErrNotFound)

@@ -61,6 +61,9 @@ func decodeCall(w *scheduler.Call, r *http.Request) Call {
 			for j := range tasks {
 				c.Launches = append(c.Launches, launchOf(&tasks[j], c.OfferIDs))
 			}
+			if g := w.Accept.Operations[i].GetLaunchGroup(); g != nil {
+				c.Launches = append(c.Launches, groupOf(g, c.OfferIDs))
+			}
 		}
 	case w.Decline != nil:
 		c.OfferIDs, c.Refuse = offerIDs(w.Decline.OfferIDs), refuseOf(w.Decline.Filters)
@@ -109,8 +112,44 @@ func launchOf(t *mesos.TaskInfo, offers []string) spec.Launch {
 	if len(offers) > 0 {
 		l.OfferID = offers[0]
 	}
-	for i := range t.Resources {
-		r := &t.Resources[i]
+	readResources(&l, t.Resources)
+	readCommand(&l, t.Command)
+	readContainer(&l, t.Container)
+	readLabels(&l, t.Labels)
+	return l
+}
+
+// groupOf is a LAUNCH_GROUP read back: a pod.
+func groupOf(g *mesos.Offer_Operation_LaunchGroup, offers []string) spec.Launch {
+	e := &g.Executor
+	l := spec.Launch{TaskID: e.ExecutorID.Value, Name: e.GetName()}
+	if len(offers) > 0 {
+		l.OfferID = offers[0]
+	}
+	readResources(&l, e.Resources)
+	readContainer(&l, e.Container)
+	readLabels(&l, e.Labels)
+	for i := range g.TaskGroup.Tasks {
+		m := launchOf(&g.TaskGroup.Tasks[i], nil)
+		m.HostNet = false // a task of a group names no network; Mesos's default there is HOST
+		l.AgentID = m.AgentID
+		l.Members = append(l.Members, m)
+	}
+	return l
+}
+
+func readLabels(l *spec.Launch, labels *mesos.Labels) {
+	for _, x := range labels.GetLabels() {
+		if l.Labels == nil {
+			l.Labels = map[string]string{}
+		}
+		l.Labels[x.Key] = x.GetValue()
+	}
+}
+
+func readResources(l *spec.Launch, resources []mesos.Resource) {
+	for i := range resources {
+		r := &resources[i]
 		switch r.Name {
 		case "cpus":
 			l.CPUs = round(l.CPUs + r.GetScalar().GetValue())
@@ -124,15 +163,6 @@ func launchOf(t *mesos.TaskInfo, offers []string) spec.Launch {
 			}
 		}
 	}
-	readCommand(&l, t.Command)
-	readContainer(&l, t.Container)
-	for _, x := range t.GetLabels().GetLabels() {
-		if l.Labels == nil {
-			l.Labels = map[string]string{}
-		}
-		l.Labels[x.Key] = x.GetValue()
-	}
-	return l
 }
 
 func readCommand(l *spec.Launch, c *mesos.CommandInfo) {
@@ -162,7 +192,9 @@ func readContainer(l *spec.Launch, c *mesos.ContainerInfo) {
 		l.PortMappings = append(l.PortMappings, spec.LaunchPort{Container: int(p.ContainerPort), Host: int(p.HostPort), Protocol: p.GetProtocol()})
 	}
 	for _, v := range c.GetVolumes() {
-		l.Volumes = append(l.Volumes, spec.LaunchVolume{HostPath: v.GetHostPath(), ContainerPath: v.ContainerPath, ReadOnly: v.GetMode() == mesos.RO})
+		l.Volumes = append(l.Volumes, spec.LaunchVolume{
+			HostPath: v.GetHostPath(), ContainerPath: v.ContainerPath, ReadOnly: v.GetMode() == mesos.RO, Shared: v.GetSource().GetSandboxPath().GetPath(),
+		})
 	}
 }
 

@@ -252,7 +252,7 @@ func (m *Master) useOffers(c *Call) {
 			m.refuse(a, c.Refuse)
 		}
 	}
-	for _, l := range c.Launches {
+	for _, l := range each(c.Launches) {
 		switch {
 		case stale != "":
 			m.refused(l, "TASK_DROPPED", "REASON_INVALID_OFFERS", "Task launched with invalid offers: Offer "+stale+" is no longer valid")
@@ -366,4 +366,17 @@ func (m *Master) answer(taskID, agentID string) {
 		s.State, s.Message = "TASK_UNKNOWN", "Reconciliation: Task is unknown"
 	}
 	m.sendStatus(s)
+}
+
+// each are the tasks of launches: those of a pod stand for themselves. Its sandbox's own resources are not counted.
+func each(launches []spec.Launch) []spec.Launch {
+	var out []spec.Launch
+	for _, l := range launches {
+		if len(l.Members) > 0 {
+			out = append(out, l.Members...)
+		} else {
+			out = append(out, l)
+		}
+	}
+	return out
 }
