@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -17,7 +16,7 @@ func (s *Scheduler) decide(now time.Time) {
 	s.wake = time.Time{}
 	s.timers(now)
 	wants := s.advance(now)
-	s.rest(wants, now)
+	s.rest(now)
 	s.start(wants, now)
 	s.expireDelays(now)
 	s.manageOffers(len(wants) > 0, now)
@@ -39,7 +38,7 @@ func (s *Scheduler) advance(now time.Time) []want {
 		why := map[spec.AppID]string{}
 		for _, id := range slices.Sorted(maps.Keys(targets)) {
 			t := targets[id]
-			r := deploy.Advance(deploy.Input{App: t.app, Mode: t.mode, Tasks: s.tasksOf(t.app)})
+			r := deploy.Advance(deploy.Input{App: t.app, Mode: t.mode, Tasks: s.tasksOf(t.app, now)})
 			for _, k := range r.Kill {
 				s.kill(s.state.Tasks[k.TaskID], k.Reason, now)
 			}
@@ -95,32 +94,14 @@ func (s *Scheduler) targets() map[spec.AppID]target {
 }
 
 // tasksOf are the app's live tasks as the rollout sees them.
-func (s *Scheduler) tasksOf(app *spec.App) []deploy.Task {
-	out := make([]deploy.Task, 0, len(s.byApp[app.ID]))
+func (s *Scheduler) tasksOf(app *spec.App, now time.Time) []deploy.Task {
+	var out []deploy.Task
 	for _, t := range s.byApp[app.ID] {
-		x := deploy.Task{
+		out = append(out, deploy.Task{
 			ID: t.ID, Seat: t.Seat.Index, Outdated: !t.ConfigVersion.Equal(app.LastConfigChange),
 			Healthy: t.Ready && health.Healthy(s.appOf(t), t), Killing: t.Rung == spec.Killing,
-			Unreachable: !t.UnreachableSince.IsZero(), GivenUp: t.GivenUp, Rung: t.Rung, Since: t.StartedAt,
-		}
-		if x.Since.IsZero() {
-			x.Since = t.CreatedAt
-		}
-		if app.Floats() {
-			x.Groups = groupsOf(app, t)
-		}
-		out = append(out, x)
-	}
-	return out
-}
-
-// groupsOf are the groups of a task in the app's GROUP_BY constraints.
-func groupsOf(app *spec.App, t *spec.Task) []string {
-	var out []string
-	for i, c := range app.Constraints {
-		if c.Operator == "GROUP_BY" && (c.Field == "hostname" || c.Field == "@hostname") {
-			out = append(out, fmt.Sprintf("%d=%s", i, t.Host))
-		}
+			Unreachable: !t.UnreachableSince.IsZero(),
+		})
 	}
 	return out
 }

@@ -87,7 +87,9 @@ func (s *Scheduler) ask(tasks []*spec.Task, now time.Time) {
 	}
 	var refs []mesos.TaskRef
 	for _, t := range tasks {
-		refs = append(refs, mesos.TaskRef{TaskID: t.ID, AgentID: t.AgentID})
+		for _, id := range engineIDs(t) {
+			refs = append(refs, mesos.TaskRef{TaskID: id, AgentID: t.AgentID})
+		}
 	}
 	s.batch.call(call{
 		name:   "RECONCILE",
@@ -106,7 +108,7 @@ func (s *Scheduler) onUpdate(st spec.TaskStatus, now time.Time) {
 		// In the same batch as what the update changed: acknowledged only once that is durable.
 		defer s.batch.call(call{name: "ACKNOWLEDGE", do: func(ctx context.Context) error { return s.opts.Engine.Acknowledge(ctx, st) }})
 	}
-	t := s.state.Tasks[st.TaskID]
+	t := s.taskOf(st.TaskID)
 	if t == nil {
 		s.unknownTask(st, now)
 		return
@@ -130,7 +132,11 @@ func (s *Scheduler) unknownTask(st spec.TaskStatus, now time.Time) {
 func (s *Scheduler) step(t *spec.Task, ev lifecycle.Event, now time.Time) {
 	next, out := lifecycle.Next(*t, ev, now)
 	if out.Contradiction {
-		s.unknownTask(spec.TaskStatus{TaskID: t.ID, AgentID: t.AgentID, State: "TASK_RUNNING"}, now)
+		st := spec.TaskStatus{TaskID: t.ID, AgentID: t.AgentID, State: "TASK_RUNNING"}
+		if e, ok := ev.(lifecycle.Status); ok {
+			st.TaskID = e.TaskID // of a pod: the container that it is about
+		}
+		s.unknownTask(st, now)
 		return
 	}
 	if !out.Changed {
@@ -143,8 +149,8 @@ func (s *Scheduler) step(t *spec.Task, ev lifecycle.Event, now time.Time) {
 	next = health.Settle(app, next, now)
 	s.put(&next)
 	log := s.log.WithFields(logrus.Fields{"app": string(next.Seat.App), "task": next.ID, "seat": next.Seat.Index, "state": next.State, "rung": next.Rung.String()})
+	s.publishStates(t, &next, now)
 	if next.VisibleState() != t.VisibleState() || out.Ended {
-		s.publish(api.StatusUpdate(&next, now))
 		s.publish(api.InstanceChanged(&next, condition(&next), now))
 		if next.Message != "" && out.Ended {
 			log = log.WithField("message", next.Message)
@@ -154,8 +160,12 @@ func (s *Scheduler) step(t *spec.Task, ev lifecycle.Event, now time.Time) {
 	if out.Ran {
 		s.launchedDelay(app, now)
 	}
-	if out.Ended {
+	switch {
+	case out.Ended:
 		s.ended(app, &next, out.Failed, now)
+	case out.Broken != "" && next.Rung < spec.Killing:
+		// The engine ends the rest of the group itself; but clients must be told, and an engine may have lost a container only.
+		s.killFor(&next, lifecycle.KillWanted{Reason: out.Broken, Failure: true}, now)
 	}
 }
 

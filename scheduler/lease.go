@@ -12,11 +12,8 @@ import (
 )
 
 // rest lets the leases rest whose seats nobody wants and whose tasks are gone.
-func (s *Scheduler) rest(wants []want, now time.Time) {
+func (s *Scheduler) rest(now time.Time) {
 	taken := map[spec.SeatID]bool{}
-	for _, w := range wants {
-		taken[w.seat] = true
-	}
 	for _, tasks := range s.byApp {
 		for _, t := range tasks {
 			taken[t.Seat] = true
@@ -24,7 +21,7 @@ func (s *Scheduler) rest(wants []want, now time.Time) {
 	}
 	wanted := func(seat spec.SeatID) bool {
 		app := s.state.Apps[seat.App]
-		return app != nil && !app.Floats() && app.HasSeat(seat.Index) || taken[seat]
+		return app != nil && seat.Index < app.Instances || taken[seat]
 	}
 	pinned := func(id spec.AppID) bool { return s.state.Apps[id] != nil }
 	for _, l := range address.Release(s.state.Leases, wanted, pinned, now) {

@@ -170,7 +170,10 @@ func brief(e api.Event) string {
 	switch e.Type {
 	case api.EventStatusUpdate:
 		id := fmt.Sprint(e.Fields["taskId"])
-		app, _, _ := strings.Cut(id, ".")
+		app, task, _ := strings.Cut(id, ".")
+		if !strings.Contains(task, "._app.") {
+			app += ":" + task[strings.LastIndexByte(task, '.')+1:]
+		}
 		return fmt.Sprintf("event %v of %s", e.Fields["taskStatus"], app)
 	case api.EventDeploymentSuccess, api.EventDeploymentFailed, api.EventDeploymentStepSuccess, api.EventAppTerminated, api.EventUnhealthyInstanceKill:
 		return "event " + e.Type
@@ -199,6 +202,16 @@ func (p *play) command(f []string) error {
 		p.report()
 	case "put": // put {json}: create or update
 		return p.put(strings.Join(f[1:], " "), false)
+	case "pod": // pod {json}
+		return p.pod(strings.Join(f[1:], " "), false)
+	case "lose": // lose SEAT:CONTAINER: the engine forgets the task and says nothing
+		p.w.mu.Lock()
+		defer p.w.mu.Unlock()
+		t, err := p.w.find(f[1])
+		if err != nil {
+			return err
+		}
+		delete(p.w.tasks, t.TaskID)
 	case "force":
 		return p.put(strings.Join(f[1:], " "), true)
 	case "delete", "restart":
@@ -232,16 +245,6 @@ func (p *play) command(f []string) error {
 		}
 		p.w.set(t, "TASK_"+strings.ToUpper(f[2]), strings.Join(f[3:], " "))
 		p.w.offer()
-	case "returns": // returns SEAT: the unreachable task of the seat can be reached again
-		p.w.mu.Lock()
-		defer p.w.mu.Unlock()
-		for _, t := range p.w.live() {
-			if t.seat.String() == f[1] && t.state == "TASK_UNREACHABLE" {
-				p.w.set(t, "TASK_RUNNING", "")
-				return nil
-			}
-		}
-		return errors.New("no unreachable task in " + f[1])
 	case "kill": // kill SEAT [scale]
 		p.w.mu.Lock()
 		t, err := p.w.find(f[1])
@@ -249,7 +252,7 @@ func (p *play) command(f []string) error {
 		if err != nil {
 			return err
 		}
-		_, _, err = p.s.Kill(ctx, []string{t.TaskID, t.TaskID}, api.KillOptions{Scale: len(f) > 2})
+		_, _, err = p.s.Kill(ctx, []string{t.owner(), t.owner()}, api.KillOptions{Scale: len(f) > 2})
 		return err
 	case "health", "drained", "ready": // health SEAT ok|bad; ready SEAT yes|no [ANSWER]
 		p.w.mu.Lock()
@@ -261,15 +264,15 @@ func (p *play) command(f []string) error {
 		r := spec.HostReport{Host: t.host, Networks: map[string]string{"p": ""}}
 		switch f[0] {
 		case "drained":
-			r.Drained = []string{t.TaskID}
+			r.Drained = []string{t.owner()}
 		case "ready":
 			h := spec.CheckHealth{Known: true, Alive: f[2] == "yes"}
 			if len(f) > 3 {
 				h.Response = spec.ProbeResponse{Status: 503, Body: f[3]}
 			}
-			r.Health = map[string][]spec.CheckHealth{t.TaskID: {h}}
+			r.Health = map[string][]spec.CheckHealth{t.owner(): {h}}
 		default:
-			r.Health = map[string][]spec.CheckHealth{t.TaskID: {{Known: true, Alive: f[2] == "ok", LastSuccess: time.Now()}}}
+			r.Health = map[string][]spec.CheckHealth{t.owner(): {{Known: true, Alive: f[2] == "ok", LastSuccess: time.Now()}}}
 		}
 		return p.s.Report(ctx, r)
 	case "advance":
@@ -313,6 +316,17 @@ func (p *play) put(text string, force bool) error {
 	return err
 }
 
+func (p *play) pod(text string, force bool) error {
+	_, err := p.s.Change(context.Background(), api.Change{Force: force, Decide: func(api.Tree) (api.Tree, error) {
+		app, err := marathon.DecodePod([]byte(text), marathon.Options{DefaultNetworkName: "p"})
+		if err != nil {
+			return api.Tree{}, err
+		}
+		return api.Tree{Apps: map[spec.AppID]*spec.App{app.ID: app}}, nil
+	}})
+	return err
+}
+
 func (p *play) show(what string) []string {
 	snap, err := p.s.Snapshot(context.Background())
 	if err != nil {
@@ -329,9 +343,13 @@ func (p *play) show(what string) []string {
 			}
 		}
 	case "ps":
-		for _, id := range []spec.AppID{"/web", "/db", "/api"} {
+		for _, id := range []spec.AppID{"/web", "/db", "/api", "/pod"} {
 			for _, t := range snap.Tasks[id] {
-				out = append(out, fmt.Sprintf("%s %s %s %s key=%t", t.Seat, t.Rung, t.Address, snap.Seats[t.Seat].Hostname, len(snap.Seats[t.Seat].HostKeys) == 1))
+				text := fmt.Sprintf("%s %s %s %s key=%t", t.Seat, t.Rung, t.Address, snap.Seats[t.Seat].Hostname, len(snap.Seats[t.Seat].HostKeys) == 1)
+				for _, c := range t.Containers {
+					text += " " + c.Name + "=" + c.State
+				}
+				out = append(out, text)
 			}
 		}
 	case "answers": // to the readiness check
@@ -339,7 +357,7 @@ func (p *play) show(what string) []string {
 			out = append(out, fmt.Sprintf("%s ready=%t %q", t.Seat, t.Ready, t.Readiness.Body))
 		}
 	case "ports":
-		for _, id := range []spec.AppID{"/web", "/db", "/api"} {
+		for _, id := range []spec.AppID{"/web", "/db", "/api", "/pod"} {
 			for _, t := range snap.Tasks[id] {
 				app := p.s.appOf(t)
 				ports := launch.Ports(app, t.HostPorts)

@@ -133,7 +133,7 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.Se
 			State: "TASK_STAGING", Host: offer.Host, AgentID: offer.AgentID, CreatedAt: now, HostPorts: p.HostPorts,
 			Ports: launch.Effective(launch.Ports(it.App, p.HostPorts)),
 		}
-		t.ID = spec.TaskID(t.Instance, 1)
+		t.ID, t.Containers = launch.Identity(it.App, t.Instance)
 		t.Pool, t.Address = leases[it.Seat].Pool, leases[it.Seat].Address
 		seat, t.Volumes = s.withVolumes(seat, it.App, offer.Host)
 		t.ClientHost, t.ClientPorts = launch.ForClients(it.App, t)

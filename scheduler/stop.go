@@ -10,6 +10,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/berth-project/berth/scheduler/launch"
 	"github.com/berth-project/berth/scheduler/lifecycle"
 	"github.com/berth-project/berth/spec"
 )
@@ -77,25 +78,17 @@ func (s *Scheduler) timer(t *spec.Task, now time.Time) {
 	app := s.appOf(t)
 	switch {
 	case !t.UnreachableSince.IsZero():
-		// Forgotten never before the fence time: until then the old container may still answer on the seat's address. If it
-		// comes back afterwards it is not in the store, and is killed. A kept seat is replaced in that moment; instances that
-		// float have a replacement in another seat as soon as they are inactive.
+		// Replaced and forgotten in one step, never before the fence time: until then the old container may still answer on
+		// the seat's address. If it comes back afterwards it is not in the store, and is killed.
 		wait := s.opts.FenceAfter
 		if t.Rung != spec.Killing {
-			switch {
-			case app.Unreachable.Disabled:
+			if app.Unreachable.Disabled {
 				return
-			case s.floats(t):
-				if due(t.UnreachableSince.Add(app.Unreachable.InactiveAfter)) {
-					s.step(t, lifecycle.GiveUp{}, now)
-				}
-				wait = max(wait, app.Unreachable.ExpungeAfter)
-			default:
-				wait = max(wait, app.Unreachable.InactiveAfter)
 			}
+			wait = max(wait, app.Unreachable.InactiveAfter)
 		}
 		if due(t.UnreachableSince.Add(wait)) {
-			s.step(s.state.Tasks[t.ID], lifecycle.Expunged{Reason: fmt.Sprintf("unreachable for %s", now.Sub(t.UnreachableSince).Round(time.Second))}, now)
+			s.step(t, lifecycle.Expunged{Reason: fmt.Sprintf("unreachable for %s", now.Sub(t.UnreachableSince).Round(time.Second))}, now)
 		}
 	case t.Rung == spec.Killing:
 		if !t.Drained && due(t.KillWanted.Add(s.opts.DrainTimeout)) {
@@ -105,9 +98,12 @@ func (s *Scheduler) timer(t *spec.Task, now time.Time) {
 		}
 		grace := s.grace(app)
 		if t.Drained && s.session.connected && (t.KillSent.IsZero() || due(t.KillSent.Add(grace+killResend))) {
-			id, agent := t.ID, t.AgentID
+			agent := t.AgentID
 			s.step(t, lifecycle.KillSent{}, now)
-			s.batch.call(call{name: "KILL", do: func(ctx context.Context) error { return s.opts.Engine.Kill(ctx, id, agent, grace) }})
+			for _, id := range engineIDs(t) {
+				grace := s.memberGrace(app, t, id, grace)
+				s.batch.call(call{name: "KILL", do: func(ctx context.Context) error { return s.opts.Engine.Kill(ctx, id, agent, grace) }})
+			}
 			s.wakeAt(now.Add(grace + killResend))
 		}
 	case t.Rung < spec.Running:
@@ -117,17 +113,29 @@ func (s *Scheduler) timer(t *spec.Task, now time.Time) {
 	}
 }
 
-// floats says whether the task's app has interchangeable instances now.
-func (s *Scheduler) floats(t *spec.Task) bool {
-	if app := s.state.Apps[t.Seat.App]; app != nil {
-		return app.Floats()
-	}
-	return s.appOf(t).Floats()
-}
-
+// grace is the time that a task is given to end; that of a pod is the longest of its containers'.
 func (s *Scheduler) grace(app *spec.App) time.Duration {
+	if app.Pod != nil {
+		var longest time.Duration
+		for i := range app.Pod.Containers {
+			longest = max(longest, launch.MemberGrace(&app.Pod.Containers[i], s.opts.Launch))
+		}
+		return longest
+	}
 	if app.KillGrace != nil {
 		return *app.KillGrace
 	}
 	return s.opts.Launch.KillGrace
+}
+
+// memberGrace is the time that one container of a pod is given; of is the task's own.
+func (s *Scheduler) memberGrace(app *spec.App, t *spec.Task, id string, of time.Duration) time.Duration {
+	if i := t.Member(id); i >= 0 && app.Pod != nil {
+		for j := range app.Pod.Containers {
+			if c := &app.Pod.Containers[j]; c.Name == t.Containers[i].Name {
+				return launch.MemberGrace(c, s.opts.Launch)
+			}
+		}
+	}
+	return of
 }

@@ -46,6 +46,16 @@ type worldTask struct {
 	address string
 	seat    spec.SeatID
 	killed  bool
+	// Of a pod's container: the instance and its name. A container that fails or is killed ends the others.
+	pod, container string
+}
+
+// owner is the scheduler's id of the task.
+func (t *worldTask) owner() string {
+	if t.pod != "" {
+		return t.pod
+	}
+	return t.TaskID
 }
 
 func newWorld() *world {
@@ -161,7 +171,9 @@ func (w *world) Accept(_ context.Context, ids []string, launches []spec.Launch, 
 	}
 	for _, l := range launches {
 		if !ok {
-			w.status(&worldTask{Launch: l, state: "TASK_DROPPED"}, "invalid offers")
+			for _, l := range append(l.Members, l)[:max(1, len(l.Members))] {
+				w.status(&worldTask{Launch: l, state: "TASK_DROPPED"}, "invalid offers")
+			}
 			continue
 		}
 		t := &worldTask{Launch: l, host: host, state: "TASK_STAGING"}
@@ -175,13 +187,26 @@ func (w *world) Accept(_ context.Context, ids []string, launches []spec.Launch, 
 				t.seat.App = spec.AppID(v)
 			}
 		}
-		if w.tasks[l.TaskID] != nil {
-			panic("a task id is used twice")
+		group, with := []*worldTask{t}, ""
+		if len(l.Members) > 0 {
+			group = nil
+			for _, m := range l.Members {
+				group = append(group, &worldTask{Launch: m, host: host, state: t.state, address: t.address, seat: t.seat, pod: l.TaskID, container: m.Name})
+				with += " " + m.Name
+			}
+			with = " with" + with
 		}
-		w.tasks[l.TaskID] = t
-		w.say("launch %s on %s as %s, %s", t.seat, host, hostname(l), t.address)
-		if w.auto {
-			w.set(t, "TASK_RUNNING", "")
+		w.say("launch %s on %s as %s, %s%s", t.seat, host, hostname(l), t.address, with)
+		for _, t := range group {
+			if w.tasks[t.TaskID] != nil {
+				panic("a task id is used twice")
+			}
+			w.tasks[t.TaskID] = t
+		}
+		for _, t := range group {
+			if w.auto {
+				w.set(t, "TASK_RUNNING", "")
+			}
 		}
 	}
 	w.changed()
@@ -209,6 +234,16 @@ func (w *world) set(t *worldTask, state, message string) {
 	t.state = state
 	w.status(t, message)
 	w.changed()
+	if t.pod == "" || !spec.TerminalState(state) || state == "TASK_FINISHED" {
+		return
+	}
+	for _, o := range w.live() {
+		if o.pod == t.pod && !o.killed {
+			if o.killed = true; w.auto {
+				w.set(o, "TASK_KILLED", "")
+			}
+		}
+	}
 }
 
 func (w *world) status(t *worldTask, message string) {
@@ -241,8 +276,10 @@ func (w *world) Kill(_ context.Context, id, _ string, grace time.Duration) error
 		w.send(mesos.Update{Status: spec.TaskStatus{TaskID: id, State: "TASK_GONE", Reason: "REASON_RECONCILIATION", Timestamp: time.Now()}})
 		return nil
 	}
-	w.say("kill %s (grace %s)", t.seat, grace)
-	t.killed = true
+	w.say("kill %s (grace %s)", t.name(), grace)
+	for _, o := range w.tasks {
+		o.killed = o.killed || o == t || t.pod != "" && o.pod == t.pod
+	}
 	if w.auto {
 		w.set(t, "TASK_KILLED", "")
 		w.offer()
@@ -312,32 +349,35 @@ func (w *world) alive() []*worldTask {
 	return w.live()
 }
 
-// find is the live task of a seat, rather one that can be reached.
+func (t *worldTask) name() string {
+	if t.container != "" {
+		return t.seat.String() + ":" + t.container
+	}
+	return t.seat.String()
+}
+
+// find is the newest live task of a seat, SEAT:CONTAINER of a pod's.
 func (w *world) find(seat string) (*worldTask, error) {
+	seat, container, _ := strings.Cut(seat, ":")
 	id, err := spec.ParseSeatID(seat)
 	if err != nil {
 		return nil, err
 	}
-	var lost *worldTask
 	for _, t := range slices.Backward(w.live()) {
-		switch {
-		case t.seat == id && t.state != "TASK_UNREACHABLE":
+		if t.seat == id && (container == "" || container == t.container) {
 			return t, nil
-		case t.seat == id:
-			lost = t
 		}
 	}
-	if lost == nil {
-		return nil, errors.New("no live task in " + seat)
-	}
-	return lost, nil
+	return nil, errors.New("no live task in " + seat)
 }
 
 // doubled says what must never be: two live tasks of a seat, or two with one address.
 func (w *world) doubled() error {
 	seats, addrs := map[spec.SeatID]string{}, map[string]spec.SeatID{}
 	for _, t := range w.live() {
-		if other, ok := seats[t.seat]; ok {
+		if other, ok := seats[t.seat]; ok && other == t.pod {
+			continue // another container of the same instance
+		} else if ok {
 			return fmt.Errorf("seat %s runs twice: %s and %s", t.seat, other, t.TaskID)
 		}
 		if other, ok := addrs[t.address]; ok {
@@ -346,7 +386,7 @@ func (w *world) doubled() error {
 		if _, err := netip.ParseAddr(t.address); err != nil {
 			return fmt.Errorf("seat %s has no address: %w", t.seat, err)
 		}
-		seats[t.seat], addrs[t.address] = t.TaskID, t.seat
+		seats[t.seat], addrs[t.address] = t.owner(), t.seat
 	}
 	return nil
 }

@@ -125,6 +125,7 @@ func (o standaloneOptions) settle(c *cli) (settings, error) {
 	if s.keys, err = readKeys(o.AuthorizedKeys); err != nil {
 		errs = append(errs, err)
 	}
+	s.Admit.Pods = true // the embedded engine runs them
 	if err := o.Admit.Validate(); err != nil {
 		errs = append(errs, err)
 	}

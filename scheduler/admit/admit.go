@@ -17,6 +17,9 @@ type Policy struct {
 	AllowHostNetwork bool
 	// HostPaths are absolute paths; volumes may mount them and what lies below. "/" allows all.
 	HostPaths []string
+	// Pods: the engine runs task groups. Berth's embedded engine does; Mesos itself does so only with a network that Berth
+	// cannot give them there.
+	Pods bool
 	// Parameters are further docker run options, by their long names without dashes. They are allowed with any value.
 	Parameters []string
 }
@@ -46,11 +49,11 @@ func Check(app *spec.App, p Policy) error {
 	if app.Container != nil {
 		checkContainer(app, p, f)
 	}
-	if app.Floats() && len(marathon.PersistentVolumes(app)) > 0 {
+	if app.Labels[spec.AppLabelIdentity] == "float" && len(marathon.PersistentVolumes(app)) > 0 {
 		f.Add("/labels/"+spec.AppLabelIdentity, "instances with persistent volumes keep their seats: the volumes are the seats'")
 	}
 	if app.Pod != nil {
-		checkPod(app, p, f)
+		checkPod(app.Pod, p, f)
 	}
 	return f.Err()
 }
@@ -178,9 +181,6 @@ func checkLabels(app *spec.App, f *marathon.Faults) {
 			f.Add(at, "%s", reason)
 		}
 	}
-	if _, pinned := app.Labels[spec.AppLabelIPs]; pinned && app.Floats() {
-		f.Add("/labels/"+spec.AppLabelIdentity, "instances that float keep no addresses; leave out %s or keep the seats", spec.AppLabelIPs)
-	}
 }
 
 func nonEmptyFault(value string) string {
@@ -192,10 +192,12 @@ func nonEmptyFault(value string) string {
 
 func identityFault(value string) string {
 	switch value {
-	case "seat", spec.IdentityFloat:
+	case "seat":
 		return ""
+	case "float":
+		return "\"float\" is not there yet: instances keep their seats"
 	}
-	return fmt.Sprintf("got %q, expected \"seat\" or \"float\"", value)
+	return fmt.Sprintf("got %q, expected \"seat\"", value)
 }
 
 // ipsFault holds the list to its form. Whether the addresses are in a pool, free and enough is for the one who knows the leases.

@@ -115,7 +115,7 @@ func encodeApp(s *Snapshot, app *spec.App, e embed) appInfo {
 func sortedApps(s *Snapshot, keep func(*spec.App) bool) []*spec.App {
 	var out []*spec.App
 	for _, id := range slices.Sorted(maps.Keys(s.Apps)) {
-		if app := s.Apps[id]; app.Pod == nil && keep(app) {
+		if app := s.Apps[id]; keep(app) {
 			out = append(out, app)
 		}
 	}
@@ -168,8 +168,7 @@ func (s *Server) getGroupApps(group spec.AppID) handler {
 			return err
 		}
 		apps := sortedApps(snap, func(app *spec.App) bool { return app.ID != group && app.ID.In(group) })
-		pods := slices.ContainsFunc(sortedPods(snap), func(pod *spec.App) bool { return pod.ID != group && pod.ID.In(group) })
-		if len(apps) == 0 && !pods && group != "/" {
+		if len(apps) == 0 && group != "/" {
 			return &NotFoundError{Message: "Group '" + string(group) + "' does not exist"}
 		}
 		e := embeds(r, embed{counts: true, deployments: true})
@@ -184,7 +183,7 @@ func (s *Server) getApp(id spec.AppID) handler {
 		if err != nil {
 			return err
 		}
-		app := snap.app(id)
+		app := snap.Apps[id]
 		if app == nil {
 			return appMissing(id)
 		}

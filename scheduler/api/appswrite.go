@@ -19,8 +19,8 @@ func (s *Server) postApp(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	changed, err := s.change(r, Change{Force: flag(r, "force", false), Post: true}, func(current apps) (apps, error) {
-		if before := current[app.ID]; before != nil {
-			return nil, exists(before)
+		if current[app.ID] != nil {
+			return nil, &ConflictError{Message: "An app with id [" + string(app.ID) + "] already exists."}
 		}
 		return apps{app.ID: app}, nil
 	})
@@ -131,7 +131,7 @@ func (s *Server) decideAll(current apps, updates []update) (apps, error) {
 func (s *Server) deleteApp(id spec.AppID) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		changed, err := s.change(r, Change{Force: flag(r, "force", true)}, func(current apps) (apps, error) {
-			if before := current[id]; before == nil || before.Pod != nil {
+			if current[id] == nil {
 				return nil, appMissing(id)
 			}
 			return apps{id: nil}, nil
@@ -149,7 +149,7 @@ func (s *Server) restartApp(id spec.AppID) handler {
 		c := Change{Force: flag(r, "force", false), Restart: []spec.AppID{id}}
 		changed, err := s.change(r, c, func(current apps) (apps, error) {
 			app := current[id]
-			if app == nil || app.Pod != nil {
+			if app == nil {
 				return nil, appMissing(id)
 			}
 			again := *app
@@ -190,7 +190,7 @@ func (s *Server) deleteAppTasks(id spec.AppID) handler {
 		if err != nil {
 			return err
 		}
-		if snap.app(id) == nil {
+		if snap.Apps[id] == nil {
 			return appMissing(id)
 		}
 		host := r.URL.Query().Get("host")
@@ -228,7 +228,7 @@ func (s *Server) deleteAppTask(id spec.AppID, taskID string) handler {
 			t = nil
 		}
 		if t == nil {
-			if snap.app(id) == nil {
+			if snap.Apps[id] == nil {
 				return appMissing(id)
 			}
 			return &NotFoundError{Message: "Task '" + taskID + "' does not exist"}
@@ -247,17 +247,12 @@ func (s *Server) deleteAppTask(id spec.AppID, taskID string) handler {
 	}
 }
 
-// findTask finds a live task by its id, its instance's, or that of one of a pod's containers.
+// findTask finds a live task by its id or its instance's.
 func findTask(snap *Snapshot, id string) *spec.Task {
 	for _, tasks := range snap.Tasks {
-		if i := slices.IndexFunc(tasks, func(t *spec.Task) bool { return isTask(t, id) }); i >= 0 {
+		if i := slices.IndexFunc(tasks, func(t *spec.Task) bool { return t.ID == id || t.Instance == id }); i >= 0 {
 			return tasks[i]
 		}
 	}
 	return nil
-}
-
-func isTask(t *spec.Task, id string) bool {
-	return t.ID == id || t.Instance == id ||
-		slices.ContainsFunc(t.Containers, func(c spec.TaskContainer) bool { return c.TaskID == id })
 }

@@ -8,8 +8,7 @@ import (
 
 type actionJSON struct {
 	Action    spec.ActionKind  `json:"action"`
-	App       spec.AppID       `json:"app,omitempty"`
-	Pod       spec.AppID       `json:"pod,omitempty"`                   // instead of App
+	App       spec.AppID       `json:"app"`
 	Readiness *[]readinessJSON `json:"readinessCheckResults,omitempty"` // currentActions only, then present even when empty
 }
 
@@ -32,17 +31,10 @@ type deploymentJSON struct {
 	TotalSteps     int          `json:"totalSteps"`
 }
 
-func encodeAction(a spec.Action) actionJSON {
-	if a.Pod {
-		return actionJSON{Action: a.Kind.ForPod(), Pod: a.App}
-	}
-	return actionJSON{Action: a.Kind, App: a.App}
-}
-
 func encodeStep(s spec.Step) stepJSON {
 	out := stepJSON{Actions: make([]actionJSON, 0, len(s.Actions))}
 	for _, a := range s.Actions {
-		out.Actions = append(out.Actions, encodeAction(a))
+		out.Actions = append(out.Actions, actionJSON{Action: a.Kind, App: a.App})
 	}
 	return out
 }
@@ -57,7 +49,7 @@ func encodePlan(d *spec.Deployment) planJSON {
 
 func encodeDeployment(snap *Snapshot, d *spec.Deployment) deploymentJSON {
 	out := deploymentJSON{
-		planJSON: encodePlan(d), AffectedApps: affected(d, false), AffectedPods: affected(d, true),
+		planJSON: encodePlan(d), AffectedApps: affectedApps(d), AffectedPods: []spec.AppID{},
 		CurrentActions: []actionJSON{}, TotalSteps: len(d.Steps),
 	}
 	if d.StepSince.IsZero() || len(d.Steps) == 0 {
@@ -66,21 +58,16 @@ func encodeDeployment(snap *Snapshot, d *spec.Deployment) deploymentJSON {
 	out.CurrentStep = min(d.Current+1, len(d.Steps))
 	for _, a := range d.Steps[out.CurrentStep-1].Actions {
 		results := readinessResults(snap.Apps[a.App], snap.Tasks[a.App])
-		action := encodeAction(a)
-		action.Readiness = &results
-		out.CurrentActions = append(out.CurrentActions, action)
+		out.CurrentActions = append(out.CurrentActions, actionJSON{Action: a.Kind, App: a.App, Readiness: &results})
 	}
 	return out
 }
 
-// affected are the deployment's apps, or its pods.
-func affected(d *spec.Deployment, pods bool) []spec.AppID {
+func affectedApps(d *spec.Deployment) []spec.AppID {
 	out := []spec.AppID{}
 	for _, s := range d.Steps {
 		for _, a := range s.Actions {
-			if a.Pod == pods {
-				out = append(out, a.App)
-			}
+			out = append(out, a.App)
 		}
 	}
 	slices.Sort(out)

@@ -81,5 +81,10 @@ func seat(t Task) spec.HostSeat {
 	for _, p := range ports {
 		s.Ports = append(s.Ports, p.HostPort)
 	}
+	if t.App.Pod != nil {
+		for _, c := range t.App.Pod.Containers {
+			s.Containers = append(s.Containers, spec.SeatContainer{Name: c.Name, TaskID: spec.PodTaskID(t.Instance, c.Name), CPUs: c.CPUs})
+		}
+	}
 	return s
 }

@@ -48,6 +48,9 @@ func HostNetwork(app *spec.App) bool {
 // HostPorts are the ports that the app wants published on the host: 0 for any, one an entry. Only port mappings with a
 // host port are published; an app in Marathon's host mode listens on its own address instead.
 func HostPorts(app *spec.App) []int {
+	if app.Pod != nil {
+		return podHostPorts(app)
+	}
 	var out []int
 	if app.Container == nil || HostNetwork(app) {
 		return nil
@@ -69,6 +72,9 @@ type Port struct {
 // Ports are the app's ports in the order of its definitions or mappings, given the host ports that were taken for
 // HostPorts. A mapping without a container port uses its host port, or its service port where there is none.
 func Ports(app *spec.App, taken []int) []Port {
+	if app.Pod != nil {
+		return podPorts(app, taken)
+	}
 	var out []Port
 	if app.Container == nil || app.Container.PortMappings == nil {
 		for _, d := range app.PortDefinitions {
@@ -124,6 +130,9 @@ func ForClients(app *spec.App, t *spec.Task) (host string, ports []int) {
 // Build makes the launch of a task. taken are the host ports given for HostPorts(app).
 func Build(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, taken []int, o Options) spec.Launch {
 	ports := Ports(app, taken)
+	if app.Pod != nil {
+		return buildPod(app, seat, t, offer, ports, o)
+	}
 	l := spec.Launch{
 		TaskID: t.ID, Name: strings.Join(reversed(app.ID.Segments()), "."), AgentID: offer.AgentID, OfferID: offer.ID,
 		CPUs: app.CPUs, Mem: app.Mem, Disk: app.Disk,
@@ -133,17 +142,7 @@ func Build(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, taken 
 	if app.KillGrace != nil {
 		l.KillGrace = *app.KillGrace
 	}
-	for _, p := range taken {
-		l.HostPorts = append(l.HostPorts, spec.PortRange{Begin: p, End: p})
-	}
-	for _, p := range ports {
-		if p.Host == 0 {
-			continue
-		}
-		for _, proto := range strings.Split(p.Protocol, ",") {
-			l.PortMappings = append(l.PortMappings, spec.LaunchPort{Container: p.Port, Host: p.Host, Protocol: proto})
-		}
-	}
+	publish(&l, ports)
 	command(&l, app, o)
 	host := offer.Host
 	if t.Address.IsValid() {
@@ -155,6 +154,19 @@ func Build(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, taken 
 	l.Env["BERTH_STOP_GRACE"] = strconv.Itoa(int(l.KillGrace.Seconds()))
 	l.Parameters = parameters(app, seat, t, o)
 	return l
+}
+
+// publish takes the host ports, and maps them.
+func publish(l *spec.Launch, ports []Port) {
+	for _, p := range ports {
+		if p.Host == 0 {
+			continue
+		}
+		l.HostPorts = append(l.HostPorts, spec.PortRange{Begin: p.Host, End: p.Host})
+		for _, proto := range strings.Split(p.Protocol, ",") {
+			l.PortMappings = append(l.PortMappings, spec.LaunchPort{Container: p.Port, Host: p.Host, Protocol: proto})
+		}
+	}
 }
 
 // command: an app without an image runs in the base image, as a service beside sshd: its command goes to the image's init
@@ -183,25 +195,34 @@ func parameters(app *spec.App, seat spec.Seat, t *spec.Task, o Options) []spec.P
 			}
 		}
 	}
+	out = append(out, identity(app, seat, t.ID, app.CPUs)...)
 	own := func(k, v string) { out = append(out, spec.Parameter{Key: k, Value: v}) }
-	for _, kv := range []spec.Parameter{
-		{Key: spec.LabelSchema, Value: spec.LabelSchemaVersion},
-		{Key: spec.LabelApp, Value: string(app.ID)},
-		{Key: spec.LabelSeat, Value: strconv.Itoa(seat.ID.Index)},
-		{Key: spec.LabelTask, Value: t.ID},
-		{Key: spec.LabelVersion, Value: spec.FormatTime(app.Version)},
-		{Key: spec.LabelCPUs, Value: strconv.FormatFloat(app.CPUs, 'f', -1, 64)},
-	} {
-		own("label", kv.Key+"="+kv.Value)
-	}
-	own("cpu-period", strconv.Itoa(cfsPeriod))
-	own("cpu-quota", strconv.Itoa(Quota(app.CPUs)))
-	own("volume", fmt.Sprintf("%s:%s:ro", path.Join(o.SeatsDir, seat.ID.Safe()), spec.SeatMount))
+	own("volume", seatVolume(seat, o))
 	if !HostNetwork(app) {
 		own("hostname", seat.Hostname)
 		own("ip", t.Address.String())
 	}
 	return out
+}
+
+// identity are a container's labels, which say whose it is, and its hard quota.
+func identity(app *spec.App, seat spec.Seat, task string, cpus float64) []spec.Parameter {
+	var out []spec.Parameter
+	for _, kv := range []spec.Parameter{
+		{Key: spec.LabelSchema, Value: spec.LabelSchemaVersion},
+		{Key: spec.LabelApp, Value: string(app.ID)},
+		{Key: spec.LabelSeat, Value: strconv.Itoa(seat.ID.Index)},
+		{Key: spec.LabelTask, Value: task},
+		{Key: spec.LabelVersion, Value: spec.FormatTime(app.Version)},
+		{Key: spec.LabelCPUs, Value: strconv.FormatFloat(cpus, 'f', -1, 64)},
+	} {
+		out = append(out, spec.Parameter{Key: "label", Value: kv.Key + "=" + kv.Value})
+	}
+	return append(out, spec.Parameter{Key: "cpu-period", Value: strconv.Itoa(cfsPeriod)}, spec.Parameter{Key: "cpu-quota", Value: strconv.Itoa(Quota(cpus))})
+}
+
+func seatVolume(seat spec.Seat, o Options) string {
+	return fmt.Sprintf("%s:%s:ro", path.Join(o.SeatsDir, seat.ID.Safe()), spec.SeatMount)
 }
 
 // Quota is the CFS quota in microseconds a period of 100 ms for a number of cores.
@@ -227,12 +248,14 @@ func Probes(app *spec.App, ports []Port) []spec.Probe {
 	var out []spec.Probe
 	for _, c := range app.HealthChecks {
 		// delaySeconds is left out: the agent probes from the start, and failures within the grace period do not count.
-		p := spec.Probe{Protocol: strings.TrimPrefix(c.Protocol, "MESOS_"), Path: c.Path, Command: c.Command,
+		p := spec.Probe{Protocol: strings.TrimPrefix(c.Protocol, "MESOS_"), Path: c.Path, Command: c.Command, Container: c.Container,
 			GracePeriod: c.GracePeriod, Interval: c.Interval, Timeout: c.Timeout}
 		switch {
 		case p.Protocol == "COMMAND":
 		case c.Port != nil:
 			p.Port = *c.Port
+		case c.Endpoint != "":
+			p.Port = portNamed(ports, c.Endpoint)
 		default:
 			i := 0
 			if c.PortIndex != nil {

@@ -3,6 +3,7 @@
 package lifecycle
 
 import (
+	"slices"
 	"time"
 
 	"github.com/berth-project/berth/spec"
@@ -26,8 +27,6 @@ type (
 	Drained struct{}
 	// KillSent: a KILL call went out.
 	KillSent struct{}
-	// GiveUp: it is unreachable for so long that a replacement may start beside it.
-	GiveUp struct{}
 	// Expunged: the engine will never speak of it again (its agent is gone for good, or an unreachable task's time is over).
 	Expunged struct{ Reason string }
 )
@@ -37,7 +36,6 @@ func (Status) isEvent()     {}
 func (KillWanted) isEvent() {}
 func (Drained) isEvent()    {}
 func (KillSent) isEvent()   {}
-func (GiveUp) isEvent()     {}
 func (Expunged) isEvent()   {}
 
 // Outcome says what a step meant.
@@ -48,6 +46,8 @@ type Outcome struct {
 	Ran     bool // it became running with this step
 	// Contradiction: the engine says that a task lives which we hold for ended: it must be killed.
 	Contradiction bool
+	// Broken is why a pod must end although containers of it still live: one of them has failed or was killed.
+	Broken string
 }
 
 // Next is the task after the event. The task passed in is not changed.
@@ -63,7 +63,11 @@ func Next(t spec.Task, ev Event, now time.Time) (spec.Task, Outcome) {
 			t.Rung, out.Changed = spec.Launched, true
 		}
 	case Status:
-		t, out = status(t, e.TaskStatus, now)
+		if len(t.Containers) > 0 {
+			t, out = podStatus(t, e.TaskStatus, now)
+		} else {
+			t, out = status(t, e.TaskStatus, now)
+		}
 	case KillWanted:
 		if t.KillWanted.IsZero() {
 			t.KillWanted, t.KillReason, t.KillIsFailure, out.Changed = now, e.Reason, e.Failure, true
@@ -77,13 +81,15 @@ func Next(t spec.Task, ev Event, now time.Time) (spec.Task, Outcome) {
 		if t.Rung == spec.Killing {
 			t.KillSent, out.Changed = now, true
 		}
-	case GiveUp:
-		if !t.UnreachableSince.IsZero() && !t.GivenUp {
-			t.GivenUp, out.Changed = true, true
-		}
 	case Expunged:
 		t, out = end(t, "TASK_GONE", e.Reason, now)
 		out.Failed = false
+		t.Containers = slices.Clone(t.Containers)
+		for i := range t.Containers {
+			if c := &t.Containers[i]; !spec.TerminalState(c.State) {
+				endMember(c, t.State, e.Reason, now)
+			}
+		}
 	}
 	return t, out
 }
@@ -160,7 +166,7 @@ func unreachable(t spec.Task, at time.Time) (spec.Task, Outcome) {
 	if !t.UnreachableSince.IsZero() {
 		return t, Outcome{}
 	}
-	t.UnreachableSince, t.GivenUp, t.State = at, false, "TASK_UNREACHABLE"
+	t.UnreachableSince, t.State = at, "TASK_UNREACHABLE"
 	return t, Outcome{Changed: true}
 }
 

@@ -177,10 +177,10 @@ func (w *World) store(next map[spec.AppID]*spec.App, c api.Change) (*api.Changed
 		kind := kindOf(before, app, slices.Contains(c.Restart, id))
 		if before == nil && app != nil {
 			out.Created[id] = true
-			starts = append(starts, spec.Action{Kind: spec.StartApplication, App: id, Pod: app.Pod != nil})
+			starts = append(starts, spec.Action{Kind: spec.StartApplication, App: id})
 		}
 		if kind != "" {
-			rest = append(rest, spec.Action{Kind: kind, App: id, Pod: isPod(app) || app == nil && isPod(before)})
+			rest = append(rest, spec.Action{Kind: kind, App: id})
 			d.Original[id] = before
 		}
 		w.keep(id, before, app, kind)
@@ -204,8 +204,6 @@ func (w *World) store(next map[spec.AppID]*spec.App, c api.Change) (*api.Changed
 	}
 	return out, nil
 }
-
-func isPod(app *spec.App) bool { return app != nil && app.Pod != nil }
 
 // keep stores one app and its version.
 func (w *World) keep(id spec.AppID, before, app *spec.App, kind spec.ActionKind) {

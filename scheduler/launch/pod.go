@@ -1,0 +1,198 @@
+package launch
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/berth-project/berth/scheduler/marathon"
+	"github.com/berth-project/berth/spec"
+)
+
+// firstFreePort is where the ports of endpoints begin that name none and are not published: each pod has an address of its
+// own, so any number will do, as long as it stays the same.
+const firstFreePort = 10000
+
+// Identity gives a new task its id, and a pod's task its containers: the pod's task is the instance, each container a task
+// of the engine's.
+func Identity(app *spec.App, instance string) (string, []spec.TaskContainer) {
+	if app.Pod == nil {
+		return spec.TaskID(instance, 1), nil
+	}
+	var out []spec.TaskContainer
+	for _, c := range app.Pod.Containers {
+		out = append(out, spec.TaskContainer{Name: c.Name, TaskID: spec.PodTaskID(instance, c.Name), State: "TASK_STAGING"})
+	}
+	return instance, out
+}
+
+// MemberGrace is the time between TERM and KILL of a pod's container.
+func MemberGrace(c *spec.PodContainer, o Options) time.Duration {
+	if c.KillGrace != nil {
+		return *c.KillGrace
+	}
+	return o.KillGrace
+}
+
+func hostMode(app *spec.App) bool {
+	return slices.ContainsFunc(app.Networks, func(n spec.Network) bool { return n.Mode == spec.NetworkHost })
+}
+
+// podHostPorts: in Marathon's host mode the pod listens on its own address, so nothing is published.
+func podHostPorts(app *spec.App) []int {
+	var out []int
+	if hostMode(app) {
+		return nil
+	}
+	for _, c := range app.Pod.Containers {
+		for _, e := range c.Endpoints {
+			if e.HostPort != nil {
+				out = append(out, *e.HostPort)
+			}
+		}
+	}
+	return out
+}
+
+// podPorts are a pod's endpoints in the order of its containers. An endpoint without a container port listens on its host
+// port, or on the lowest number from firstFreePort that no endpoint of the pod names.
+func podPorts(app *spec.App, taken []int) []Port {
+	var out []Port
+	host, next := hostMode(app), 0
+	for _, c := range app.Pod.Containers {
+		for _, e := range c.Endpoints {
+			p := Port{HostPort: spec.HostPort{Name: e.Name, Port: e.ContainerPort, Protocol: strings.Join(e.Protocols, ","), Labels: e.Labels}}
+			if p.Protocol == "" {
+				p.Protocol = "tcp"
+			}
+			switch {
+			case e.HostPort == nil:
+			case host:
+				p.Port = *e.HostPort
+			case next < len(taken):
+				p.Host = taken[next]
+				next++
+			}
+			if p.Port == 0 {
+				p.Port = p.Host
+			}
+			out = append(out, p)
+		}
+	}
+	free := firstFreePort
+	for i := range out {
+		if out[i].Port != 0 {
+			continue
+		}
+		for slices.ContainsFunc(out, func(p Port) bool { return p.Port == free }) {
+			free++
+		}
+		out[i].Port = free
+	}
+	return out
+}
+
+func portNamed(ports []Port, name string) int {
+	for _, p := range ports {
+		if p.Name == name {
+			return p.Port
+		}
+	}
+	return 0
+}
+
+// buildPod makes the launch of a pod: the sandbox with its address and published ports, and each container beside it.
+func buildPod(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, ports []Port, o Options) spec.Launch {
+	l := spec.Launch{
+		TaskID: t.ID, Name: strings.Join(reversed(app.ID.Segments()), "."), AgentID: offer.AgentID, OfferID: offer.ID,
+		Image: o.BaseImage, Network: t.Pool, Labels: app.Labels,
+	}
+	if r := app.ExecutorResources; r != nil {
+		l.CPUs, l.Mem, l.Disk = r.CPUs, r.Mem, r.Disk
+	}
+	publish(&l, ports)
+	l.Parameters = append(identity(app, seat, t.ID, l.CPUs),
+		spec.Parameter{Key: "hostname", Value: seat.Hostname}, spec.Parameter{Key: "ip", Value: t.Address.String()})
+	ssh := true // for the first container only that runs in the base image: they share the port
+	for i := range app.Pod.Containers {
+		c := &app.Pod.Containers[i]
+		m := member(app, c, seat, t, ports, o)
+		m.AgentID, m.OfferID = offer.AgentID, offer.ID
+		if c.Image == nil {
+			if !ssh {
+				m.Env["BERTH_SSHD"] = "off"
+			}
+			ssh = false
+		}
+		l.Members = append(l.Members, m)
+	}
+	return l
+}
+
+func member(app *spec.App, c *spec.PodContainer, seat spec.Seat, t *spec.Task, ports []Port, o Options) spec.Launch {
+	m := spec.Launch{
+		TaskID: spec.PodTaskID(t.Instance, c.Name), Name: c.Name, CPUs: c.CPUs, Mem: c.Mem, Disk: c.Disk,
+		User: c.User, Fetch: c.Artifacts, KillGrace: MemberGrace(c, o), Labels: c.Labels,
+	}
+	if m.User == "" {
+		m.User = app.User
+	}
+	memberCommand(&m, c, o)
+	for _, mount := range c.Mounts {
+		i := slices.IndexFunc(app.Pod.Volumes, func(v spec.PodVolume) bool { return v.Name == mount.Name })
+		if i < 0 {
+			continue
+		}
+		v := spec.LaunchVolume{HostPath: app.Pod.Volumes[i].HostPath, ContainerPath: mount.MountPath, ReadOnly: mount.ReadOnly}
+		if v.HostPath == "" {
+			v.Shared = mount.Name
+		}
+		m.Volumes = append(m.Volumes, v)
+	}
+	m.Env = marathon.PodEnv(app, c, marathon.PodEnvInput{
+		TaskID: m.TaskID, Instance: t.Instance, Host: t.Address.String(), Endpoints: endpoints(ports, hostMode(app)), EnvPrefix: o.EnvPrefix,
+	})
+	m.Env["BERTH_STOP_GRACE"] = strconv.Itoa(int(math.Ceil(m.KillGrace.Seconds())))
+	if c.TTY != nil && *c.TTY {
+		m.Parameters = append(m.Parameters, spec.Parameter{Key: "tty", Value: "true"})
+	}
+	m.Parameters = append(m.Parameters, identity(app, seat, m.TaskID, m.CPUs)...)
+	m.Parameters = append(m.Parameters, spec.Parameter{Key: "label", Value: spec.LabelContainer + "=" + c.Name},
+		spec.Parameter{Key: "volume", Value: seatVolume(seat, o)})
+	return m
+}
+
+// endpoints: in host mode what $HOST is publishes every port, as it is the pod's own address.
+func endpoints(ports []Port, host bool) []marathon.Endpoint {
+	var out []marathon.Endpoint
+	for _, p := range ports {
+		e := marathon.Endpoint{Name: p.Name, Port: p.Port, Host: p.Host}
+		if host {
+			e.Host = p.Port
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// memberCommand: as for apps, except that an argument vector goes to the image's entrypoint unless it is to replace that.
+func memberCommand(m *spec.Launch, c *spec.PodContainer, o Options) {
+	m.Args = c.Argv
+	if c.Image == nil {
+		m.Image = o.BaseImage
+		if c.Shell != "" {
+			m.Args = []string{"/bin/sh", "-c", c.Shell}
+		}
+		return
+	}
+	m.Image, m.ForcePull = c.Image.ID, c.Image.ForcePull
+	if m.Shell, m.Command = c.Shell != "", c.Shell; m.Shell {
+		m.Args = nil
+	}
+	if len(c.Argv) > 0 && c.OverrideEntrypoint != nil && *c.OverrideEntrypoint {
+		m.Parameters = append(m.Parameters, spec.Parameter{Key: "entrypoint", Value: c.Argv[0]})
+		m.Args = c.Argv[1:]
+	}
+}
