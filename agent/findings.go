@@ -35,7 +35,16 @@ func targets(doc *spec.HostDocument, byTask map[string]docker.Container) []probe
 		if !ok || len(s.Probes) == 0 {
 			continue
 		}
-		out = append(out, probe.Target{TaskID: s.TaskID, Container: c.ID, Address: s.Address, Since: c.StartedAt, Probes: s.Probes})
+		t := probe.Target{TaskID: s.TaskID, Container: c.ID, Address: s.Address, Since: c.StartedAt, Probes: s.Probes}
+		for _, m := range s.Containers {
+			if c, ok := byTask[m.TaskID]; ok {
+				if t.Members == nil {
+					t.Members = map[string]string{}
+				}
+				t.Members[m.Name] = c.ID
+			}
+		}
+		out = append(out, t)
 	}
 	return out
 }
@@ -63,6 +72,9 @@ func held(doc *spec.HostDocument, snap docker.Snapshot, host map[netip.Addr]stri
 	known := map[string]bool{}
 	for _, s := range doc.Seats {
 		known[s.TaskID] = true
+		for _, m := range s.Containers {
+			known[m.TaskID] = true
+		}
 	}
 	by := map[netip.Addr]string{}
 	for _, c := range snap.Containers {

@@ -99,6 +99,7 @@ type loop struct {
 	watched   map[string]*watched // by container id
 	published time.Time
 	last      map[string]spec.Usage
+	pods      map[string]string // task of a pod's container -> the pod's task
 }
 
 // watched is one running container.
@@ -121,6 +122,12 @@ func (l *loop) pass(now time.Time, state spec.HostState, snapshot docker.Snapsho
 				ID: c.ID, Name: c.Name, Labels: c.Labels, Period: time.Duration(c.CPUPeriod) * time.Microsecond,
 			})
 			running[c.ID] = c
+		}
+	}
+	l.pods = map[string]string{}
+	for _, seat := range state.Document.Seats {
+		for _, c := range seat.Containers {
+			l.pods[c.TaskID] = seat.TaskID
 		}
 	}
 	wanted := map[string]policy.Assignment{}

@@ -55,7 +55,11 @@ func (l *loop) publish(now time.Time) {
 	next := map[string]spec.Usage{}
 	for _, w := range l.watched {
 		if w.task != "" && len(w.window.samples) > 0 {
-			next[w.task] = w.window.usage(w.quota)
+			u := w.window.usage(w.quota)
+			next[w.task] = plus(next[w.task], u)
+			if pod, ok := l.pods[w.task]; ok {
+				next[pod] = plus(next[pod], u)
+			}
 		}
 	}
 	if sameTasks(l.last, next) && (now.Sub(l.published) < l.o.Publish || !moved(l.last, next)) {
@@ -63,6 +67,14 @@ func (l *loop) publish(now time.Time) {
 	}
 	l.last, l.published = next, now
 	l.usage.Set(next)
+}
+
+// plus adds the usage of a pod's containers up: the sum, and of the throttled shares the largest, as one container that is
+// held back holds the pod back.
+func plus(a, b spec.Usage) spec.Usage {
+	return spec.Usage{
+		CPUQuota: a.CPUQuota + b.CPUQuota, ThrottledShare: max(a.ThrottledShare, b.ThrottledShare), CPU: a.CPU + b.CPU, MemBytes: a.MemBytes + b.MemBytes,
+	}
 }
 
 func sameTasks(a, b map[string]spec.Usage) bool {

@@ -43,6 +43,26 @@ type figures struct {
 	ownNet    bool // the container has a network namespace of its own
 }
 
+// plus adds a container of the same pod: its network is the sandbox's. nil adds nothing.
+func (f *figures) plus(c *figures) *figures {
+	if c == nil {
+		return f
+	}
+	sum := *f
+	sum.stats.Memory, sum.stats.Pids = f.stats.Memory+c.stats.Memory, f.stats.Pids+c.stats.Pids
+	sum.cpu, sum.throttled = f.cpu+c.cpu, max(f.throttled, c.throttled)
+	// A sum with something unlimited in it has no limit.
+	if sum.stats.MemoryLimit += c.stats.MemoryLimit; f.stats.MemoryLimit == 0 || c.stats.MemoryLimit == 0 {
+		sum.stats.MemoryLimit = 0
+	}
+	cores := f.quota.Cores() + c.quota.Cores()
+	if f.quota.Cores() == 0 || c.quota.Cores() == 0 {
+		cores = 0
+	}
+	sum.quota = cgroup.Quota{Time: time.Duration(cores * float64(time.Second)), Period: time.Second}
+	return &sum
+}
+
 // sampler reads the files of the running containers; one goroutine owns it.
 type sampler struct {
 	o       Options
@@ -129,6 +149,11 @@ func (s *sampler) instances(state spec.HostState, running map[string]docker.Cont
 		}
 		if c, ok := running[seat.TaskID]; ok {
 			s.fill(&i, c)
+			for _, m := range seat.Containers {
+				if c, ok := running[m.TaskID]; ok && i.figures != nil {
+					i.figures = i.figures.plus(s.tracked[c.ID].figures)
+				}
+			}
 		}
 		if seat.Drain {
 			i.state = "draining"
@@ -155,7 +180,7 @@ func (s *sampler) instances(state spec.HostState, running map[string]docker.Cont
 // labelled is a container's instance as its labels tell it.
 func (s *sampler) labelled(task string, c docker.Container) (instance, bool) {
 	index, err := strconv.Atoi(c.Labels[spec.LabelSeat])
-	if err != nil || index < 0 {
+	if err != nil || index < 0 || c.Labels[spec.LabelContainer] != "" { // a pod's containers are part of their sandbox's seat
 		return instance{}, false
 	}
 	i := instance{seat: spec.SeatID{App: spec.AppID(c.Labels[spec.LabelApp]), Index: index}, id: task, task: task, health: healthUnknown}

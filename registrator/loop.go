@@ -88,11 +88,31 @@ func (l *loop) look(state spec.HostState, snapshot docker.Snapshot) {
 	named := state.Document.Version > 0 || state.Document.Host != ""
 	l.known = l.known || named && snapshot.Connected
 	l.running = l.running[:0]
+	broken := brokenPods(state.Document, snapshot)
 	for _, c := range snapshot.Containers {
-		if task := c.Labels[spec.LabelTask]; c.Running && task != "" {
+		if task := c.Labels[spec.LabelTask]; c.Running && task != "" && !broken[task] {
 			l.running = append(l.running, services.Container{Task: task, Addresses: c.Addresses})
 		}
 	}
+}
+
+// brokenPods are the tasks of pods that have lost a container. The sandbox that holds such a pod's address runs on until the
+// other containers have ended, but its clients must not come any more. A container that ended well is none of them.
+func brokenPods(document spec.HostDocument, snapshot docker.Snapshot) map[string]bool {
+	pod := map[string]string{}
+	for _, seat := range document.Seats {
+		for _, c := range seat.Containers {
+			pod[c.TaskID] = seat.TaskID
+		}
+	}
+	broken := map[string]bool{}
+	for _, c := range snapshot.Containers {
+		task, ours := pod[c.Labels[spec.LabelTask]]
+		if ours && !c.Running && c.State != "created" && (c.ExitCode != 0 || c.Partial) {
+			broken[task] = true
+		}
+	}
+	return broken
 }
 
 // converge starts what is to be written now and says how long nothing else can become due.

@@ -21,13 +21,16 @@ import (
 type Target struct {
 	TaskID    string
 	Container string // Docker's id
-	Address   netip.Addr
-	Since     time.Time // when the container started; grace periods count from it
-	Probes    []spec.Probe
+	// Members are Docker's ids of a pod's running containers by name; Container then is its sandbox.
+	Members map[string]string
+	Address netip.Addr
+	Since   time.Time // when the container started; grace periods count from it
+	Probes  []spec.Probe
 }
 
 func (t Target) equal(o Target) bool {
-	return t.TaskID == o.TaskID && t.Container == o.Container && t.Address == o.Address && t.Since.Equal(o.Since) && slices.Equal(t.Probes, o.Probes)
+	return t.TaskID == o.TaskID && t.Container == o.Container && t.Address == o.Address && t.Since.Equal(o.Since) &&
+		maps.Equal(t.Members, o.Members) && slices.Equal(t.Probes, o.Probes)
 }
 
 // Options are what a Manager needs.
@@ -138,7 +141,7 @@ func (m *Manager) reconcile(ctx context.Context, tasks map[string]*running, targ
 		if old != nil {
 			old.stop()
 			if slices.Equal(old.target.Probes, t.Probes) && old.target.Container == t.Container {
-				copy(r.health, old.health) // only the address or the start became known: what was seen stays true
+				copy(r.health, old.health) // only the address, the start or a pod's container became known: what was seen stays true
 			}
 		}
 		tasks[t.TaskID] = r

@@ -63,7 +63,13 @@ func NewProber(exec Exec) Prober {
 func (n *network) Probe(ctx context.Context, t Target, p spec.Probe) (spec.ProbeResponse, error) {
 	var none spec.ProbeResponse
 	if isCommand(p) {
-		return none, n.command(ctx, t.Container, p.Command)
+		container := t.Container
+		if p.Container != "" {
+			if container = t.Members[p.Container]; container == "" {
+				return none, fmt.Errorf("container %s does not run", p.Container)
+			}
+		}
+		return none, n.command(ctx, container, p.Command)
 	}
 	switch strings.TrimPrefix(p.Protocol, "MESOS_") {
 	case "HTTP":

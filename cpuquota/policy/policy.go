@@ -48,7 +48,12 @@ type Assignment struct {
 func Assign(document spec.HostDocument, containers []Container) []Assignment {
 	byTask := make(map[string]float64, len(document.Seats))
 	for _, s := range document.Seats {
-		byTask[s.TaskID] = s.CPUs
+		if len(s.Containers) == 0 {
+			byTask[s.TaskID] = s.CPUs
+		}
+		for _, c := range s.Containers { // the seat's CPUs are their sum; its own container is the sandbox, quota by label
+			byTask[c.TaskID] = c.CPUs
+		}
 	}
 	var all []Assignment
 	for _, c := range containers {
