@@ -20,6 +20,8 @@ type Options struct {
 	// Roles are the roles that the server may use, the default first. Empty: "*". An app may also have the name of its
 	// top-level group as its role.
 	Roles []string
+	// Enforcing are the top-level groups, by name, whose apps must have the group's name as their role.
+	Enforcing map[string]bool
 	// Features that are enabled. Unknown names have no effect.
 	Features map[string]bool
 }
@@ -29,4 +31,36 @@ func (o Options) defaultRole() string {
 		return "*"
 	}
 	return o.Roles[0]
+}
+
+// WithGroups are the options for definitions in a tree with these groups.
+func (o Options) WithGroups(groups map[spec.AppID]*spec.Group) Options {
+	o.Enforcing = nil
+	for id := range groups {
+		if EnforcesRole(groups, id) && len(id.Segments()) == 1 {
+			if o.Enforcing == nil {
+				o.Enforcing = map[string]bool{}
+			}
+			o.Enforcing[id.Base()] = true
+		}
+	}
+	return o
+}
+
+// EnforcesRole says whether the top-level group around the id makes its name the role of all apps in it.
+func EnforcesRole(groups map[spec.AppID]*spec.Group, id spec.AppID) bool {
+	segments := id.Segments()
+	if len(segments) == 0 {
+		return false
+	}
+	g := groups[spec.AppID("/"+segments[0])]
+	return g != nil && g.EnforceRole != nil && *g.EnforceRole
+}
+
+// roleOf is the role of an app that names none.
+func (o Options) roleOf(id spec.AppID) string {
+	if s := id.Segments(); len(s) > 1 && o.Enforcing[s[0]] {
+		return s[0]
+	}
+	return o.defaultRole()
 }

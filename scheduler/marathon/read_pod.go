@@ -173,7 +173,7 @@ func (d *podDraft) complete(o Options, f *Faults) *spec.App {
 	if d.id != nil {
 		pod.ID = resolve(*d.id, "/")
 	}
-	pod.Role = or(d.role, o.defaultRole())
+	pod.Role = or(d.role, o.roleOf(pod.ID))
 	(&draft{networks: d.networks}).completeNetworks(&pod, o, f)
 	resident := isResident(&pod)
 	pod.Upgrade = spec.UpgradeStrategy{MinimumHealthCapacity: 1, MaximumOverCapacity: 1}

@@ -137,6 +137,9 @@ func validateRoles(app *spec.App, keepRole, acceptedPath string, o Options, f *F
 		allowed = []string{o.defaultRole()}
 	}
 	if segments := app.ID.Segments(); len(segments) > 1 {
+		if o.Enforcing[segments[0]] {
+			allowed = nil // the group's role is the only one
+		}
 		allowed = append(allowed, segments[0])
 	}
 	if !slices.Contains(allowed, app.Role) && (keepRole == "" || app.Role != keepRole) {
