@@ -159,6 +159,9 @@ func (p *play) do(line string) []string {
 			out = append(out, text)
 		}
 	}
+	if isHTTP(f[0]) {
+		out = append(p.http(f), out...)
+	}
 	if slices.Contains([]string{"queue", "ps", "doc", "ports", "answers", "volumes"}, f[0]) {
 		out = append(out, p.show(f[0])...)
 	}
@@ -289,6 +292,7 @@ func (p *play) command(f []string) error {
 		p.stop()
 		p.start()
 	case "queue", "ps", "doc", "ports", "answers":
+	case "GET", "POST", "PUT", "PATCH", "DELETE", "tree": // METHOD PATH [BODY]; tree PATH
 	default:
 		return p.volumeCommand(f)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/berth-project/berth/scheduler/api"
 	"github.com/berth-project/berth/scheduler/launch"
 	"github.com/berth-project/berth/scheduler/lifecycle"
+	"github.com/berth-project/berth/scheduler/marathon"
 	"github.com/berth-project/berth/scheduler/place"
 	"github.com/berth-project/berth/spec"
 )
@@ -140,7 +141,9 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.Se
 		s.put(t)
 		s.publish(api.InstanceChanged(t, "Provisioned", now))
 		s.log.WithFields(logrus.Fields{"app": string(it.App.ID), "task": t.ID, "seat": it.Seat.Index, "host": t.Host, "address": t.Address.String()}).Info("launching task")
-		byOffer[p.Offer] = append(byOffer[p.Offer], launch.Build(it.App, seat, t, offer, p.HostPorts, s.opts.Launch))
+		o := s.opts.Launch
+		o.EnforceGroupRole = marathon.EnforcesRole(s.state.Groups, it.App.ID)
+		byOffer[p.Offer] = append(byOffer[p.Offer], launch.Build(it.App, seat, t, offer, p.HostPorts, o))
 	}
 	for _, i := range slices.Sorted(maps.Keys(byOffer)) {
 		launches, ids := byOffer[i], s.takeOffers(in.Offers[i].AgentID)

@@ -168,8 +168,8 @@ func (s *Server) getGroupApps(group spec.AppID) handler {
 			return err
 		}
 		apps := sortedApps(snap, func(app *spec.App) bool { return app.ID != group && app.ID.In(group) })
-		if len(apps) == 0 && group != "/" {
-			return &NotFoundError{Message: "Group '" + string(group) + "' does not exist"}
+		if !snap.tree().HasGroup(group) {
+			return groupMissing(group)
 		}
 		e := embeds(r, embed{counts: true, deployments: true})
 		return respond(w, r, http.StatusOK, map[string]any{"*": encodeApps(snap, apps, e)})

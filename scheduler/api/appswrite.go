@@ -14,7 +14,11 @@ func (s *Server) postApp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	app, err := marathon.DecodeApp(body, s.o.Marathon)
+	o, err := s.definitions(r)
+	if err != nil {
+		return err
+	}
+	app, err := marathon.DecodeApp(body, o)
 	if err != nil {
 		return err
 	}
@@ -49,6 +53,10 @@ func (s *Server) putApp(id spec.AppID, create bool) handler {
 		if err != nil {
 			return err
 		}
+		o, err := s.definitions(r)
+		if err != nil {
+			return err
+		}
 		u := update{id: id, body: body, create: create, partial: !create || flag(r, "partialUpdate", true)}
 		if u.partial {
 			decoded, err := marathon.DecodeUpdate(body)
@@ -60,7 +68,7 @@ func (s *Server) putApp(id spec.AppID, create bool) handler {
 			}
 		}
 		changed, err := s.change(r, Change{Force: flag(r, "force", false), Post: true}, func(current apps) (apps, error) {
-			app, err := u.decide(current[id], s.o.Marathon)
+			app, err := u.decide(current[id], o)
 			return apps{id: app}, err
 		})
 		if err != nil {
@@ -81,6 +89,10 @@ func (s *Server) putApps(create bool) handler {
 		if err != nil {
 			return err
 		}
+		o, err := s.definitions(r)
+		if err != nil {
+			return err
+		}
 		decoded, err := marathon.DecodeUpdates(body)
 		if err != nil {
 			return err
@@ -98,7 +110,7 @@ func (s *Server) putApps(create bool) handler {
 			updates = append(updates, u)
 		}
 		changed, err := s.change(r, Change{Force: flag(r, "force", false)}, func(current apps) (apps, error) {
-			return s.decideAll(current, updates)
+			return decideAll(current, updates, o)
 		})
 		if err != nil {
 			return err
@@ -108,7 +120,7 @@ func (s *Server) putApps(create bool) handler {
 }
 
 // decideAll applies the updates one after the other, so that two of one app add up, and joins all faults.
-func (s *Server) decideAll(current apps, updates []update) (apps, error) {
+func decideAll(current apps, updates []update, o marathon.Options) (apps, error) {
 	next := make(apps, len(updates))
 	var found faultList
 	for _, u := range updates {
@@ -116,7 +128,7 @@ func (s *Server) decideAll(current apps, updates []update) (apps, error) {
 		if !seen {
 			before = current[u.id]
 		}
-		app, err := u.decide(before, s.o.Marathon)
+		app, err := u.decide(before, o)
 		if err := found.add(err); err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/berth-project/berth/scheduler/marathon"
@@ -51,7 +52,11 @@ func (s *Server) changeTree(r *http.Request, c Change, decide func(current Tree)
 			if next.Apps[id] == nil {
 				continue
 			}
-			if err := found.add(s.o.Admit(next.Apps[id])); err != nil {
+			part := ""
+			if len(next.Apps) > 1 || len(next.Groups) > 0 {
+				part = "/apps/" + string(id) // which of many
+			}
+			if err := found.addPart(part, s.o.Admit(next.Apps[id])); err != nil {
 				return Tree{}, err
 			}
 		}
@@ -68,7 +73,10 @@ func (s *Server) changeTree(r *http.Request, c Change, decide func(current Tree)
 type faultList struct{ all *marathon.Faults }
 
 // add takes in faults and returns any other error.
-func (l *faultList) add(err error) error {
+func (l *faultList) add(err error) error { return l.addPart("", err) }
+
+// addPart is add for one part of the request, which its path names.
+func (l *faultList) addPart(part string, err error) error {
 	var f *marathon.Faults
 	if err == nil {
 		return nil
@@ -81,7 +89,11 @@ func (l *faultList) add(err error) error {
 	}
 	for _, d := range f.Details {
 		for _, text := range d.Errors {
-			l.all.Add(d.Path, "%s", text)
+			path := d.Path
+			if part != "" {
+				path = part + strings.TrimSuffix(path, "/")
+			}
+			l.all.Add(path, "%s", text)
 		}
 	}
 	return nil
@@ -92,6 +104,15 @@ func (l *faultList) err() error {
 		return nil
 	}
 	return l.all.Err()
+}
+
+// definitions are the options for reading definitions of apps: which groups enforce their role is a matter of the tree.
+func (s *Server) definitions(r *http.Request) (marathon.Options, error) {
+	snap, err := s.o.Backend.Snapshot(r.Context())
+	if err != nil {
+		return marathon.Options{}, err
+	}
+	return s.o.Marathon.WithGroups(snap.Groups), nil
 }
 
 // update is one element of a PUT or PATCH, ready to be decided.

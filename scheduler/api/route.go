@@ -94,7 +94,7 @@ func segments(path string) []string {
 	return slices.DeleteFunc(strings.Split(path, "/"), func(p string) bool { return p == "" })
 }
 
-// route finds the resource of a path; nil when there is none. Resources of Marathon that Berth has not (groups, pods)
+// route finds the resource of a path; nil when there is none. Resources of Marathon that Berth has not (pods)
 // are added here, one line each.
 func (s *Server) route(p []string) methods {
 	switch {
@@ -102,6 +102,8 @@ func (s *Server) route(p []string) methods {
 		return methods{"GET": s.ping}
 	case len(p) >= 2 && p[0] == "v2" && p[1] == "apps":
 		return s.routeApps(p[2:])
+	case len(p) >= 2 && p[0] == "v2" && p[1] == "groups":
+		return s.routeGroups(p[2:])
 	case len(p) >= 2 && p[0] == "v2" && p[1] == "tasks":
 		return s.routeTasks(p[2:])
 	case is(p, "v2", "deployments"):
@@ -160,6 +162,29 @@ func (s *Server) routeApps(p []string) methods {
 		return methods{"POST": s.json(s.restartApp(id))}
 	}
 	return nil
+}
+
+// routeGroups finds the resource below /v2/groups. Groups may be called "apps", so the word only matters at the end.
+func (s *Server) routeGroups(p []string) methods {
+	if end := slices.Index(p, "versions"); end >= 0 {
+		id, rest := appID(p[:end]), p[end+1:]
+		switch len(rest) {
+		case 0:
+			return methods{"GET": s.json(s.getGroupVersions(id))}
+		case 1:
+			return methods{"GET": s.json(s.getGroupVersion(id, rest[0]))}
+		}
+		return nil
+	}
+	id := appID(p)
+	get := s.getGroup(id)
+	if n := len(p); n > 0 && p[n-1] == "apps" {
+		get = s.getAppsOfGroup(appID(p[:n-1]), id)
+	}
+	return methods{
+		"GET": s.json(get), "POST": s.json(s.putGroup(id, true)), "PUT": s.json(s.putGroup(id, false)),
+		"PATCH": s.json(s.patchGroup(id)), "DELETE": s.json(s.deleteGroup(id)),
+	}
 }
 
 func (s *Server) routeTasks(p []string) methods {

@@ -26,6 +26,8 @@ type Options struct {
 	// KillGrace is the time between TERM and KILL for apps that name none.
 	KillGrace time.Duration
 	EnvPrefix string
+	// EnforceGroupRole is the setting of the app's top-level group, which its tasks are told.
+	EnforceGroupRole bool
 }
 
 // cfsPeriod is the quota's period in microseconds: the kernel's default.
@@ -148,7 +150,7 @@ func Build(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, taken 
 	if t.Address.IsValid() {
 		host = t.Address.String() // what an app that binds $HOST:$PORT0 needs
 	}
-	l.Env = marathon.TaskEnv(app, marathon.EnvInput{TaskID: t.ID, Host: host, Ports: containerPorts(ports), EnvPrefix: o.EnvPrefix})
+	l.Env = marathon.TaskEnv(app, marathon.EnvInput{TaskID: t.ID, Host: host, Ports: containerPorts(ports), EnvPrefix: o.EnvPrefix, EnforceGroupRole: o.EnforceGroupRole})
 	l.Volumes = mounts(app, t.Volumes, o)
 	// The base image's init ends its services within this time.
 	l.Env["BERTH_STOP_GRACE"] = strconv.Itoa(int(l.KillGrace.Seconds()))

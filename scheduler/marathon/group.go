@@ -44,6 +44,8 @@ type groupApp struct {
 // onlyAlone is Marathon's text for a version or scaleBy with company.
 const onlyAlone = "not allowed in conjunction with other properties."
 
+const onlyTopLevel = "only top-level groups can enforce their role"
+
 // DecodeGroup reads the body of a POST or PUT to the group at; "/" is the root. The body's id may be missing, may name the
 // same group, or one below it. The error, a *Faults, is about types and the request's id; Puts tells everything else.
 func DecodeGroup(body []byte, at spec.AppID, o Options) (*GroupUpdate, error) {
@@ -124,7 +126,7 @@ func (d *groupDraft) resolve(id spec.AppID, o Options, f *Faults) {
 		}
 	}
 	if d.enforceRole != nil && len(id.Segments()) != 1 {
-		f.Add(d.path+"/enforceRole", "only top-level groups can enforce their role")
+		f.Add(d.path+"/enforceRole", onlyTopLevel)
 	}
 	seen := map[spec.AppID]bool{}
 	for i := range d.apps {
@@ -282,3 +284,6 @@ func scaleGroup(current Tree, group spec.AppID, by float64, out Tree, f *Faults)
 		out.Apps[id] = &own
 	}
 }
+
+// NeedsGroup says that the update only makes sense for a group that is there.
+func (u *GroupUpdate) NeedsGroup() bool { return u.Version != nil || u.root.scaleBy != nil }

@@ -154,3 +154,23 @@ func Rollback(current, old Tree, group spec.AppID) Tree {
 	}
 	return out
 }
+
+// GroupVersions are the versions of the tree in which the group is there, newest first; current's is one of them.
+func GroupVersions(current Tree, version time.Time, changes []spec.TreeChange, group spec.AppID) []time.Time {
+	var out []time.Time
+	t := Tree{Apps: maps.Clone(current.Apps), Groups: maps.Clone(current.Groups)}
+	have := version
+	for i := 0; ; i++ {
+		if t.HasGroup(group) && (len(out) == 0 || !sameVersion(out[len(out)-1], have)) {
+			out = append(out, have)
+		}
+		for i < len(changes) && changes[i].Version.After(version) {
+			i++ // current is older than the list
+		}
+		if i+1 >= len(changes) {
+			return out
+		}
+		t = t.Apply(Tree{Apps: changes[i].Apps, Groups: changes[i].Groups})
+		have = changes[i+1].Version
+	}
+}

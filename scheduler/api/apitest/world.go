@@ -34,6 +34,7 @@ type World struct {
 	now         time.Time
 	ids         int
 	apps        map[spec.AppID]*spec.App
+	groups      map[spec.AppID]*spec.Group
 	versions    map[spec.AppID][]*spec.App // newest first
 	tasks       map[spec.AppID][]*spec.Task
 	deployments []*spec.Deployment
@@ -49,7 +50,7 @@ type World struct {
 // New makes an empty world.
 func New(events *api.Log) *World {
 	return &World{
-		Events: events, now: Start, apps: map[spec.AppID]*spec.App{}, versions: map[spec.AppID][]*spec.App{},
+		Events: events, now: Start, apps: map[spec.AppID]*spec.App{}, groups: map[spec.AppID]*spec.Group{}, versions: map[spec.AppID][]*spec.App{},
 		tasks: map[spec.AppID][]*spec.Task{}, failures: map[spec.AppID]*spec.TaskFailure{}, leases: map[spec.SeatID]spec.Lease{},
 		usage: map[string]spec.Usage{}, stuck: map[spec.AppID]api.QueueItem{}, documents: map[string]*spec.HostDocument{},
 		changed: make(chan struct{}),
@@ -71,7 +72,7 @@ func (w *World) Snapshot(context.Context) (*api.Snapshot, error) {
 		w.step()
 	}
 	s := &api.Snapshot{
-		Apps: maps.Clone(w.apps), Tasks: map[spec.AppID][]*spec.Task{}, Deployments: []*spec.Deployment{},
+		Apps: maps.Clone(w.apps), Groups: maps.Clone(w.groups), Tasks: map[spec.AppID][]*spec.Task{}, Deployments: []*spec.Deployment{},
 		LastFailure: maps.Clone(w.failures), Seats: map[spec.SeatID]spec.Seat{}, Usage: maps.Clone(w.usage),
 		FrameworkID: "framework-1", EngineURL: "http://127.0.0.1:5050", Connected: true, Version: w.now, Now: w.now,
 	}
@@ -118,11 +119,13 @@ func (w *World) Versions(_ context.Context, app spec.AppID) ([]*spec.App, error)
 func (w *World) Change(_ context.Context, c api.Change) (*api.Changed, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	decided, err := c.Decide(api.Tree{Apps: maps.Clone(w.apps)})
+	tree := marathon.Tree{Apps: w.apps, Groups: w.groups}
+	decided, err := c.Decide(api.Tree{Apps: maps.Clone(w.apps), Groups: maps.Clone(w.groups)})
 	if err != nil {
 		return nil, err
 	}
 	next := decided.Apps
+	groups := tree.Apply(marathon.Settle(tree, marathon.Tree(decided))).Groups
 	var locks []string
 	for _, d := range w.deployments {
 		if slices.ContainsFunc(slices.Collect(maps.Keys(next)), d.Affects) {
@@ -138,6 +141,7 @@ func (w *World) Change(_ context.Context, c api.Change) (*api.Changed, error) {
 	for _, id := range locks {
 		w.endDeployment(id, "cancelled by a newer one")
 	}
+	w.groups = groups
 	return w.store(next, c)
 }
 
