@@ -327,7 +327,7 @@ func (s *Scheduler) store(n decision, now time.Time) *api.Changed {
 		s.storeApp(id, n.wanted.Apps[id], now)
 	}
 	s.storeGroups(n)
-	s.docsDirty = true
+	s.touchTree()
 	s.publish(api.GroupChangeSuccess(n.group, n.version, now))
 	s.log.WithFields(logrus.Fields{"deployment": d.ID, "version": spec.FormatTime(n.version), "steps": len(n.steps)}).Info("deployment begins")
 	if len(n.steps) == 0 {
@@ -335,6 +335,7 @@ func (s *Scheduler) store(n decision, now time.Time) *api.Changed {
 		return out
 	}
 	s.state.Deployments[d.ID] = d
+	s.touchTree()
 	s.batch.txn.PutDeployment(d)
 	s.publish(api.DeploymentInfo(d, 0, now))
 	return out
@@ -343,6 +344,7 @@ func (s *Scheduler) store(n decision, now time.Time) *api.Changed {
 // storeApp makes the new definition the wanted one; nil removes the app.
 func (s *Scheduler) storeApp(id spec.AppID, want *spec.App, now time.Time) {
 	was := s.state.Apps[id]
+	defer s.touchApp(id)
 	if was != nil && len(was.HealthChecks) > 0 && (want == nil || len(want.HealthChecks) == 0) {
 		s.publish(api.RemoveHealthCheck(id, now))
 	}
@@ -435,6 +437,7 @@ func union(puts map[spec.AppID]*spec.App, steps []spec.Step) map[spec.AppID]bool
 // cancel ends a deployment where it stands: nothing is reverted.
 func (s *Scheduler) cancel(d *spec.Deployment, reason string, now time.Time) {
 	delete(s.state.Deployments, d.ID)
+	s.touchTree()
 	s.batch.txn.DeleteDeployment(d.ID)
 	s.publish(api.DeploymentStepFailure(d, d.Current, now))
 	s.publish(api.DeploymentFailed(d, reason, now))

@@ -132,6 +132,7 @@ func settle(t *testing.T, p *play, rnd *rand.Rand, faults int) {
 			time.Sleep(time.Duration(rnd.IntN(3000)) * time.Millisecond)
 		}
 		synctest.Wait()
+		consistent(t, p.s)
 	}
 }
 

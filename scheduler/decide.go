@@ -21,6 +21,14 @@ func (s *Scheduler) decide(now time.Time) {
 	s.expireDelays(now)
 	s.manageOffers(len(wants) > 0, now)
 	s.documents(now)
+	for _, at := range []time.Time{s.taskTimes.next, s.appTimes.next} {
+		if !at.IsZero() {
+			s.wakeAt(at)
+		}
+	}
+	if len(s.dirty) > 0 || len(s.untimed) > 0 {
+		s.wakeAt(now) // what was decided may let more follow
+	}
 }
 
 // want is one seat that should get a task now.
@@ -29,34 +37,79 @@ type want struct {
 	app  *spec.App
 }
 
-// advance moves every app towards what is wanted and every deployment as far as it goes, and returns the seats to launch.
+// advance moves every app of which something changed towards what is wanted and every deployment as far as it goes, and
+// returns the seats to launch.
 func (s *Scheduler) advance(now time.Time) []want {
+	for _, id := range s.appTimes.due(now) {
+		s.dirty[id] = true
+	}
 	for { // each finished step may let the next begin
-		targets := s.targets()
-		var wants []want
-		done := map[spec.AppID]bool{}
-		why := map[spec.AppID]string{}
-		for _, id := range slices.Sorted(maps.Keys(targets)) {
-			t := targets[id]
-			r := deploy.Advance(deploy.Input{App: t.app, Mode: t.mode, Tasks: s.tasksOf(t.app, now)})
-			for _, k := range r.Kill {
-				s.kill(s.state.Tasks[k.TaskID], k.Reason, now)
-			}
-			for _, n := range r.Launch {
-				wants = append(wants, want{spec.SeatID{App: id, Index: n}, t.app})
-			}
-			done[id], why[id] = r.Done, r.Waiting
+		s.aim()
+		ids := slices.Sorted(maps.Keys(s.dirty))
+		clear(s.dirty)
+		for _, id := range ids {
+			s.appTimes.set(id, s.asking(func() { s.advanceApp(id, now) }))
 		}
-		if !s.steps(done, now) {
-			return wants
+		if !s.steps(now) {
+			break
 		}
 	}
+	var wants []want
+	for _, id := range slices.Sorted(maps.Keys(s.launches)) {
+		for _, n := range s.launches[id] {
+			wants = append(wants, want{spec.SeatID{App: id, Index: n}, s.targeted[id].app})
+		}
+	}
+	return wants
+}
+
+// advanceApp decides about one app. What it decides holds until something of the app's changes.
+func (s *Scheduler) advanceApp(id spec.AppID, now time.Time) {
+	delete(s.launches, id)
+	delete(s.done, id)
+	t, ok := s.targeted[id]
+	if !ok {
+		return
+	}
+	r := deploy.Advance(deploy.Input{App: t.app, Mode: t.mode, Tasks: s.tasksOf(t.app, now)})
+	for _, k := range r.Kill {
+		s.kill(s.state.Tasks[k.TaskID], k.Reason, now)
+	}
+	if len(r.Launch) > 0 {
+		s.launches[id] = r.Launch
+	}
+	s.done[id] = r.Done
 }
 
 // target is what an app should be at this moment.
 type target struct {
 	app  *spec.App
 	mode deploy.Mode
+}
+
+// target is what the app should be at this moment; without an app when it is none.
+func (s *Scheduler) target(id spec.AppID) target {
+	s.aim()
+	return s.targeted[id]
+}
+
+// aim brings the targets up to date. Apps whose target is another one now are looked at again.
+func (s *Scheduler) aim() {
+	if !s.retarget {
+		return
+	}
+	was := s.targeted
+	s.targeted, s.retarget = s.targets(), false
+	for id, t := range s.targeted {
+		if before, ok := was[id]; !ok || before != t {
+			s.dirty[id] = true
+		}
+	}
+	for id := range was {
+		if _, ok := s.targeted[id]; !ok {
+			s.dirty[id] = true
+		}
+	}
 }
 
 // targets are all apps that are wanted or still have tasks. An app whose part of a deployment has not begun stays as it

@@ -13,7 +13,7 @@ import (
 )
 
 // steps finishes every deployment step whose actions are done, and reports whether any did.
-func (s *Scheduler) steps(done map[spec.AppID]bool, now time.Time) bool {
+func (s *Scheduler) steps(now time.Time) bool {
 	moved := false
 	for _, d := range s.deployments() {
 		finished := true
@@ -23,13 +23,14 @@ func (s *Scheduler) steps(done map[spec.AppID]bool, now time.Time) bool {
 			case spec.StopApplication:
 				finished = finished && len(s.byApp[a.App]) == 0
 			default:
-				finished = finished && (done[a.App] || s.state.Apps[a.App] == nil)
+				finished = finished && (s.done[a.App] || s.state.Apps[a.App] == nil)
 			}
 		}
 		if !finished {
 			continue
 		}
 		moved = true
+		s.touchTree()
 		next := *d
 		s.publish(api.DeploymentStepSuccess(&next, next.Current, now))
 		next.Current, next.StepSince = next.Current+1, now
@@ -46,6 +47,7 @@ func (s *Scheduler) steps(done map[spec.AppID]bool, now time.Time) bool {
 
 func (s *Scheduler) finishDeployment(d *spec.Deployment, now time.Time) {
 	delete(s.state.Deployments, d.ID)
+	s.touchTree()
 	s.batch.txn.DeleteDeployment(d.ID)
 	s.publish(api.DeploymentSuccess(d, now))
 	s.log.WithFields(logrus.Fields{"deployment": d.ID, "version": spec.FormatTime(d.Version)}).Info("deployment finished")
@@ -59,12 +61,17 @@ func (s *Scheduler) finishDeployment(d *spec.Deployment, now time.Time) {
 
 // deploying says whether a running deployment touches the app.
 func (s *Scheduler) deploying(app spec.AppID) bool {
-	for _, d := range s.state.Deployments {
-		if d.Affects(app) {
-			return true
+	if s.inDeploy == nil {
+		s.inDeploy = map[spec.AppID]bool{}
+		for _, d := range s.state.Deployments {
+			for _, step := range d.Steps {
+				for _, a := range step.Actions {
+					s.inDeploy[a.App] = true
+				}
+			}
 		}
 	}
-	return false
+	return s.inDeploy[app]
 }
 
 // dropReadiness forgets the answers of the app's tasks to their readiness check, once no deployment waits for them.
@@ -100,8 +107,10 @@ func (s *Scheduler) forget(app spec.AppID) {
 	s.dropDelay(app)
 	delete(s.queue, app)
 	delete(s.byApp, app)
+	s.touch(app)
 	if _, ok := s.state.Failures[app]; ok {
 		delete(s.state.Failures, app)
+		s.newFails = true
 		s.batch.txn.DeleteFailure(app)
 	}
 	delete(s.state.Versions, app)

@@ -2,7 +2,7 @@ package scheduler
 
 import (
 	"context"
-	"slices"
+	"maps"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -61,6 +61,7 @@ func (s *Scheduler) onSubscribed(e mesos.Subscribed, now time.Time) {
 	s.log.WithFields(logrus.Fields{"framework": e.FrameworkID, "engine": e.Master, "version": e.Version}).Info("subscribed to the engine")
 	s.reconcile(now)
 	for _, t := range s.liveTasks() {
+		s.untimed[t.ID] = true // kills wait for a session
 		if t.Rung == spec.Killing && !t.KillSent.IsZero() {
 			next := *t
 			next.KillSent = time.Time{} // the call may have been lost with the old session
@@ -100,7 +101,7 @@ func (s *Scheduler) ask(tasks []*spec.Task, now time.Time) {
 
 // unsettled are the tasks that are on their way: not running yet, or being stopped.
 func (s *Scheduler) unsettled() []*spec.Task {
-	return slices.DeleteFunc(s.liveTasks(), func(t *spec.Task) bool { return t.Rung == spec.Running })
+	return sortedTasks(maps.Values(s.underway))
 }
 
 func (s *Scheduler) onUpdate(st spec.TaskStatus, now time.Time) {
@@ -172,8 +173,7 @@ func (s *Scheduler) step(t *spec.Task, ev lifecycle.Event, now time.Time) {
 // ended removes a task that is over. Its seat, lease and host name stay.
 func (s *Scheduler) ended(app *spec.App, t *spec.Task, failed bool, now time.Time) {
 	delete(s.state.Tasks, t.ID)
-	delete(s.byApp[t.Seat.App], t.ID)
-	delete(s.usage, t.ID)
+	s.unindex(t)
 	s.batch.txn.DeleteTask(t.ID)
 	defer s.forgetIfGone(t.Seat.App, now)
 	if !failed {
@@ -182,7 +182,10 @@ func (s *Scheduler) ended(app *spec.App, t *spec.Task, failed bool, now time.Tim
 	s.fail(&spec.TaskFailure{App: t.Seat.App, TaskID: t.ID, Host: t.Host, AgentID: t.AgentID, State: t.State, Message: t.Message, Timestamp: now, AppVersion: t.AppVersion})
 	// The delay is that of the definition that would be launched again, which is an older one while the app's part of a
 	// deployment has not begun.
-	if next := s.targets()[t.Seat.App].app; next != nil && s.state.Apps[t.Seat.App] != nil && next.LastConfigChange.Equal(t.ConfigVersion) {
+	if s.state.Apps[t.Seat.App] == nil {
+		return
+	}
+	if next := s.target(t.Seat.App).app; next != nil && next.LastConfigChange.Equal(t.ConfigVersion) {
 		s.putDelay(next, s.delayOf(next).Failed(next, t.CreatedAt, now))
 	}
 }
@@ -190,18 +193,15 @@ func (s *Scheduler) ended(app *spec.App, t *spec.Task, failed bool, now time.Tim
 // fail stores an app's last failure.
 func (s *Scheduler) fail(f *spec.TaskFailure) {
 	s.state.Failures[f.App] = f
+	s.newFails = true
 	s.batch.txn.PutFailure(f)
 }
 
 // put stores a task. Tasks are values: readers keep the pointer that they have.
 func (s *Scheduler) put(t *spec.Task) {
 	s.state.Tasks[t.ID] = t
-	if s.byApp[t.Seat.App] == nil {
-		s.byApp[t.Seat.App] = map[string]*spec.Task{}
-	}
-	s.byApp[t.Seat.App][t.ID] = t
+	s.index(t)
 	s.batch.txn.PutTask(t)
-	s.docsDirty = true
 }
 
 // appOf is the definition that a task was launched from; when that version is no longer kept, the newest one.

@@ -29,20 +29,29 @@ func (s *Scheduler) hostOf(name string) (*host, error) {
 	}
 	h := &host{doc: &watch.Value[*spec.HostDocument]{}}
 	s.hosts[name] = h
-	s.docsDirty = true
+	s.staleDocs[name] = true
 	return h, nil
 }
 
-// documents compiles the hosts' documents again when something in them may have changed, and releases those that differ
+// documents compiles the documents again of the hosts where something in them may have changed, and releases those that differ
 // once the batch is durable: an agent never acts on what a crash could take back.
 func (s *Scheduler) documents(now time.Time) {
-	if !s.docsDirty {
+	if s.docsDirty {
+		for name := range s.hosts {
+			s.staleDocs[name] = true
+		}
+		s.docsDirty = false
+	}
+	if len(s.staleDocs) == 0 {
 		return
 	}
-	s.docsDirty = false
-	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.hosts)), Pools: s.opts.Pools, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree()}
-	for _, t := range s.liveTasks() {
-		in.Tasks = append(in.Tasks, hostdoc.Task{Task: t, App: s.appOf(t), Seat: s.state.Seats[t.Seat], Now: s.state.Apps[t.Seat.App]})
+	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.staleDocs)), Pools: s.opts.Pools, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree()}
+	maps.DeleteFunc(in.FreeVolumes, func(host string, _ []string) bool { return !s.staleDocs[host] })
+	clear(s.staleDocs)
+	for _, name := range in.Hosts {
+		for _, t := range s.byHost[name] {
+			in.Tasks = append(in.Tasks, hostdoc.Task{Task: t, App: s.appOf(t), Seat: s.state.Seats[t.Seat], Now: s.state.Apps[t.Seat.App]})
+		}
 	}
 	for name, doc := range hostdoc.Compile(in) {
 		h, err := s.hostOf(name)
@@ -114,7 +123,7 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	s.onFreed(r.Host, r.FreedVolumes)
 	for id, u := range r.Usage {
 		if t := s.state.Tasks[id]; t != nil && t.Host == r.Host {
-			s.usage[id] = u
+			s.usage.Set(id, u)
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -11,20 +12,27 @@ import (
 	"github.com/berth-project/berth/spec"
 )
 
-// rest lets the leases rest whose seats nobody wants and whose tasks are gone.
+// rest lets the leases rest whose seats nobody wants and whose tasks are gone: those of apps of which something changed.
 func (s *Scheduler) rest(now time.Time) {
-	taken := map[spec.SeatID]bool{}
-	for _, tasks := range s.byApp {
-		for _, t := range tasks {
+	if len(s.restless) == 0 {
+		return
+	}
+	taken, leases := map[spec.SeatID]bool{}, map[netip.Addr]spec.Lease{}
+	for id := range s.restless {
+		for _, t := range s.byApp[id] {
 			taken[t.Seat] = true
 		}
+		for addr := range s.leasesOf[id] {
+			leases[addr] = s.state.Leases[addr]
+		}
 	}
+	clear(s.restless)
 	wanted := func(seat spec.SeatID) bool {
 		app := s.state.Apps[seat.App]
 		return app != nil && seat.Index < app.Instances || taken[seat]
 	}
 	pinned := func(id spec.AppID) bool { return s.state.Apps[id] != nil }
-	for _, l := range address.Release(s.state.Leases, wanted, pinned, now) {
+	for _, l := range address.Release(leases, wanted, pinned, now) {
 		s.putLease(l)
 	}
 }
@@ -45,6 +53,7 @@ func (s *Scheduler) putLease(l spec.Lease) {
 		s.forgetSeat(old.Seat)
 	}
 	s.state.Leases[l.Address] = l
+	s.indexLease(old, l)
 	s.batch.txn.PutLease(l)
 }
 
@@ -52,6 +61,7 @@ func (s *Scheduler) putLease(l spec.Lease) {
 func (s *Scheduler) forgetSeat(id spec.SeatID) {
 	if seat, ok := s.state.Seats[id]; ok && len(seat.Volumes) == 0 {
 		delete(s.state.Seats, id)
+		s.seats.Delete(id)
 		delete(s.hostnames, seat.Hostname)
 		s.batch.txn.DeleteSeat(id)
 	}

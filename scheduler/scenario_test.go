@@ -153,6 +153,7 @@ func (p *play) do(line string) []string {
 		out = append(out, "error: "+text)
 	}
 	synctest.Wait()
+	consistent(p.t, p.s)
 	out = append(out, p.w.said()...)
 	for e, ok := p.sub.Next(time.Now()); ok; e, ok = p.sub.Next(time.Now()) {
 		if text := brief(e); text != "" {

@@ -31,13 +31,14 @@ type Scheduler struct {
 	offers      map[string]heldOffer
 	hosts       map[string]*host
 	queue       map[spec.AppID]*waiting
-	usage       map[string]spec.Usage
 	freed       map[spec.SeatID]bool // an index over state.Seats: those with volumes whose data is to be removed
 	session     session
 	batch       batch
 	lastVersion time.Time
-	docsDirty   bool
-	wake        time.Time // the next time something is due; zero: never
+	docsDirty   bool            // of every host
+	answers     []chan struct{} // commands that are done, to be told after the decision
+	*indexes
+	wake time.Time // the next time something is due; zero: never
 }
 
 type heldOffer struct {
@@ -85,16 +86,25 @@ func New(opts Options) (*Scheduler, error) {
 		opts: opts, log: opts.Log.WithField("component", "scheduler"), commands: make(chan func()), lost: make(chan error, 1), stopped: make(chan struct{}),
 		state: opts.State, byApp: map[spec.AppID]map[string]*spec.Task{},
 		hostnames: map[string]spec.SeatID{}, offers: map[string]heldOffer{}, hosts: map[string]*host{},
-		queue: map[spec.AppID]*waiting{}, usage: map[string]spec.Usage{}, freed: map[spec.SeatID]bool{}, docsDirty: true,
+		queue: map[spec.AppID]*waiting{}, freed: map[spec.SeatID]bool{}, docsDirty: true, indexes: newIndexes(),
 	}
-	for id, t := range s.state.Tasks {
-		s.index(id, t)
+	for _, t := range s.state.Tasks {
+		if t.Live() {
+			s.index(t)
+		}
 	}
 	for id, seat := range s.state.Seats {
 		s.hostnames[seat.Hostname] = id
 		if slices.ContainsFunc(seat.Volumes, func(v spec.SeatVolume) bool { return v.Freed }) {
 			s.freed[id] = true
 		}
+		s.seats.Set(id, seat)
+	}
+	for _, l := range s.state.Leases {
+		s.indexLease(l, l)
+	}
+	for id := range s.state.Apps {
+		s.touch(id)
 	}
 	for _, vs := range s.state.Versions {
 		for _, a := range vs {
@@ -113,17 +123,8 @@ func New(opts Options) (*Scheduler, error) {
 			s.lastVersion = c.Version
 		}
 	}
+	s.show()
 	return s, nil
-}
-
-func (s *Scheduler) index(id string, t *spec.Task) {
-	if !t.Live() {
-		return
-	}
-	if s.byApp[t.Seat.App] == nil {
-		s.byApp[t.Seat.App] = map[string]*spec.Task{}
-	}
-	s.byApp[t.Seat.App][id] = t
 }
 
 // Run is the loop. It returns nil when ctx ends, and the cause when the state can no longer be kept.
@@ -178,6 +179,11 @@ func (s *Scheduler) Run(ctx context.Context) error {
 			continue
 		}
 		s.decide(time.Now())
+		s.show()
+		for _, done := range s.answers {
+			close(done)
+		}
+		s.answers = nil
 		timer.Stop()
 		if !s.wake.IsZero() {
 			timer.Reset(max(0, time.Until(s.wake)))
@@ -195,11 +201,11 @@ func (s *Scheduler) wakeAt(t time.Time) {
 // errStopped is the answer to commands after the loop ended.
 var errStopped = fmt.Errorf("the scheduler has stopped")
 
-// do runs f in the loop and waits for it.
+// do runs f in the loop and waits until what follows from it is decided and shown to readers.
 func (s *Scheduler) do(ctx context.Context, f func()) error {
 	done := make(chan struct{})
 	select {
-	case s.commands <- func() { f(); close(done) }:
+	case s.commands <- func() { f(); s.answers = append(s.answers, done) }:
 	case <-s.stopped:
 		return errStopped
 	case <-ctx.Done():

@@ -20,6 +20,10 @@ import (
 // start finds an address and a host for each wanted seat and launches what found both. The rest waits, with reasons.
 func (s *Scheduler) start(wants []want, now time.Time) {
 	missing := map[spec.AppID]*waiting{}
+	if len(wants) == 0 {
+		s.queue = missing
+		return
+	}
 	for _, w := range wants {
 		q := missing[w.app.ID]
 		if q == nil {

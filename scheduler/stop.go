@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
+	"iter"
 	"slices"
 	"time"
 
@@ -36,35 +36,55 @@ func (s *Scheduler) killFor(t *spec.Task, want lifecycle.KillWanted, now time.Ti
 // killResend is how long a KILL may go unanswered beyond the grace period before it is sent again.
 const killResend = 15 * time.Second
 
-// timers does what is due: drains that took too long, kills to send, tasks that do not start or are gone for good.
+// timers looks at the tasks that changed and at those whose time has come, and does what is due: drains that took too long, kills to send, tasks that do not start or are gone for good.
 func (s *Scheduler) timers(now time.Time) {
 	if s.session.connected {
 		if !now.Before(s.session.nextReconcile) {
 			s.reconcile(now)
 		}
 		s.wakeAt(s.session.nextReconcile)
-		if waiting := s.unsettled(); len(waiting) > 0 {
+		if len(s.underway) > 0 {
 			if !now.Before(s.session.nextAsk) {
-				s.ask(waiting, now)
+				s.ask(s.unsettled(), now)
 			}
 			s.wakeAt(s.session.nextAsk)
 		}
 	}
-	for _, t := range s.liveTasks() {
-		s.timer(t, now)
+	var look []*spec.Task
+	for _, id := range s.taskTimes.due(now) {
+		s.untimed[id] = true
+		if t := s.state.Tasks[id]; t != nil {
+			s.touch(t.Seat.App)
+		}
+	}
+	for id := range s.untimed {
+		if t := s.state.Tasks[id]; t != nil {
+			look = append(look, t)
+		}
+	}
+	clear(s.untimed)
+	for _, t := range sortedTasks(slices.Values(look)) {
+		s.taskTimes.set(t.ID, s.asking(func() { s.timer(t, now) }))
 	}
 }
 
 // liveTasks are all live tasks in the order of their seats, so that equal states give equal decisions.
 func (s *Scheduler) liveTasks() []*spec.Task {
-	var out []*spec.Task
-	for _, tasks := range s.byApp {
-		out = slices.AppendSeq(out, maps.Values(tasks))
-	}
-	slices.SortFunc(out, func(a, b *spec.Task) int {
+	return sortedTasks(func(yield func(*spec.Task) bool) {
+		for _, tasks := range s.byApp {
+			for _, t := range tasks {
+				if !yield(t) {
+					return
+				}
+			}
+		}
+	})
+}
+
+func sortedTasks(tasks iter.Seq[*spec.Task]) []*spec.Task {
+	return slices.SortedFunc(tasks, func(a, b *spec.Task) int {
 		return cmp.Or(cmp.Compare(a.Seat.App, b.Seat.App), cmp.Compare(a.Seat.Index, b.Seat.Index), cmp.Compare(a.ID, b.ID))
 	})
-	return out
 }
 
 func (s *Scheduler) timer(t *spec.Task, now time.Time) {

@@ -1,13 +1,14 @@
 package scheduler
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
+	"github.com/berth-project/berth/internal/cow"
 	"github.com/berth-project/berth/scheduler/api"
 	"github.com/berth-project/berth/scheduler/lifecycle"
 	"github.com/berth-project/berth/scheduler/place"
@@ -16,33 +17,44 @@ import (
 
 var _ api.Backend = (*Scheduler)(nil)
 
-// Snapshot implements api.Backend. Tasks, apps and deployments are never changed in place, so it shares them.
+// View implements api.Backend. It does not enter the loop.
+func (s *Scheduler) View(context.Context) (*api.View, error) {
+	select {
+	case <-s.stopped:
+		return nil, errStopped
+	default:
+		return s.published.Load().at(time.Now()), nil
+	}
+}
+
+// Snapshot implements api.Backend. The loop gives what only it knows; what is large is put together outside of it.
 func (s *Scheduler) Snapshot(ctx context.Context) (*api.Snapshot, error) {
 	var out *api.Snapshot
-	if err := s.do(ctx, func() { out = s.snapshot(time.Now()) }); err != nil {
+	var shown *published
+	var usage cow.View[string, spec.Usage]
+	var seats cow.View[spec.SeatID, spec.Seat]
+	var leases cow.View[netip.Addr, spec.Lease]
+	err := s.do(ctx, func() {
+		out = s.snapshot(time.Now())
+		s.show()
+		shown, usage, seats, leases = s.published.Load(), s.usage.View(), s.seats.View(), s.leases.View()
+	})
+	if err != nil {
 		return nil, err
 	}
+	out.View = *shown.at(out.Now)
+	out.Usage, out.Seats = maps.Collect(usage.All()), maps.Collect(seats.All())
+	out.Leases = make([]spec.Lease, 0, leases.Len())
+	for _, l := range leases.All() {
+		out.Leases = append(out.Leases, l)
+	}
+	slices.SortFunc(out.Leases, func(a, b spec.Lease) int { return a.Address.Compare(b.Address) })
 	return out, nil
 }
 
+// snapshot is the part that only the loop knows.
 func (s *Scheduler) snapshot(now time.Time) *api.Snapshot {
-	out := &api.Snapshot{
-		Apps: maps.Clone(s.state.Apps), Groups: maps.Clone(s.state.Groups), Tasks: map[spec.AppID][]*spec.Task{}, Deployments: s.deployments(),
-		LastFailure: maps.Clone(s.state.Failures), Seats: maps.Clone(s.state.Seats), Usage: maps.Clone(s.usage),
-		Leases: slices.SortedFunc(maps.Values(s.state.Leases), func(a, b spec.Lease) int { return a.Address.Compare(b.Address) }),
-		Pools:  s.opts.Pools, FrameworkID: s.state.FrameworkID, EngineURL: s.session.master, Connected: s.session.connected,
-		Version: s.treeVersion(), Now: now,
-	}
-	for id, tasks := range s.byApp {
-		if len(tasks) == 0 {
-			continue
-		}
-		out.Tasks[id] = slices.SortedFunc(maps.Values(tasks), func(a, b *spec.Task) int {
-			return cmp.Or(cmp.Compare(a.Seat.Index, b.Seat.Index), a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
-		})
-	}
-	out.Queue = s.queueItems(now)
-	return out
+	return &api.Snapshot{View: api.View{Now: now}, Pools: s.opts.Pools, Queue: s.queueItems(now)}
 }
 
 // queueItems are the apps that wait for launches, and those whose launch delay runs although every seat has a task just

@@ -33,6 +33,7 @@ func (s *Scheduler) withVolumes(seat spec.Seat, app *spec.App, host string) (spe
 
 func (s *Scheduler) putSeat(seat spec.Seat) {
 	s.state.Seats[seat.ID] = seat
+	s.seats.Set(seat.ID, seat)
 	s.batch.txn.PutSeat(seat)
 }
 

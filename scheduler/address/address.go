@@ -54,8 +54,13 @@ func Assign(in Input) Result {
 	for _, h := range in.Held {
 		a.held[h.Address] = h.By
 	}
+	for _, w := range in.Wants {
+		a.bySeat[w.Seat] = nil
+	}
 	for _, l := range in.Leases {
-		a.bySeat[l.Seat] = append(a.bySeat[l.Seat], l)
+		if of, asks := a.bySeat[l.Seat]; asks {
+			a.bySeat[l.Seat] = append(of, l)
+		}
 	}
 	for _, ls := range a.bySeat {
 		slices.SortFunc(ls, func(x, y spec.Lease) int { return x.Address.Compare(y.Address) })

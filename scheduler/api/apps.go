@@ -70,7 +70,7 @@ func embeds(r *http.Request, e embed) embed {
 	return e
 }
 
-func encodeApp(s *Snapshot, app *spec.App, e embed) appInfo {
+func encodeApp(s *View, app *spec.App, e embed) appInfo {
 	out := appInfo{AppJSON: marathon.Encode(app), VersionInfo: &versionInfoJSON{
 		LastScaling: spec.FormatTime(app.LastScaling), LastConfigChange: spec.FormatTime(app.LastConfigChange),
 	}}
@@ -112,7 +112,7 @@ func encodeApp(s *Snapshot, app *spec.App, e embed) appInfo {
 }
 
 // sortedApps lists the apps that keep accepts, by id.
-func sortedApps(s *Snapshot, keep func(*spec.App) bool) []*spec.App {
+func sortedApps(s *View, keep func(*spec.App) bool) []*spec.App {
 	var out []*spec.App
 	for _, id := range slices.Sorted(maps.Keys(s.Apps)) {
 		if app := s.Apps[id]; keep(app) {
@@ -122,7 +122,7 @@ func sortedApps(s *Snapshot, keep func(*spec.App) bool) []*spec.App {
 	return out
 }
 
-func encodeApps(s *Snapshot, apps []*spec.App, e embed) []appInfo {
+func encodeApps(s *View, apps []*spec.App, e embed) []appInfo {
 	out := make([]appInfo, 0, len(apps))
 	for _, app := range apps {
 		out = append(out, encodeApp(s, app, e))
@@ -136,7 +136,7 @@ func (s *Server) listApps(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	snap, err := s.o.Backend.Snapshot(r.Context())
+	snap, err := s.o.Backend.View(r.Context())
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func appFilter(r *http.Request) (func(*spec.App) bool, error) {
 // getGroupApps is GET /v2/apps/{group}/*: all apps below the group.
 func (s *Server) getGroupApps(group spec.AppID) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		snap, err := s.o.Backend.Snapshot(r.Context())
+		snap, err := s.o.Backend.View(r.Context())
 		if err != nil {
 			return err
 		}
@@ -179,7 +179,7 @@ func (s *Server) getGroupApps(group spec.AppID) handler {
 // getApp is GET /v2/apps/{id}.
 func (s *Server) getApp(id spec.AppID) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		snap, err := s.o.Backend.Snapshot(r.Context())
+		snap, err := s.o.Backend.View(r.Context())
 		if err != nil {
 			return err
 		}

@@ -198,7 +198,7 @@ func (s *Server) deleteAppTasks(id spec.AppID) handler {
 		if err != nil {
 			return err
 		}
-		snap, err := s.o.Backend.Snapshot(r.Context())
+		snap, err := s.o.Backend.View(r.Context())
 		if err != nil {
 			return err
 		}
@@ -231,7 +231,7 @@ func (s *Server) deleteAppTask(id spec.AppID, taskID string) handler {
 		if err != nil {
 			return err
 		}
-		snap, err := s.o.Backend.Snapshot(r.Context())
+		snap, err := s.o.Backend.View(r.Context())
 		if err != nil {
 			return err
 		}
@@ -260,7 +260,7 @@ func (s *Server) deleteAppTask(id spec.AppID, taskID string) handler {
 }
 
 // findTask finds a live task by its id or its instance's.
-func findTask(snap *Snapshot, id string) *spec.Task {
+func findTask(snap *View, id string) *spec.Task {
 	for _, tasks := range snap.Tasks {
 		if i := slices.IndexFunc(tasks, func(t *spec.Task) bool { return t.ID == id || t.Instance == id }); i >= 0 {
 			return tasks[i]

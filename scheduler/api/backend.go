@@ -7,9 +7,13 @@ import (
 	"github.com/berth-project/berth/spec"
 )
 
-// Backend is the scheduler as the API sees it. The owner loop answers every call; all values it hands out are immutable.
+// Backend is the scheduler as the API sees it. The owner loop answers every call but View; all values it hands out are
+// immutable.
 type Backend interface {
-	// Snapshot is the state after the last decision.
+	// View is the state after the last decision, at least as new as what any call that has returned did. It never waits for
+	// the owner loop: who may be asked often uses it.
+	View(ctx context.Context) (*View, error)
+	// Snapshot is the same with everything that the owner loop knows beside it, of one moment.
 	Snapshot(ctx context.Context) (*Snapshot, error)
 	// Versions lists an app's stored versions, newest first. Unknown app: ErrNotFound.
 	Versions(ctx context.Context, app spec.AppID) ([]*spec.App, error)
@@ -71,23 +75,29 @@ type KillOptions struct {
 	Idle spec.AppID
 }
 
-// Snapshot is an immutable view of the scheduler's state.
-type Snapshot struct {
+// View is what most calls need of the scheduler's state. It is immutable: a task, an app, a deployment or an app's list of
+// tasks that changes is another one, so whoever has looked at one before knows it by its address.
+type View struct {
 	Apps        map[spec.AppID]*spec.App
 	Groups      map[spec.AppID]*spec.Group
 	Tasks       map[spec.AppID][]*spec.Task // live tasks, by seat, then creation
 	Deployments []*spec.Deployment          // oldest first
-	Queue       []QueueItem                 // by app id
 	LastFailure map[spec.AppID]*spec.TaskFailure
-	Seats       map[spec.SeatID]spec.Seat
-	Leases      []spec.Lease
-	Usage       map[string]spec.Usage // task id -> last measured
-	Pools       []spec.Pool
 	FrameworkID string
 	EngineURL   string // the Mesos master or the embedded engine
 	Connected   bool   // subscribed to the engine
 	Version     time.Time
 	Now         time.Time
+}
+
+// Snapshot is a View and what else there is to know at that moment.
+type Snapshot struct {
+	View
+	Queue  []QueueItem // by app id
+	Seats  map[spec.SeatID]spec.Seat
+	Leases []spec.Lease
+	Usage  map[string]spec.Usage // task id -> last measured
+	Pools  []spec.Pool
 }
 
 // QueueItem is one app that waits for launches.

@@ -108,7 +108,7 @@ func (l *faultList) err() error {
 
 // definitions are the options for reading definitions of apps: which groups enforce their role is a matter of the tree.
 func (s *Server) definitions(r *http.Request) (marathon.Options, error) {
-	snap, err := s.o.Backend.Snapshot(r.Context())
+	snap, err := s.o.Backend.View(r.Context())
 	if err != nil {
 		return marathon.Options{}, err
 	}

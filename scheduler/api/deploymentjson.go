@@ -47,7 +47,7 @@ func encodePlan(d *spec.Deployment) planJSON {
 	return out
 }
 
-func encodeDeployment(snap *Snapshot, d *spec.Deployment) deploymentJSON {
+func encodeDeployment(snap *View, d *spec.Deployment) deploymentJSON {
 	out := deploymentJSON{
 		planJSON: encodePlan(d), AffectedApps: affectedApps(d), AffectedPods: []spec.AppID{},
 		CurrentActions: []actionJSON{}, TotalSteps: len(d.Steps),

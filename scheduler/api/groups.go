@@ -44,11 +44,11 @@ func groupMissing(id spec.AppID) error {
 }
 
 // tree are the snapshot's apps and groups.
-func (s *Snapshot) tree() marathon.Tree { return marathon.Tree{Apps: s.Apps, Groups: s.Groups} }
+func (s *View) tree() marathon.Tree { return marathon.Tree{Apps: s.Apps, Groups: s.Groups} }
 
 // groupWriter encodes the groups of one tree.
 type groupWriter struct {
-	snap    *Snapshot
+	snap    *View
 	embed   groupEmbed
 	version string
 	apps    map[spec.AppID][]*spec.App // by the group they lie in, sorted
@@ -56,7 +56,7 @@ type groupWriter struct {
 	groups  map[spec.AppID][]spec.AppID
 }
 
-func newGroupWriter(snap *Snapshot, e groupEmbed) *groupWriter {
+func newGroupWriter(snap *View, e groupEmbed) *groupWriter {
 	w := &groupWriter{
 		snap: snap, embed: e, version: treeVersion(snap.Version),
 		apps: map[spec.AppID][]*spec.App{}, pods: map[spec.AppID][]*spec.App{}, groups: map[spec.AppID][]spec.AppID{},
@@ -116,7 +116,7 @@ func (w *groupWriter) encode(id spec.AppID) groupInfo {
 // getGroup is GET /v2/groups and /v2/groups/{id}.
 func (s *Server) getGroup(id spec.AppID) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		snap, err := s.o.Backend.Snapshot(r.Context())
+		snap, err := s.o.Backend.View(r.Context())
 		if err != nil {
 			return err
 		}
@@ -130,7 +130,7 @@ func (s *Server) getGroup(id spec.AppID) handler {
 // getAppsOfGroup is GET /v2/groups/{id}/apps: all apps below the group. A group that really has that name wins.
 func (s *Server) getAppsOfGroup(group, named spec.AppID) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		snap, err := s.o.Backend.Snapshot(r.Context())
+		snap, err := s.o.Backend.View(r.Context())
 		if err != nil {
 			return err
 		}
@@ -148,8 +148,8 @@ func (s *Server) getAppsOfGroup(group, named spec.AppID) handler {
 
 // history is the tree of now, and the changes that made it, newest first. A change made between the two calls is in the
 // list only, where its version tells it.
-func (s *Server) history(r *http.Request) (*Snapshot, []spec.TreeChange, error) {
-	snap, err := s.o.Backend.Snapshot(r.Context())
+func (s *Server) history(r *http.Request) (*View, []spec.TreeChange, error) {
+	snap, err := s.o.Backend.View(r.Context())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -202,7 +202,7 @@ func (s *Server) getGroupVersion(id spec.AppID, version string) handler {
 		}
 		e := groupEmbeds(r)
 		e.app = embed{}
-		then := &Snapshot{Apps: tree.Apps, Groups: tree.Groups, Version: at, Now: at}
+		then := &View{Apps: tree.Apps, Groups: tree.Groups, Version: at, Now: at}
 		return respond(w, r, http.StatusOK, newGroupWriter(then, e).encode(id))
 	}
 }
@@ -304,6 +304,6 @@ func (s *Server) deleteGroup(id spec.AppID) handler {
 }
 
 // podStatuses are the pods of one group.
-func podStatuses(snap *Snapshot, pods []*spec.App) []any {
+func podStatuses(snap *View, pods []*spec.App) []any {
 	return []any{}
 }

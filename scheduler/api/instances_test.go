@@ -78,7 +78,7 @@ func TestInstances(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			snap := &Snapshot{Now: now, Connected: true, Tasks: map[spec.AppID][]*spec.Task{"/web": c.tasks}}
+			snap := &Snapshot{View: View{Now: now, Connected: true, Tasks: map[spec.AppID][]*spec.Task{"/web": c.tasks}}}
 			if c.app != nil {
 				snap.Apps = map[spec.AppID]*spec.App{"/web": c.app}
 			}

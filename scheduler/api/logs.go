@@ -24,7 +24,7 @@ func (s *Server) getLogs(w http.ResponseWriter, r *http.Request) error {
 		}
 		o.Tail = n
 	}
-	snap, err := s.o.Backend.Snapshot(r.Context())
+	snap, err := s.o.Backend.View(r.Context())
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (s *Server) getLogs(w http.ResponseWriter, r *http.Request) error {
 }
 
 // logTask finds the task that is meant: by id, or the newest of a seat. Without a seat the app's first.
-func logTask(snap *Snapshot, task, app, seat string) (*spec.Task, error) {
+func logTask(snap *View, task, app, seat string) (*spec.Task, error) {
 	if task != "" {
 		if t := findTask(snap, task); t != nil {
 			return t, nil

@@ -10,7 +10,7 @@ import (
 
 // listDeployments is GET /v2/deployments.
 func (s *Server) listDeployments(w http.ResponseWriter, r *http.Request) error {
-	snap, err := s.o.Backend.Snapshot(r.Context())
+	snap, err := s.o.Backend.View(r.Context())
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ const marathonVersion = "1.10.26"
 
 // getInfo is GET /v2/info.
 func (s *Server) getInfo(w http.ResponseWriter, r *http.Request) error {
-	snap, err := s.o.Backend.Snapshot(r.Context())
+	snap, err := s.o.Backend.View(r.Context())
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 // getAppTasks is GET /v2/apps/{id}/tasks, also of the form {group}/*/tasks.
 func (s *Server) getAppTasks(id spec.AppID) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		snap, err := s.o.Backend.Snapshot(r.Context())
+		snap, err := s.o.Backend.View(r.Context())
 		if err != nil {
 			return err
 		}
@@ -45,7 +45,7 @@ func (s *Server) getAppTasks(id spec.AppID) handler {
 
 // getTasks is GET /v2/tasks.
 func (s *Server) getTasks(w http.ResponseWriter, r *http.Request) error {
-	snap, err := s.o.Backend.Snapshot(r.Context())
+	snap, err := s.o.Backend.View(r.Context())
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func statusFilter(r *http.Request) func(state string) bool {
 }
 
 // respondTasks answers with JSON, or with lines when the client prefers text/plain.
-func respondTasks(w http.ResponseWriter, r *http.Request, snap *Snapshot, list []*spec.App, tasks func() any) error {
+func respondTasks(w http.ResponseWriter, r *http.Request, snap *View, list []*spec.App, tasks func() any) error {
 	switch negotiate(r, "application/json", "text/plain") {
 	case "application/json":
 		return respond(w, r, http.StatusOK, map[string]any{"tasks": tasks()})
@@ -94,7 +94,7 @@ func respondTasks(w http.ResponseWriter, r *http.Request, snap *Snapshot, list [
 }
 
 // tasksText lists the endpoints of running tasks: one line an app and service port, tab separated.
-func tasksText(snap *Snapshot, list []*spec.App, networks []string) string {
+func tasksText(snap *View, list []*spec.App, networks []string) string {
 	var b strings.Builder
 	for _, app := range list {
 		var running []*spec.Task
@@ -185,7 +185,7 @@ func (s *Server) deleteTasks(w http.ResponseWriter, r *http.Request) error {
 	if in.IDs == nil {
 		return missing("/ids")
 	}
-	snap, err := s.o.Backend.Snapshot(r.Context())
+	snap, err := s.o.Backend.View(r.Context())
 	if err != nil {
 		return err
 	}

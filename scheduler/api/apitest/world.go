@@ -71,11 +71,11 @@ func (w *World) Snapshot(context.Context) (*api.Snapshot, error) {
 	if w.stepOnRead {
 		w.step()
 	}
-	s := &api.Snapshot{
+	s := &api.Snapshot{View: api.View{
 		Apps: maps.Clone(w.apps), Groups: maps.Clone(w.groups), Tasks: map[spec.AppID][]*spec.Task{}, Deployments: []*spec.Deployment{},
-		LastFailure: maps.Clone(w.failures), Seats: map[spec.SeatID]spec.Seat{}, Usage: maps.Clone(w.usage),
+		LastFailure: maps.Clone(w.failures),
 		FrameworkID: "framework-1", EngineURL: "http://127.0.0.1:5050", Connected: true, Version: w.now, Now: w.now,
-	}
+	}, Seats: map[spec.SeatID]spec.Seat{}, Usage: maps.Clone(w.usage)}
 	for id, tasks := range w.tasks {
 		for _, t := range tasks {
 			copied := *t
@@ -100,6 +100,15 @@ func (w *World) Snapshot(context.Context) (*api.Snapshot, error) {
 		}}}
 	}
 	return s, nil
+}
+
+// View implements api.Backend.
+func (w *World) View(ctx context.Context) (*api.View, error) {
+	s, err := w.Snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &s.View, nil
 }
 
 // TreeChanges implements api.Backend: this world forgets them.

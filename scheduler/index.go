@@ -1,0 +1,115 @@
+package scheduler
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/berth-project/berth/internal/cow"
+	"github.com/berth-project/berth/spec"
+)
+
+// indexes are what the loop keeps beside the state so that an event costs what it changes, not what there is. All of it can
+// be computed from the state; the tests hold it against that.
+type indexes struct {
+	byHost    map[string]map[string]*spec.Task // live tasks
+	underway  map[string]*spec.Task            // live tasks that do not run yet, or are being stopped
+	leasesOf  map[spec.AppID]map[netip.Addr]bool
+	inDeploy  map[spec.AppID]bool // apps that running deployments touch; nil: to be computed again
+	targeted  map[spec.AppID]target
+	done      map[spec.AppID]bool // the app's part of the current step is fulfilled
+	launches  map[spec.AppID][]int
+	taskTimes agenda[string]     // when a task's timer must look again
+	appTimes  agenda[spec.AppID] // when an app must be looked at again although nothing changed
+
+	// What changed since each was last looked at.
+	dirty     map[spec.AppID]bool // by advance
+	restless  map[spec.AppID]bool // by rest
+	unseen    map[spec.AppID]bool // by readers
+	untimed   map[string]bool     // by timers: task ids
+	staleDocs map[string]bool     // by documents: hosts
+	retarget  bool                // by targets
+	newTree   bool                // by readers: apps, groups or deployments
+	newFails  bool                // by readers: failures
+
+	// What readers see.
+	lists     *cow.Map[spec.AppID, *taskList]
+	seats     *cow.Map[spec.SeatID, spec.Seat]
+	leases    *cow.Map[netip.Addr, spec.Lease]
+	usage     *cow.Map[string, spec.Usage]
+	published atomic.Pointer[published]
+}
+
+func newIndexes() *indexes {
+	return &indexes{
+		byHost: map[string]map[string]*spec.Task{}, underway: map[string]*spec.Task{}, leasesOf: map[spec.AppID]map[netip.Addr]bool{},
+		done: map[spec.AppID]bool{}, launches: map[spec.AppID][]int{}, dirty: map[spec.AppID]bool{}, restless: map[spec.AppID]bool{},
+		unseen: map[spec.AppID]bool{}, untimed: map[string]bool{}, staleDocs: map[string]bool{}, retarget: true, newTree: true, newFails: true,
+		lists: cow.New[spec.AppID, *taskList](), seats: cow.New[spec.SeatID, spec.Seat](), leases: cow.New[netip.Addr, spec.Lease](),
+		usage: cow.New[string, spec.Usage](),
+	}
+}
+
+// touch says that something of the app's changed: its definition, a task, a lease.
+func (s *Scheduler) touch(app spec.AppID) {
+	s.dirty[app], s.restless[app], s.unseen[app] = true, true, true
+	if s.state.Apps[app] == nil {
+		s.retarget = true // it is a target only as long as it has tasks
+	}
+}
+
+// touchTree says that the set of wanted apps, of groups or of deployments changed.
+func (s *Scheduler) touchTree() { s.retarget, s.newTree, s.inDeploy = true, true, nil }
+
+// touchApp says that the app's definition changed: what it means for seats is in the documents of its hosts.
+func (s *Scheduler) touchApp(app spec.AppID) {
+	s.touchTree()
+	s.touch(app)
+	for _, t := range s.byApp[app] {
+		s.staleDocs[t.Host] = true
+	}
+}
+
+// index takes a live task, new or changed, into the indexes.
+func (s *Scheduler) index(t *spec.Task) {
+	if s.byApp[t.Seat.App] == nil {
+		s.byApp[t.Seat.App] = map[string]*spec.Task{}
+	}
+	s.byApp[t.Seat.App][t.ID] = t
+	if s.byHost[t.Host] == nil {
+		s.byHost[t.Host] = map[string]*spec.Task{}
+	}
+	s.byHost[t.Host][t.ID] = t
+	if t.Rung == spec.Running {
+		delete(s.underway, t.ID)
+	} else {
+		s.underway[t.ID] = t
+	}
+	s.untimed[t.ID], s.staleDocs[t.Host] = true, true
+	s.touch(t.Seat.App)
+}
+
+// unindex takes a task that ended out of them.
+func (s *Scheduler) unindex(t *spec.Task) {
+	delete(s.byApp[t.Seat.App], t.ID)
+	delete(s.byHost[t.Host], t.ID)
+	delete(s.underway, t.ID)
+	delete(s.untimed, t.ID)
+	s.taskTimes.set(t.ID, time.Time{})
+	s.usage.Delete(t.ID)
+	s.staleDocs[t.Host] = true
+	s.touch(t.Seat.App)
+}
+
+// indexLease takes a lease, new or changed, into the indexes; old is what the address was leased for before.
+func (s *Scheduler) indexLease(old, l spec.Lease) {
+	if old.Seat.App != l.Seat.App {
+		delete(s.leasesOf[old.Seat.App], l.Address)
+	}
+	if s.leasesOf[l.Seat.App] == nil {
+		s.leasesOf[l.Seat.App] = map[netip.Addr]bool{}
+	}
+	s.leasesOf[l.Seat.App][l.Address] = true
+	s.leases.Set(l.Address, l)
+	s.restless[l.Seat.App] = true
+}

@@ -1,0 +1,173 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"github.com/berth-project/berth/scheduler/address"
+	"github.com/berth-project/berth/scheduler/deploy"
+	"github.com/berth-project/berth/scheduler/hostdoc"
+	"github.com/berth-project/berth/spec"
+)
+
+// consistent holds what the loop keeps against what follows from the state alone: nothing that changed was overlooked. The
+// scenarios and the chaos call it after every step.
+func consistent(t *testing.T, s *Scheduler) {
+	t.Helper()
+	var faults []string
+	err := s.do(context.Background(), func() { faults = s.inconsistencies(time.Now()) })
+	if err != nil {
+		return // the scheduler died; what it knew is gone with it
+	}
+	for _, f := range faults {
+		t.Error(f)
+	}
+}
+
+func (s *Scheduler) inconsistencies(now time.Time) (faults []string) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	byHost, underway := map[string]map[string]*spec.Task{}, map[string]*spec.Task{}
+	byApp := map[spec.AppID]map[string]*spec.Task{}
+	for id, task := range s.state.Tasks {
+		add(byApp, task.Seat.App, task)
+		add(byHost, task.Host, task)
+		if task.Rung != spec.Running {
+			underway[id] = task
+		}
+	}
+	same := func(what string, got, want any) {
+		if d := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); d != "" {
+			fault("%s (-computed +kept)\n%s", what, d)
+		}
+	}
+	same("tasks by app", filled(s.byApp), filled(byApp))
+	same("tasks by host", filled(s.byHost), filled(byHost))
+	same("tasks under way", s.underway, underway)
+	for id, t := range s.targets() {
+		if kept, ok := s.targeted[id]; !s.retarget && (!ok || kept.mode != t.mode || s.state.Apps[id] != nil && kept.app != t.app) {
+			fault("target of %s is %v, want %v", id, kept, t)
+		}
+		if s.dirty[id] {
+			continue // is decided about at once
+		}
+		r := deploy.Advance(deploy.Input{App: t.app, Mode: t.mode, Tasks: s.tasksOf(t.app, now)})
+		if s.done[id] != r.Done || !slices.Equal(s.launches[id], r.Launch) || len(r.Kill) > 0 {
+			fault("%s: kept done=%t launch=%v, computed %+v", id, s.done[id], s.launches[id], r)
+		}
+	}
+	seats := map[spec.SeatID]bool{}
+	for _, task := range s.state.Tasks {
+		seats[task.Seat] = true
+	}
+	wanted := func(seat spec.SeatID) bool {
+		app := s.state.Apps[seat.App]
+		return app != nil && seat.Index < app.Instances || seats[seat]
+	}
+	for _, l := range address.Release(s.state.Leases, wanted, func(id spec.AppID) bool { return s.state.Apps[id] != nil }, now) {
+		if !s.restless[l.Seat.App] {
+			fault("the lease of %s for %s should rest", l.Address, l.Seat)
+		}
+	}
+	same("seats", maps.Collect(s.seats.View().All()), s.state.Seats)
+	same("leases", maps.Collect(s.leases.View().All()), s.state.Leases)
+	s.consistentDocs(fault)
+	s.consistentView(same, now)
+	return faults
+}
+
+func (s *Scheduler) consistentDocs(fault func(string, ...any)) {
+	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.hosts)), Pools: s.opts.Pools, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree()}
+	for _, t := range s.liveTasks() {
+		in.Tasks = append(in.Tasks, hostdoc.Task{Task: t, App: s.appOf(t), Seat: s.state.Seats[t.Seat], Now: s.state.Apps[t.Seat.App]})
+	}
+	for name, doc := range hostdoc.Compile(in) {
+		if h := s.hosts[name]; !s.docsDirty && !s.staleDocs[name] && (h == nil || !reflect.DeepEqual(doc, h.last)) {
+			fault("the document of %s is not up to date", name)
+		}
+	}
+}
+
+// consistentView shows what was not shown yet, and looks with a reader's eyes.
+func (s *Scheduler) consistentView(same func(string, any, any), now time.Time) {
+	s.show()
+	v := s.published.Load().at(now)
+	same("shown apps", v.Apps, s.state.Apps)
+	same("shown groups", v.Groups, s.state.Groups)
+	same("shown failures", v.LastFailure, s.state.Failures)
+	same("shown deployments", v.Deployments, s.deployments())
+	shown := map[spec.AppID]map[string]*spec.Task{}
+	for app, tasks := range v.Tasks {
+		for _, t := range tasks {
+			add(shown, app, t)
+		}
+		if !slices.IsSortedFunc(tasks, func(a, b *spec.Task) int { return a.Seat.Index - b.Seat.Index }) {
+			same("order of "+string(app), tasks, nil)
+		}
+	}
+	same("shown tasks", filled(shown), filled(s.byApp))
+}
+
+func add[K comparable](m map[K]map[string]*spec.Task, k K, t *spec.Task) {
+	if m[k] == nil {
+		m[k] = map[string]*spec.Task{}
+	}
+	m[k][t.ID] = t
+}
+
+// filled leaves out the empty ones.
+func filled[K comparable](m map[K]map[string]*spec.Task) map[K]map[string]*spec.Task {
+	m = maps.Clone(m)
+	maps.DeleteFunc(m, func(_ K, of map[string]*spec.Task) bool { return len(of) == 0 })
+	return m
+}
+
+func TestAgenda(t *testing.T) {
+	t0 := time.Unix(0, 0)
+	rapid.Check(t, func(t *rapid.T) {
+		var a agenda[int]
+		model := map[int]time.Time{}
+		now := t0
+		for range rapid.IntRange(1, 50).Draw(t, "steps") {
+			k := rapid.IntRange(0, 5).Draw(t, "key")
+			switch rapid.IntRange(0, 2).Draw(t, "op") {
+			case 0:
+				at := now.Add(time.Duration(rapid.IntRange(1, 20).Draw(t, "in")))
+				a.set(k, at)
+				model[k] = at
+			case 1:
+				a.set(k, time.Time{})
+				delete(model, k)
+			default:
+				now = now.Add(time.Duration(rapid.IntRange(0, 10).Draw(t, "pass")))
+				var want []int
+				for k, at := range model {
+					if !now.Before(at) {
+						want = append(want, k)
+						delete(model, k)
+					}
+				}
+				got := a.due(now)
+				slices.Sort(got)
+				slices.Sort(want)
+				if !slices.Equal(got, want) {
+					t.Fatalf("due %v, want %v", got, want)
+				}
+			}
+			for k, at := range model {
+				if a.next.IsZero() || a.next.After(at) {
+					t.Fatalf("%d is due at %v, the next look is at %v", k, at, a.next)
+				}
+			}
+		}
+	})
+}

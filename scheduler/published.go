@@ -1,0 +1,90 @@
+package scheduler
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/berth-project/berth/internal/cow"
+	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/spec"
+)
+
+// taskList are the live tasks of one app; who reads them first sorts them.
+type taskList struct {
+	once  sync.Once
+	tasks []*spec.Task
+}
+
+// published is the state as readers see it: fixed, and shared by all that ask before the next change.
+type published struct {
+	state api.View // without tasks
+	lists cow.View[spec.AppID, *taskList]
+	once  sync.Once
+	view  api.View
+}
+
+// show gives readers what changed. It runs after every decision and before anybody is told about it: who was answered
+// sees the change from then on.
+func (s *Scheduler) show() {
+	was := s.published.Load()
+	next := &published{state: api.View{
+		FrameworkID: s.state.FrameworkID, EngineURL: s.session.master, Connected: s.session.connected, Version: s.treeVersion(),
+	}}
+	if was != nil {
+		next.state.Apps, next.state.Groups = was.state.Apps, was.state.Groups
+		next.state.Deployments, next.state.LastFailure = was.state.Deployments, was.state.LastFailure
+		same := was.state.FrameworkID == next.state.FrameworkID && was.state.EngineURL == next.state.EngineURL &&
+			was.state.Connected == next.state.Connected && was.state.Version.Equal(next.state.Version)
+		if same && !s.newTree && !s.newFails && len(s.unseen) == 0 {
+			return
+		}
+	}
+	if s.newTree {
+		next.state.Apps, next.state.Groups, next.state.Deployments = maps.Clone(s.state.Apps), maps.Clone(s.state.Groups), s.deployments()
+	}
+	if s.newFails {
+		next.state.LastFailure = maps.Clone(s.state.Failures)
+	}
+	for id := range s.unseen {
+		if tasks := s.byApp[id]; len(tasks) > 0 {
+			list := &taskList{tasks: make([]*spec.Task, 0, len(tasks))}
+			for _, t := range tasks {
+				list.tasks = append(list.tasks, t)
+			}
+			s.lists.Set(id, list)
+		} else {
+			s.lists.Delete(id)
+		}
+	}
+	s.newTree, s.newFails = false, false
+	clear(s.unseen)
+	next.lists = s.lists.View()
+	s.published.Store(next)
+}
+
+// sorted are the tasks by seat, then by age.
+func (l *taskList) sorted() []*spec.Task {
+	l.once.Do(func() {
+		slices.SortFunc(l.tasks, func(a, b *spec.Task) int {
+			return cmp.Or(cmp.Compare(a.Seat.Index, b.Seat.Index), a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+		})
+	})
+	return l.tasks
+}
+
+// at is the view for one reader. What costs time is done by the first one only, and not in the loop.
+func (p *published) at(now time.Time) *api.View {
+	p.once.Do(func() {
+		p.view = p.state
+		p.view.Tasks = make(map[spec.AppID][]*spec.Task, p.lists.Len())
+		for id, list := range p.lists.All() {
+			p.view.Tasks[id] = list.sorted()
+		}
+	})
+	out := p.view
+	out.Now = now
+	return &out
+}
