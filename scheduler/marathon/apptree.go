@@ -1,6 +1,7 @@
 package marathon
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -13,30 +14,30 @@ import (
 // is a *Faults whose further texts name the culprits. The tree has been settled.
 func ValidateTree(t Tree) error {
 	f := &Faults{Message: invalidMessage}
-	apps := t.Apps
-	ids := sortedIDs(apps)
+	ids := sortedIDs(t.Apps)
+	var clashes []string
 	for _, id := range ids {
 		if t.Groups[id] != nil {
-			f.Add("/", "Groups and Applications may not have the same identifier.")
-			f.Add("/", "%s is an app and a group", id)
+			clashes = append(clashes, fmt.Sprintf("%s is %s and a group", id, Kind(t.Apps[id])))
 		}
 		for group := id.Parent(); group != "/"; group = group.Parent() {
-			if apps[group] != nil {
-				f.Add("/", "Groups and Applications may not have the same identifier.")
-				f.Add("/", "%s is %s, so %s cannot lie below it", group, Kind(apps[group]), id)
+			if t.Apps[group] != nil {
+				clashes = append(clashes, fmt.Sprintf("%s is %s, so %s cannot lie below it", group, Kind(t.Apps[group]), id))
 			}
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(t.Groups)) {
-		if t.Groups[id] == nil {
-			continue
-		}
-		for group := id.Parent(); group != "/"; group = group.Parent() {
-			if apps[group] != nil {
-				f.Add("/", "Groups and Applications may not have the same identifier.")
-				f.Add("/", "%s is an app, so the group %s cannot lie below it", group, id)
+		for group := id.Parent(); group != "/" && t.Groups[id] != nil; group = group.Parent() {
+			if t.Apps[group] != nil {
+				clashes = append(clashes, fmt.Sprintf("%s is %s, so the group %s cannot lie below it", group, Kind(t.Apps[group]), id))
 			}
 		}
+	}
+	if len(clashes) > 0 {
+		f.Add("/", "Groups and Applications may not have the same identifier.")
+	}
+	for _, text := range clashes {
+		f.Add("/", "%s", text)
 	}
 	if cycle := findCycle(t, ids); cycle != nil {
 		f.Add("/", "Dependency graph has cyclic dependencies.")

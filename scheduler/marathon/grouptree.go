@@ -112,9 +112,10 @@ func (t Tree) Removal(group spec.AppID) Tree {
 	return out
 }
 
-// SameGroup says whether two records of a group say the same.
+// SameGroup says whether two records of a group say the same. A role that is not said to be enforced is not enforced.
 func SameGroup(a, b *spec.Group) bool {
-	return a == b || a != nil && b != nil && a.ID == b.ID && slices.Equal(a.Dependencies, b.Dependencies) && samePointer(a.EnforceRole, b.EnforceRole)
+	return a == b || a != nil && b != nil && a.ID == b.ID && slices.Equal(a.Dependencies, b.Dependencies) &&
+		or(a.EnforceRole, false) == or(b.EnforceRole, false)
 }
 
 // TreeAt is the tree as it was in a version: current, whose version is given, without the changes made since. The changes

@@ -83,6 +83,19 @@ func TestCompute(t *testing.T) {
 	}
 }
 
+// What lies in a group depends on what the group depends on, at any depth, the root's dependencies included.
+func TestGroupDependencies(t *testing.T) {
+	all := apps(app("/base", 1, "x"), app("/back/db", 1, "x"), app("/front/web/ui", 1, "x"), app("/front/api", 1, "x", "/front/web"))
+	groups := map[spec.AppID]*spec.Group{
+		"/front": {ID: "/front", Dependencies: []spec.AppID{"/back", "/nowhere"}},
+		"/back":  {ID: "/back", Dependencies: []spec.AppID{"/base"}},
+	}
+	want := "Start /back/db, Start /base, Start /front/api, Start /front/web/ui | Scale /base | Scale /back/db | Scale /front/web/ui | Scale /front/api"
+	if got := render(Compute(Input{Wanted: all, Groups: groups, SameConfig: same})); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
 // An app never starts in a step before one that it depends on.
 func TestDependenciesComeFirst(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
