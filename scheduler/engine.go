@@ -28,6 +28,7 @@ func (s *Scheduler) onEngine(ev mesos.Event) {
 		s.session = session{master: s.session.master}
 		clear(s.offers)
 	case mesos.Offers:
+		s.counters.OffersReceived += uint64(len(e.Offers))
 		for _, o := range e.Offers {
 			s.offers[o.ID] = heldOffer{o, now}
 		}

@@ -57,6 +57,7 @@ func (s *Scheduler) manageOffers(waiting bool, now time.Time) {
 			return
 		}
 		s.session.suppressed = false
+		s.counters.Revives++
 		s.batch.call(call{name: "REVIVE", do: s.opts.Engine.Revive, failed: func(error) {
 			s.session.suppressed, s.session.reviveAfter = true, time.Now().Add(callRetry)
 		}})
@@ -72,6 +73,7 @@ func (s *Scheduler) manageOffers(waiting bool, now time.Time) {
 	}
 	slices.Sort(decline)
 	if len(decline) > 0 {
+		s.counters.OffersDeclined += uint64(len(decline))
 		refuse := declineFor
 		if waiting {
 			refuse = 5 * time.Second
@@ -80,6 +82,7 @@ func (s *Scheduler) manageOffers(waiting bool, now time.Time) {
 	}
 	if !waiting && !s.session.suppressed {
 		s.session.suppressed = true
+		s.counters.Suppresses++
 		s.batch.call(call{name: "SUPPRESS", do: s.opts.Engine.Suppress})
 	}
 }

@@ -31,13 +31,13 @@ type published struct {
 func (s *Scheduler) show() {
 	was := s.published.Load()
 	next := &published{state: api.View{
-		FrameworkID: s.state.FrameworkID, EngineURL: s.session.master, Connected: s.session.connected, Version: s.treeVersion(),
+		FrameworkID: s.state.FrameworkID, EngineURL: s.session.master, Connected: s.session.connected, Counters: s.counters, Version: s.treeVersion(),
 	}}
 	if was != nil {
 		next.state.Apps, next.state.Groups = was.state.Apps, was.state.Groups
 		next.state.Deployments, next.state.LastFailure = was.state.Deployments, was.state.LastFailure
 		same := was.state.FrameworkID == next.state.FrameworkID && was.state.EngineURL == next.state.EngineURL &&
-			was.state.Connected == next.state.Connected && was.state.Version.Equal(next.state.Version)
+			was.state.Connected == next.state.Connected && was.state.Counters == next.state.Counters && was.state.Version.Equal(next.state.Version)
 		if same && !s.newTree && !s.newFails && len(s.unseen) == 0 {
 			return
 		}

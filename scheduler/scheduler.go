@@ -38,7 +38,8 @@ type Scheduler struct {
 	docsDirty   bool            // of every host
 	answers     []chan struct{} // commands that are done, to be told after the decision
 	*indexes
-	wake time.Time // the next time something is due; zero: never
+	counters api.Counters
+	wake     time.Time // the next time something is due; zero: never
 }
 
 type heldOffer struct {

@@ -151,6 +151,8 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.Se
 	}
 	for _, i := range slices.Sorted(maps.Keys(byOffer)) {
 		launches, ids := byOffer[i], s.takeOffers(in.Offers[i].AgentID)
+		s.counters.TasksLaunched += uint64(len(launches))
+		s.counters.OffersUsed += uint64(len(ids))
 		s.batch.call(call{
 			name: "ACCEPT",
 			// refuse 0: what is left of the host comes back at once, for the next in the queue.

@@ -23,6 +23,8 @@ type standaloneOptions struct {
 	StateDir, RunDir  string
 	Listen, TokenFile string
 	InsecureAPI       bool
+	AllowOrigins      []string
+	MaxConcurrent     int
 	PoolsFile         string
 	AuthorizedKeys    string
 	DockerHost        string
@@ -77,6 +79,8 @@ func newStandaloneCommand(c *cli) *cobra.Command {
 	f.StringVar(&o.Listen, "listen", "", "TCP address of the API, such as 127.0.0.1:8080 (default: unix socket only)")
 	f.StringVar(&o.TokenFile, "token-file", "", "file with the token that TCP clients must show")
 	f.BoolVar(&o.InsecureAPI, "insecure-api", false, "serve TCP without a token: everyone who reaches it is root on this machine")
+	f.StringArrayVar(&o.AllowOrigins, "access-control-allow-origin", nil, "web origin whose pages may use the API, such as https://ui.example.com (repeatable; * for all)")
+	f.IntVar(&o.MaxConcurrent, "http-max-concurrent-requests", 1000, "API requests under way beyond which further ones get 503")
 	f.StringVar(&o.PoolsFile, "pools", "", "Calico v3 IPPool YAML; the first pool is the default (default: berth, 10.88.0.0/16)")
 	f.StringVar(&o.AuthorizedKeys, "authorized-keys", "", "file with the operators' public SSH keys, for every instance")
 	f.StringVar(&o.DockerHost, "docker-host", "", "the Docker Engine (default: DOCKER_HOST, then unix:///var/run/docker.sock)")

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -42,6 +43,34 @@ func foreignOrigin(r *http.Request) bool {
 	}
 	u, err := url.Parse(origin)
 	return err != nil || !strings.EqualFold(u.Host, r.Host)
+}
+
+// allowedOrigin says whether the operators allow pages of this origin.
+func (s *Server) allowedOrigin(r *http.Request) bool {
+	return slices.Contains(s.o.AllowOrigins, "*") || slices.ContainsFunc(s.o.AllowOrigins, func(o string) bool {
+		return strings.EqualFold(o, r.Header.Get("Origin"))
+	})
+}
+
+// cors adds what browsers need to give an answer to a page of an allowed origin, and answers their question beforehand
+// itself (done is true): they put it without credentials.
+func (s *Server) cors(w http.ResponseWriter, r *http.Request) (done bool) {
+	origin := r.Header.Get("Origin")
+	if origin == "" || !s.allowedOrigin(r) {
+		return false
+	}
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Add("Vary", "Origin")
+	h.Set("Access-Control-Expose-Headers", "Location, Warning, X-Marathon-Leader, "+deploymentHeader)
+	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
+		return false
+	}
+	h.Set("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE")
+	h.Set("Access-Control-Allow-Headers", "Accept, Authorization, Content-Type, Last-Event-ID")
+	h.Set("Access-Control-Max-Age", "86400")
+	w.WriteHeader(http.StatusOK)
+	return true
 }
 
 func clientIP(r *http.Request) string {

@@ -86,8 +86,19 @@ type View struct {
 	FrameworkID string
 	EngineURL   string // the Mesos master or the embedded engine
 	Connected   bool   // subscribed to the engine
+	Counters    Counters
 	Version     time.Time
 	Now         time.Time
+}
+
+// Counters are what happened since the scheduler was started.
+type Counters struct {
+	TasksLaunched  uint64
+	OffersReceived uint64
+	OffersUsed     uint64
+	OffersDeclined uint64
+	Revives        uint64
+	Suppresses     uint64
 }
 
 // Snapshot is a View and what else there is to know at that moment.

@@ -2,7 +2,7 @@
 //
 // In come HTTP requests; out go calls to a Backend (the scheduler's owner loop) and bodies in Marathon's words, which
 // scheduler/marathon writes. The package decides nothing about apps: every change runs as a Change.Decide inside the owner
-// loop. It holds no state except the event Log.
+// loop. It holds no state except the event Log and what it measures of its own requests.
 //
 // Marathon's behaviour is kept where clients see it, with these intended differences: an unknown path is a 404 (Marathon
 // 1.7+ answers 500, which makes go-marathon mark the host as down), clashes while normalising are 422, task statistics are

@@ -16,7 +16,7 @@ func (s *Server) getLogs(w http.ResponseWriter, r *http.Request) error {
 		return fail(http.StatusNotFound, "This scheduler does not hold the instances' output.")
 	}
 	q := r.URL.Query()
-	o := LogOptions{Follow: flag(r, "follow", false), Tail: -1}
+	o := LogOptions{Follow: flag(r, "follow", false) && r.Method != http.MethodHead, Tail: -1}
 	if text := q.Get("tail"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 0 {

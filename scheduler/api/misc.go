@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/berth-project/berth/scheduler/marathon"
 	"github.com/berth-project/berth/spec"
@@ -138,14 +139,15 @@ func (s *Server) getInfo(w http.ResponseWriter, r *http.Request) error {
 		"name": "marathon", "version": marathonVersion, "buildref": "berth " + i.Version, "elected": true, "leader": i.Leader,
 		"frameworkId": snap.FrameworkID,
 		"marathon_config": map[string]any{
-			"access_control_allow_origin": nil, "checkpoint": true, "default_network_name": optionalText(i.DefaultNetwork),
+			"access_control_allow_origin": optionalText(strings.Join(s.o.AllowOrigins, ",")), "checkpoint": true, "default_network_name": optionalText(i.DefaultNetwork),
 			"decline_offer_duration": 120000, "env_vars_prefix": nil, "executor": "//cmd",
 			"failover_timeout": int(i.FailoverTimeout.Seconds()), "features": []string{}, "framework_name": i.FrameworkName,
 			"ha": false, "hostname": i.Hostname, "launch_token": 100, "launch_token_refresh_interval": 30000,
 			"leader_proxy_connection_timeout_ms": 5000, "leader_proxy_read_timeout_ms": 10000,
 			"local_port_min": i.LocalPortMin, "local_port_max": i.LocalPortMax, "maintenance_mode": i.MaintenanceMode,
 			"master": snap.EngineURL, "max_instances_per_offer": 5, "mesos_bridge_name": "mesos-bridge",
-			"mesos_leader_ui_url": nil, "mesos_role": i.Role, "mesos_user": "root", "new_group_enforce_role": "off",
+			"mesos_heartbeat_interval": 15000, "mesos_heartbeat_failure_threshold": 5, "min_revive_offers_interval": 5000,
+			"offer_matching_timeout": 3000, "on_elected_prepare_timeout": 180000, "mesos_leader_ui_url": nil, "mesos_role": i.Role, "mesos_user": "root", "new_group_enforce_role": "off",
 			"reconciliation_initial_delay": 15000, "reconciliation_interval": 600000, "scale_apps_initial_delay": 15000,
 			"scale_apps_interval": 300000, "store_cache": true,
 			"task_launch_confirm_timeout": i.TaskLaunchWindow.Milliseconds(),
@@ -173,6 +175,17 @@ func (s *Server) getLeader(w http.ResponseWriter, r *http.Request) error {
 		return fail(http.StatusNotFound, "There is no leader")
 	}
 	return respond(w, r, http.StatusOK, map[string]string{"leader": s.o.Info.Leader})
+}
+
+// deleteLeader is DELETE /v2/leader. Marathon's leader steps down and another server takes over; here is no other, and an
+// answer that says so is better than an outage.
+func (s *Server) deleteLeader(http.ResponseWriter, *http.Request) error {
+	return fail(http.StatusConflict, "This scheduler is the only one: there is nobody who could lead instead.")
+}
+
+// getPlugins is GET /v2/plugins.
+func (s *Server) getPlugins(w http.ResponseWriter, r *http.Request) error {
+	return respond(w, r, http.StatusOK, map[string]any{"plugins": []any{}})
 }
 
 // ping is GET /ping.

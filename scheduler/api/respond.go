@@ -108,6 +108,9 @@ func (s *Server) respondError(w http.ResponseWriter, r *http.Request, err error)
 	if !expected && r.Context().Err() == nil {
 		s.log.WithError(err).WithField("method", r.Method).WithField("path", r.URL.Path).Error("request failed")
 	}
+	if code == http.StatusRequestEntityTooLarge {
+		w.Header().Set("Connection", "close") // the rest of the body is not read
+	}
 	_ = respond(w, r, code, body)
 }
 
@@ -139,9 +142,7 @@ func respondBytes(w http.ResponseWriter, r *http.Request, code int, contentType 
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(code)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(body)
-	}
+	_, _ = w.Write(body)
 	return nil
 }
 

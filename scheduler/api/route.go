@@ -18,9 +18,12 @@ type methods map[string]handler
 
 // Handler answers all requests; with a token, only those that show it.
 func (s *Server) Handler(token string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(plain http.ResponseWriter, r *http.Request) {
+		w, r := s.measured.begin(plain, r, s.o.Now())
+		defer func() { w.end(s.o.Now()) }()
 		defer func() {
 			if p := recover(); p != nil && p != http.ErrAbortHandler {
+				w.code = http.StatusInternalServerError
 				s.log.WithField("path", r.URL.Path).WithField("stack", string(debug.Stack())).Errorf("request panicked: %v", p)
 				panic(http.ErrAbortHandler)
 			} else if p != nil {
@@ -28,12 +31,20 @@ func (s *Server) Handler(token string) http.Handler {
 			}
 		}()
 		s.commonHeaders(w)
+		if s.cors(w, r) {
+			return
+		}
+		if s.measured.active.Load() > int64(s.o.MaxConcurrent) {
+			w.Header().Set("Retry-After", "1")
+			_ = respond(w, r, http.StatusServiceUnavailable, errorBody{Message: "Too many concurrent requests."})
+			return
+		}
 		if token != "" && !authorized(r, token) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="Berth", charset="UTF-8"`)
 			_ = respond(w, r, http.StatusUnauthorized, errorBody{Message: "Invalid username or password."})
 			return
 		}
-		if foreignOrigin(r) {
+		if foreignOrigin(r) && !s.allowedOrigin(r) {
 			_ = respond(w, r, http.StatusForbidden, errorBody{Message: "Requests from pages of other sites are refused."})
 			return
 		}
@@ -117,7 +128,15 @@ func (s *Server) route(p []string) methods {
 	case is(p, "v2", "info"):
 		return methods{"GET": s.json(s.getInfo)}
 	case is(p, "v2", "leader"):
-		return methods{"GET": s.json(s.getLeader)}
+		return methods{"GET": s.json(s.getLeader), "DELETE": s.json(s.deleteLeader)}
+	case is(p, "v2", "plugins"): // there are none: what is below a plugin's id is not there
+		return methods{"GET": s.json(s.getPlugins)}
+	case is(p, "metrics"):
+		return methods{"GET": s.json(s.getMetrics)}
+	case is(p, "metrics", "prometheus"):
+		return methods{"GET": s.getPrometheus}
+	case is(p, "logging") && s.levels != nil:
+		return methods{"GET": s.json(s.getLogging), "POST": s.json(s.postLogging)}
 	case is(p, "v2", "events"):
 		return methods{"GET": s.getEvents}
 	case len(p) >= 2 && p[0] == "berth" && p[1] == "v1":

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -29,6 +30,15 @@ type Options struct {
 	Logs func(ctx context.Context, taskID string, o LogOptions, w io.Writer) error
 	// Info is what /v2/info tells.
 	Info Info
+
+	// Level is the process's log level, which /logging changes. Nil: that call answers 404.
+	Level LogLevel
+	// AllowOrigins are the web origins ("https://host:port", or "*") whose pages may use the API. Default: none.
+	AllowOrigins []string
+
+	// MaxConcurrent bounds the requests under way; further ones are answered with 503. Streams and long polls do not count.
+	// Default 1000.
+	MaxConcurrent int
 
 	MaxBody   int64            // bytes of a request body; default 8 MiB
 	Heartbeat time.Duration    // of event streams; default 10 s
@@ -77,6 +87,14 @@ func (o *Options) Validate() error {
 	if o.MaxBody <= 0 {
 		o.MaxBody = 8 << 20
 	}
+	for _, origin := range o.AllowOrigins {
+		if u, err := url.Parse(origin); origin != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != origin) {
+			return fmt.Errorf("allowed origin %q is no web origin, such as https://ui.example.com", origin)
+		}
+	}
+	if o.MaxConcurrent <= 0 {
+		o.MaxConcurrent = 1000
+	}
 	if o.Heartbeat <= 0 {
 		o.Heartbeat = 10 * time.Second
 	}
@@ -111,8 +129,10 @@ func (i *Info) fill() {
 
 // Server answers the API's requests.
 type Server struct {
-	o   Options
-	log logrus.FieldLogger
+	o        Options
+	log      logrus.FieldLogger
+	measured *measured
+	levels   *levels // nil without Options.Level
 }
 
 // New makes a server.
@@ -120,7 +140,11 @@ func New(o Options) (*Server, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	return &Server{o: o, log: o.Log.WithField("component", "api")}, nil
+	s := &Server{o: o, log: o.Log.WithField("component", "api"), measured: newMeasured(o.Now())}
+	if o.Level != nil {
+		s.levels = &levels{of: o.Level}
+	}
+	return s, nil
 }
 
 // Listener is where requests come from, and what they must show.
@@ -132,6 +156,10 @@ type Listener struct {
 
 // stopping is the context key of the server's own context: see streamContext.
 type stopping struct{}
+
+// writeTimeout ends requests whose reader takes nothing; streams set deadlines of their own. A change that waits for the disk
+// and a long poll stay well below it.
+const writeTimeout = 3 * time.Minute
 
 // Serve answers requests on all listeners until ctx ends, then lets running ones finish for StopWait; event streams, log
 // streams and long polls end at once. It closes the listeners. The first listener that fails stops all.
@@ -146,7 +174,8 @@ func (s *Server) Serve(ctx context.Context, listeners []Listener) error {
 		srv := &http.Server{
 			Handler: s.Handler(l.Token), BaseContext: func(net.Listener) context.Context { return base },
 			ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-			ErrorLog: httpErrorLog(s.log),
+			WriteTimeout: writeTimeout,
+			ErrorLog:     httpErrorLog(s.log),
 		}
 		servers = append(servers, srv)
 		go func() {
@@ -174,8 +203,9 @@ func (s *Server) Serve(ctx context.Context, listeners []Listener) error {
 	return err
 }
 
-// streamContext is the request's context, ended also when the server stops.
+// streamContext is the request's context, ended also when the server stops. It marks the request as one that lasts.
 func streamContext(r *http.Request) (context.Context, context.CancelFunc) {
+	streaming(r)
 	ctx, cancel := context.WithCancel(r.Context())
 	if server, ok := r.Context().Value(stopping{}).(context.Context); ok {
 		release := context.AfterFunc(server, cancel)

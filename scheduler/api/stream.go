@@ -23,6 +23,11 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", allowed(methods{"GET": nil}))
 		return fail(http.StatusMethodNotAllowed, "The event stream needs the header Accept: text/event-stream")
 	}
+	if r.Method == http.MethodHead { // what GET would answer, and no stream that nobody reads
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
 	ctx, cancel := streamContext(r)
 	defer cancel()
 	sub := s.o.Events.Subscribe(SubscribeOptions{Types: r.URL.Query()["event_type"], After: r.Header.Get("Last-Event-ID")})

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"reflect"
 	"regexp"
@@ -131,11 +132,11 @@ func endpoint(app *spec.App, t *spec.Task, i int, networks []string) string {
 	}
 	port := strconv.Itoa(t.Ports[i])
 	if !ownAddress(app) || app.Container.PortMappings[i].HostPort != nil {
-		return t.VisibleHost() + ":" + port
+		return net.JoinHostPort(t.VisibleHost(), port)
 	}
 	for _, n := range app.Networks {
 		if t.Address.IsValid() && (slices.Contains(networks, "*") || n.Name != "" && slices.Contains(networks, n.Name)) {
-			return t.Address.String() + ":" + port
+			return net.JoinHostPort(t.Address.String(), port)
 		}
 	}
 	return ""
