@@ -29,20 +29,24 @@ func newApplyCommand(c *cli) *cobra.Command {
 	f := &applyFlags{}
 	cmd := &cobra.Command{
 		Use:     "apply -f FILE|DIR|-",
-		Short:   "Create or update apps from Marathon JSON definitions",
+		Short:   "Create or update apps or a group from Marathon JSON definitions",
 		GroupID: groupApps,
 		Args:    cobra.NoArgs,
-		Long: `Send Marathon app definitions to the scheduler, byte for byte as they are in the file.
+		Long: `Send Marathon definitions to the scheduler, byte for byte as they are in the file.
 
 A file holds one app, an array of apps, or several such documents. Of a folder all *.json files are taken. Several apps become
 one deployment: all are accepted or none, and dependencies among them are kept. What is in the file becomes the whole
 definition; with --merge, keys that the file does not have stay as they are.
+
+An object with "groups" or "apps" is a group, with apps and groups in it to any depth. It is applied by itself. Its lists become
+the whole of the group: apps that they leave out are removed. A list that is not there at all keeps what there is.
 
 On a terminal, or with --wait, the command waits until all instances are ready and says what it waits for. Interrupting it
 does not end the deployment.`,
 		Example: `  berth apply -f web.json
   berth apply -f web.json -f db.json --timeout 5m
   berth apply -f apps/ --wait=false
+  echo '{"id":"/shop","apps":[{"id":"web","cmd":"sleep 1000"}]}' | berth apply -f -
   generate-app | berth apply -f -`,
 		RunE: c.verb(func(ctx context.Context, a *apiClient, _ []string) error { return c.apply(ctx, a, f) }),
 	}
@@ -55,16 +59,18 @@ does not end the deployment.`,
 	return cmd
 }
 
-// definition is one app as it stands in a file.
+// definition is one app, or one group, as it stands in a file.
 type definition struct {
 	id     spec.AppID
+	group  bool
 	body   json.RawMessage
 	source string
 }
 
 // applied is a line of the result.
 type applied struct {
-	App          spec.AppID `json:"app"`
+	App          spec.AppID `json:"app,omitempty"`
+	Group        spec.AppID `json:"group,omitempty"`
 	Change       string     `json:"change"` // created or updated
 	DeploymentID string     `json:"deploymentId"`
 	Version      string     `json:"version"`
@@ -74,6 +80,9 @@ func (c *cli) apply(ctx context.Context, a *apiClient, f *applyFlags) error {
 	defs, err := readDefinitions(f.files, c.in)
 	if err != nil {
 		return err
+	}
+	if defs[0].group {
+		return c.applyGroup(ctx, a, f, defs[0])
 	}
 	before, err := a.ListApplications(nil)
 	if err != nil {
@@ -155,7 +164,10 @@ func readDefinitions(files []string, stdin io.Reader) ([]definition, error) {
 		seen[d.id] = d.source
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%s: no app definition found", strings.Join(files, ", "))
+		return nil, fmt.Errorf("%s: no definition found", strings.Join(files, ", "))
+	}
+	if i := slices.IndexFunc(out, func(d definition) bool { return d.group }); i >= 0 && len(out) > 1 {
+		return nil, fmt.Errorf("%s: group %s is one deployment of its own; apply it by itself", out[i].source, out[i].id)
 	}
 	return out, nil
 }
@@ -237,12 +249,15 @@ func newDefinition(body json.RawMessage, source string) (definition, error) {
 		Containers json.RawMessage
 	}
 	if body[0] != '{' {
-		return definition{}, errors.New("an app definition is a JSON object")
+		return definition{}, errors.New("a definition is a JSON object")
 	}
 	err := json.Unmarshal(body, &keys)
 	switch {
 	case keys.Apps != nil || keys.Groups != nil:
-		return definition{}, errors.New("this is a group; give its apps as an array instead")
+		if keys.ID == nil || *keys.ID == "" {
+			return definition{}, errors.New(`this group has no "id" ("/" is everything that there is)`)
+		}
+		return definition{id: absolute(*keys.ID), group: true, body: body, source: source}, nil
 	case keys.Containers != nil:
 		return definition{}, errors.New("this is a pod; only apps can be applied")
 	case keys.ID == nil || strings.Trim(*keys.ID, "/") == "":

@@ -26,11 +26,12 @@ func TestSplitDefinitions(t *testing.T) {
 		"cut off":          {in: "{\"id\":\n\"a\"", err: "f:2:4: not JSON: unexpected EOF"},
 		"broken":           {in: "{\"id\":\n  \"a\",}", err: "f:2:7: not JSON"},
 		"broken second":    {in: "{\"id\":\"a\"}\n{\"id\" 1}", err: "f:2:7: not JSON"},
-		"number":           {in: "7", err: "an app definition is a JSON object"},
+		"number":           {in: "7", err: "a definition is a JSON object"},
 		"id of wrong type": {in: `{"id":7}`, err: `no usable "id"`},
 		"pod":              {in: `{"id":"a","containers":[]}`, err: "this is a pod"},
-		"group in array":   {in: `[{"id":"a"},{"id":"b","groups":[]}]`, err: "f, document 2: this is a group"},
-		"element is null":  {in: `[null]`, err: "an app definition is a JSON object"},
+		"group":            {in: `{"id":"/","groups":[]}`, want: []string{`{"id":"/","groups":[]}`}},
+		"nameless group":   {in: `[{"id":"a"},{"apps":[]}]`, err: `f, document 2: this group has no "id"`},
+		"element is null":  {in: `[null]`, err: "a definition is a JSON object"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			defs, err := splitDefinitions([]byte(c.in), "f")

@@ -13,7 +13,7 @@ import (
 
 func newPsCommand(c *cli) *cobra.Command {
 	return &cobra.Command{
-		Use:     "ps [APP[.N]...]",
+		Use:     "ps [APP[.N] | GROUP]...",
 		Short:   "List instances: where they are, how they are, and why they wait",
 		GroupID: groupLook,
 		Long: `List one row for each wanted instance, also those that do not run, with the reason why.
@@ -23,6 +23,7 @@ rolling update, "surplus" those that are on their way out. CPU is the quota in c
 of scheduling periods in which it was used up, MEM what is used of what was asked for.`,
 		Example: `  berth ps
   berth ps web /prod/db.0
+  berth ps /prod
   berth ps -o json | jq -r '.[] | select(.ready) | .address'`,
 		ValidArgsFunction: c.completeApps(true, 0),
 		RunE: c.verb(func(_ context.Context, a *apiClient, args []string) error {
@@ -36,6 +37,9 @@ of scheduling periods in which it was used up, MEM what is used of what was aske
 			}
 			for _, arg := range args {
 				found, err := find(list, arg)
+				if below := findGroup(list, arg); err != nil && len(below) > 0 {
+					found, err = below, nil
+				}
 				if err != nil {
 					return err
 				}

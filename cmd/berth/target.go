@@ -46,6 +46,12 @@ func find(list *api.InstanceList, arg string) ([]api.Instance, error) {
 	return nil, fmt.Errorf("there is no instance of %s%s", id, known(list))
 }
 
+// findGroup picks the rows of all apps in a group.
+func findGroup(list *api.InstanceList, arg string) []api.Instance {
+	id := absolute(arg)
+	return slices.DeleteFunc(slices.Clone(list.Instances), func(i api.Instance) bool { return i.App == id || !i.App.In(id) })
+}
+
 func seatNumbers(rows []api.Instance) string {
 	numbers := make([]string, 0, len(rows))
 	for _, r := range rows {
