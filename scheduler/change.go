@@ -13,6 +13,7 @@ import (
 
 	"github.com/berth-project/berth/scheduler/address"
 	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/scheduler/deploy"
 	"github.com/berth-project/berth/scheduler/marathon"
 	"github.com/berth-project/berth/scheduler/plan"
 	"github.com/berth-project/berth/scheduler/store"
@@ -70,6 +71,9 @@ func (s *Scheduler) changeInstead(c api.Change, instead string, now time.Time) (
 		locks = append(locks, instead)
 	}
 	d := decision{change: c, group: commonGroup(decided), wanted: wanted, locks: locks, version: s.nextVersion(now)}
+	if instead == "" { // going back brings the seats back, too
+		s.reseat(wanted.Apps, c.Gone)
+	}
 	s.stamp(wanted.Apps, restart, d.version)
 	if d.leases, err = s.pin(puts.Apps, wanted.Apps, now); err != nil {
 		return nil, err
@@ -210,6 +214,22 @@ func (s *Scheduler) hasOutdated(app *spec.App) bool {
 	return false
 }
 
+// reseat settles which seats the changed apps have: holes fill first, the highest go first, after those that are gone.
+func (s *Scheduler) reseat(wanted map[spec.AppID]*spec.App, gone []spec.SeatID) {
+	named := map[spec.AppID]map[int]bool{}
+	for _, seat := range gone {
+		if named[seat.App] == nil {
+			named[seat.App] = map[int]bool{}
+		}
+		named[seat.App][seat.Index] = true
+	}
+	for id, a := range wanted {
+		if was := s.state.Apps[id]; a != was {
+			a.Holes = deploy.Holes(was, a, named[id])
+		}
+	}
+}
+
 // stamp gives changed apps their versions (Marathon's rules: a pure scale is no change of the configuration).
 func (s *Scheduler) stamp(wanted map[spec.AppID]*spec.App, restart map[spec.AppID]bool, version time.Time) {
 	for id, a := range wanted {
@@ -276,7 +296,7 @@ func (s *Scheduler) pin(puts, wanted map[spec.AppID]*spec.App, now time.Time) ([
 			owner[addr] = id
 			// Reserved at once, also for a seat whose task still runs on another address: that one stays leased until the
 			// seat's next task takes the pinned one.
-			if seat := (spec.SeatID{App: id, Index: i}); i < app.Instances && s.state.Leases[addr].Seat != seat {
+			if seat := (spec.SeatID{App: id, Index: i}); app.HasSeat(i) && s.state.Leases[addr].Seat != seat {
 				reserved = append(reserved, spec.Lease{Seat: seat, Pool: s.addressWant(app, seat).Pool, Address: addr, Pinned: true})
 			}
 		}
@@ -477,17 +497,19 @@ func (s *Scheduler) Kill(ctx context.Context, ids []string, opts api.KillOptions
 	err = s.doDurably(ctx, func() error {
 		now := time.Now()
 		fewer := map[spec.AppID]int{}
+		var gone []spec.SeatID
 		for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
 			if t := s.state.Tasks[id]; t != nil && t.Live() {
 				killed = append(killed, t)
 				if t.Rung != spec.Killing { // one on its way out already does not count a second time
 					fewer[t.Seat.App]++
+					gone = append(gone, t.Seat)
 				}
 			}
 		}
 		slices.SortFunc(killed, func(a, b *spec.Task) int { return cmp.Compare(a.ID, b.ID) })
 		if opts.Scale { // also when nothing is hit: the caller waits for a deployment's id
-			changed, err = s.change(api.Change{Force: opts.Force, Decide: func(current api.Tree) (api.Tree, error) {
+			changed, err = s.change(api.Change{Force: opts.Force, Gone: gone, Decide: func(current api.Tree) (api.Tree, error) {
 				puts := map[spec.AppID]*spec.App{}
 				for id, n := range fewer {
 					if a := current.Apps[id]; a != nil {

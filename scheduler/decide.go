@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -71,7 +72,7 @@ func (s *Scheduler) advanceApp(id spec.AppID, now time.Time) {
 	if !ok {
 		return
 	}
-	r := deploy.Advance(deploy.Input{App: t.app, Mode: t.mode, Tasks: s.tasksOf(t.app, now)})
+	r := deploy.Advance(deploy.Input{App: t.app, Mode: t.mode, Tasks: s.tasksOf(t.app)})
 	for _, k := range r.Kill {
 		s.kill(s.state.Tasks[k.TaskID], k.Reason, now)
 	}
@@ -147,14 +148,32 @@ func (s *Scheduler) targets() map[spec.AppID]target {
 }
 
 // tasksOf are the app's live tasks as the rollout sees them.
-func (s *Scheduler) tasksOf(app *spec.App, now time.Time) []deploy.Task {
-	var out []deploy.Task
+func (s *Scheduler) tasksOf(app *spec.App) []deploy.Task {
+	out := make([]deploy.Task, 0, len(s.byApp[app.ID]))
 	for _, t := range s.byApp[app.ID] {
-		out = append(out, deploy.Task{
+		x := deploy.Task{
 			ID: t.ID, Seat: t.Seat.Index, Outdated: !t.ConfigVersion.Equal(app.LastConfigChange),
 			Healthy: t.Ready && health.Healthy(s.appOf(t), t), Killing: t.Rung == spec.Killing,
-			Unreachable: !t.UnreachableSince.IsZero(),
-		})
+			Unreachable: !t.UnreachableSince.IsZero(), GivenUp: t.GivenUp, Rung: t.Rung, Since: t.StartedAt,
+		}
+		if x.Since.IsZero() {
+			x.Since = t.CreatedAt
+		}
+		if app.Floats() {
+			x.Groups = groupsOf(app, t)
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// groupsOf are the groups of a task in the app's GROUP_BY constraints.
+func groupsOf(app *spec.App, t *spec.Task) []string {
+	var out []string
+	for i, c := range app.Constraints {
+		if c.Operator == "GROUP_BY" && (c.Field == "hostname" || c.Field == "@hostname") {
+			out = append(out, fmt.Sprintf("%d=%s", i, t.Host))
+		}
 	}
 	return out
 }

@@ -60,7 +60,7 @@ func (s *Scheduler) inconsistencies(now time.Time) (faults []string) {
 		if s.dirty[id] {
 			continue // is decided about at once
 		}
-		r := deploy.Advance(deploy.Input{App: t.app, Mode: t.mode, Tasks: s.tasksOf(t.app, now)})
+		r := deploy.Advance(deploy.Input{App: t.app, Mode: t.mode, Tasks: s.tasksOf(t.app)})
 		if s.done[id] != r.Done || !slices.Equal(s.launches[id], r.Launch) || len(r.Kill) > 0 {
 			fault("%s: kept done=%t launch=%v, computed %+v", id, s.done[id], s.launches[id], r)
 		}
@@ -71,7 +71,7 @@ func (s *Scheduler) inconsistencies(now time.Time) (faults []string) {
 	}
 	wanted := func(seat spec.SeatID) bool {
 		app := s.state.Apps[seat.App]
-		return app != nil && seat.Index < app.Instances || seats[seat]
+		return app != nil && !app.Floats() && app.HasSeat(seat.Index) || seats[seat] || slices.Contains(s.launches[seat.App], seat.Index)
 	}
 	for _, l := range address.Release(s.state.Leases, wanted, func(id spec.AppID) bool { return s.state.Apps[id] != nil }, now) {
 		if !s.restless[l.Seat.App] {

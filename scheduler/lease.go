@@ -19,6 +19,9 @@ func (s *Scheduler) rest(now time.Time) {
 	}
 	taken, leases := map[spec.SeatID]bool{}, map[netip.Addr]spec.Lease{}
 	for id := range s.restless {
+		for _, n := range s.launches[id] { // about to start: floating instances take free seats
+			taken[spec.SeatID{App: id, Index: n}] = true
+		}
 		for _, t := range s.byApp[id] {
 			taken[t.Seat] = true
 		}
@@ -29,7 +32,7 @@ func (s *Scheduler) rest(now time.Time) {
 	clear(s.restless)
 	wanted := func(seat spec.SeatID) bool {
 		app := s.state.Apps[seat.App]
-		return app != nil && seat.Index < app.Instances || taken[seat]
+		return app != nil && !app.Floats() && app.HasSeat(seat.Index) || taken[seat]
 	}
 	pinned := func(id spec.AppID) bool { return s.state.Apps[id] != nil }
 	for _, l := range address.Release(leases, wanted, pinned, now) {

@@ -249,6 +249,16 @@ func (p *play) command(f []string) error {
 		}
 		p.w.set(t, "TASK_"+strings.ToUpper(f[2]), strings.Join(f[3:], " "))
 		p.w.offer()
+	case "returns": // returns SEAT: the unreachable task of the seat can be reached again
+		p.w.mu.Lock()
+		defer p.w.mu.Unlock()
+		for _, t := range p.w.live() {
+			if t.seat.String() == f[1] && t.state == "TASK_UNREACHABLE" {
+				p.w.set(t, "TASK_RUNNING", "")
+				return nil
+			}
+		}
+		return errors.New("no unreachable task in " + f[1])
 	case "kill": // kill SEAT [scale]
 		p.w.mu.Lock()
 		t, err := p.w.find(f[1])

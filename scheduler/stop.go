@@ -98,17 +98,25 @@ func (s *Scheduler) timer(t *spec.Task, now time.Time) {
 	app := s.appOf(t)
 	switch {
 	case !t.UnreachableSince.IsZero():
-		// Replaced and forgotten in one step, never before the fence time: until then the old container may still answer on
-		// the seat's address. If it comes back afterwards it is not in the store, and is killed.
+		// Forgotten never before the fence time: until then the old container may still answer on the seat's address. If it
+		// comes back afterwards it is not in the store, and is killed. A kept seat is replaced in that moment; instances that
+		// float have a replacement in another seat as soon as they are inactive.
 		wait := s.opts.FenceAfter
 		if t.Rung != spec.Killing {
-			if app.Unreachable.Disabled {
+			switch {
+			case app.Unreachable.Disabled:
 				return
+			case s.floats(t):
+				if due(t.UnreachableSince.Add(app.Unreachable.InactiveAfter)) {
+					s.step(t, lifecycle.GiveUp{}, now)
+				}
+				wait = max(wait, app.Unreachable.ExpungeAfter)
+			default:
+				wait = max(wait, app.Unreachable.InactiveAfter)
 			}
-			wait = max(wait, app.Unreachable.InactiveAfter)
 		}
 		if due(t.UnreachableSince.Add(wait)) {
-			s.step(t, lifecycle.Expunged{Reason: fmt.Sprintf("unreachable for %s", now.Sub(t.UnreachableSince).Round(time.Second))}, now)
+			s.step(s.state.Tasks[t.ID], lifecycle.Expunged{Reason: fmt.Sprintf("unreachable for %s", now.Sub(t.UnreachableSince).Round(time.Second))}, now)
 		}
 	case t.Rung == spec.Killing:
 		if !t.Drained && due(t.KillWanted.Add(s.opts.DrainTimeout)) {
@@ -131,6 +139,14 @@ func (s *Scheduler) timer(t *spec.Task, now time.Time) {
 			s.killFor(t, lifecycle.KillWanted{Reason: fmt.Sprintf("not running after %s", s.opts.StagingTimeout), Failure: true}, now)
 		}
 	}
+}
+
+// floats says whether the task's app has interchangeable instances now.
+func (s *Scheduler) floats(t *spec.Task) bool {
+	if app := s.state.Apps[t.Seat.App]; app != nil {
+		return app.Floats()
+	}
+	return s.appOf(t).Floats()
 }
 
 // grace is the time that a task is given to end; that of a pod is the longest of its containers'.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/berth-project/berth/internal/cow"
 	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/scheduler/deploy"
 	"github.com/berth-project/berth/scheduler/lifecycle"
 	"github.com/berth-project/berth/scheduler/place"
 	"github.com/berth-project/berth/spec"
@@ -94,8 +95,8 @@ func (s *Scheduler) queueItems(now time.Time) []api.QueueItem {
 
 func (s *Scheduler) allHealthy(app *spec.App, now time.Time) bool {
 	n := 0
-	for _, t := range s.tasksOf(app, now) {
-		if t.Healthy && t.Seat < app.Instances && !t.Outdated {
+	for _, t := range s.tasksOf(app) {
+		if t.Healthy && !deploy.Temporary(app, t.Seat) && !t.Outdated {
 			n++
 		}
 	}

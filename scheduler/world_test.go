@@ -356,19 +356,27 @@ func (t *worldTask) name() string {
 	return t.seat.String()
 }
 
-// find is the newest live task of a seat, SEAT:CONTAINER of a pod's.
+// find is the live task of a seat (SEAT:CONTAINER of a pod's), rather one that can be reached.
 func (w *world) find(seat string) (*worldTask, error) {
 	seat, container, _ := strings.Cut(seat, ":")
 	id, err := spec.ParseSeatID(seat)
 	if err != nil {
 		return nil, err
 	}
+	var lost *worldTask
 	for _, t := range slices.Backward(w.live()) {
-		if t.seat == id && (container == "" || container == t.container) {
+		mine := t.seat == id && (container == "" || container == t.container)
+		switch {
+		case mine && t.state != "TASK_UNREACHABLE":
 			return t, nil
+		case mine:
+			lost = t
 		}
 	}
-	return nil, errors.New("no live task in " + seat)
+	if lost == nil {
+		return nil, errors.New("no live task in " + seat)
+	}
+	return lost, nil
 }
 
 // doubled says what must never be: two live tasks of a seat, or two with one address.

@@ -61,6 +61,10 @@ type App struct {
 	// LastConfigChange: a pure scale does not make tasks outdated.
 	LastScaling      time.Time
 	LastConfigChange time.Time
+
+	// Holes are seat numbers below the highest wanted seat that are not wanted: instances that were taken away by name. The
+	// scheduler keeps them, ascending; they are no part of the definition.
+	Holes []int `json:",omitempty"`
 }
 
 // Container is what the app runs in.

@@ -60,6 +60,9 @@ type Task struct {
 
 	// Unreachable since; zero while the engine reaches the task. A flag beside the rung, not a rung.
 	UnreachableSince time.Time
+	// GivenUp: it was unreachable for so long that a replacement may run beside it (instances that float only). It stays set
+	// when the task comes back, which then goes first where there are too many.
+	GivenUp bool
 
 	KillWanted time.Time // when the kill was decided; zero: not wanted
 	KillReason string

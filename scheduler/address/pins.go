@@ -28,8 +28,12 @@ func Pins(app *spec.App) ([]netip.Addr, error) {
 		seen[addr] = true
 		out = append(out, addr)
 	}
-	if len(out) < app.Instances {
-		return nil, fmt.Errorf("%d addresses for %d instances: name one address an instance", len(out), app.Instances)
+	switch n := app.SeatsEnd(); {
+	case len(out) >= n:
+	case n > app.Instances:
+		return nil, fmt.Errorf("%d addresses, but the app has seat %d: name one address a seat", len(out), n-1)
+	default:
+		return nil, fmt.Errorf("%d addresses for %d instances: name one address an instance", len(out), n)
 	}
 	return out, nil
 }

@@ -49,11 +49,11 @@ func Check(app *spec.App, p Policy) error {
 	if app.Container != nil {
 		checkContainer(app, p, f)
 	}
-	if app.Labels[spec.AppLabelIdentity] == "float" && len(marathon.PersistentVolumes(app)) > 0 {
+	if app.Floats() && len(marathon.PersistentVolumes(app)) > 0 {
 		f.Add("/labels/"+spec.AppLabelIdentity, "instances with persistent volumes keep their seats: the volumes are the seats'")
 	}
 	if app.Pod != nil {
-		checkPod(app.Pod, p, f)
+		checkPod(app, p, f)
 	}
 	return f.Err()
 }
@@ -181,6 +181,9 @@ func checkLabels(app *spec.App, f *marathon.Faults) {
 			f.Add(at, "%s", reason)
 		}
 	}
+	if _, pinned := app.Labels[spec.AppLabelIPs]; pinned && app.Floats() {
+		f.Add("/labels/"+spec.AppLabelIdentity, "instances that float keep no addresses; leave out %s or keep the seats", spec.AppLabelIPs)
+	}
 }
 
 func nonEmptyFault(value string) string {
@@ -192,12 +195,10 @@ func nonEmptyFault(value string) string {
 
 func identityFault(value string) string {
 	switch value {
-	case "seat":
+	case "seat", spec.IdentityFloat:
 		return ""
-	case "float":
-		return "\"float\" is not there yet: instances keep their seats"
 	}
-	return fmt.Sprintf("got %q, expected \"seat\"", value)
+	return fmt.Sprintf("got %q, expected \"seat\" or \"float\"", value)
 }
 
 // ipsFault holds the list to its form. Whether the addresses are in a pool, free and enough is for the one who knows the leases.

@@ -193,8 +193,8 @@ func TestLabels(t *testing.T) {
 		"BERTH_IPS=192.0.2.1,192.0.2.1":    "listed twice",
 		"BERTH_IPS=192.0.2.1,":             "not an IP address",
 		"BERTH_IPS=":                       "not an IP address",
-		"BERTH_IDENTITY=float":             "is not there yet",
-		"BERTH_IDENTITY=sticky":            `expected "seat"`,
+		"BERTH_IDENTITY=float":             "",
+		"BERTH_IDENTITY=sticky":            `expected "seat" or "float"`,
 		"BERTH_POOL=blue":                  "",
 		"BERTH_POOL=":                      "must not be empty",
 		"BERTH_TAGS=":                      "",
@@ -212,6 +212,11 @@ func TestLabels(t *testing.T) {
 			check(t, &spec.App{ID: "/a", Cmd: "run", Labels: map[string]string{key: value}}, Policy{}, at, text)
 		})
 	}
+}
+
+func TestFloatingInstancesHaveNoPins(t *testing.T) {
+	labels := map[string]string{"BERTH_IDENTITY": "float", "BERTH_IPS": "192.0.2.1"}
+	check(t, &spec.App{ID: "/a", Cmd: "run", Labels: labels}, Policy{}, "/labels/BERTH_IDENTITY", "keep no addresses")
 }
 
 func TestContainer(t *testing.T) {

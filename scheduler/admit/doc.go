@@ -15,5 +15,6 @@
 //     or mount them read-only.
 //   - labels: "berth." is Berth's on containers, and "BERTH_" keys are known ones, so that a misspelt one is an error
 //     instead of an app that silently lacks what it asked for.
+//   - pods are held to the same rules as apps; their containers' paths may also be relative to their sandbox.
 //   - what Berth would have to ignore (Mesos executors, persistent volumes, linuxInfo) is refused instead.
 package admit

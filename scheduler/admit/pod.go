@@ -2,50 +2,89 @@ package admit
 
 import (
 	"fmt"
+	"path"
+	"slices"
+	"strings"
 
 	"github.com/berth-project/berth/scheduler/marathon"
 	"github.com/berth-project/berth/spec"
 )
 
-// checkPod: pods name no docker parameters, so what is left to refuse are host paths, and what the engine cannot do.
-func checkPod(pod *spec.Pod, p Policy, f *marathon.Faults) {
+// checkPod holds a pod to the rules for apps, and refuses what Berth would have to ignore.
+func checkPod(app *spec.App, p Policy, f *marathon.Faults) {
 	if !p.Pods {
 		f.Add("/", "pods need the embedded engine (berth standalone): on Mesos, Berth can give a task group no address of its own")
 	}
-	if pod.LinuxInfo != nil {
-		f.Add("/linuxInfo", "is for Mesos's own containerizer; pods run as Docker containers")
+	checkNoLinuxInfo(app.Pod.LinuxInfo, "/linuxInfo", f)
+	if len(app.Networks) > 1 {
+		f.Add("/networks", "a pod has one address: name one network")
 	}
-	for i, v := range pod.Volumes {
+	for i, v := range app.Pod.Volumes {
 		at := fmt.Sprintf("/volumes(%d)", i)
 		switch {
 		case v.Persistent != nil:
-			f.Add(at+"/persistent", "persistent volumes are not supported in pods; use a volume with a host path below an allowed one")
+			f.Add(at+"/persistent", "persistent volumes of pods are not supported; use a volume with host below an allowed path")
+		case v.Secret != "":
+			f.Add(at+"/secret", "secrets are not supported: there is no store of them")
 		case v.HostPath != "":
 			if reason := p.hostPathFault(v.HostPath); reason != "" {
 				f.Add(at+"/host", "%s", reason)
 			}
 		}
 	}
-	for i := range pod.Containers {
-		checkPodContainer(&pod.Containers[i], fmt.Sprintf("/containers(%d)", i), f)
+	for i := range app.Pod.Containers {
+		checkPodContainer(&app.Pod.Containers[i], fmt.Sprintf("/containers(%d)", i), f)
 	}
 }
 
 func checkPodContainer(c *spec.PodContainer, at string, f *marathon.Faults) {
-	if c.Image != nil {
-		if c.Image.Kind != "" && c.Image.Kind != "DOCKER" {
-			f.Add(at+"/image/kind", "only DOCKER images are supported")
+	checkNoLinuxInfo(c.LinuxInfo, at+"/linuxInfo", f)
+	if c.Check != nil {
+		f.Add(at+"/check", "checks that are only reported are not supported for pods; use healthCheck")
+	}
+	if i := c.Image; i != nil {
+		if i.Kind != "DOCKER" {
+			f.Add(at+"/image/kind", "%s images are not supported: every container is a Docker container", i.Kind)
+		} else if i.Labels != nil {
+			f.Add(at+"/image/labels", "are for APPC images; a Docker image is named by its id alone")
 		}
-		if reason := imageFault(c.Image.ID); reason != "" {
+		if reason := imageFault(i.ID); reason != "" {
 			f.Add(at+"/image/id", "%s", reason)
 		}
 	}
-	if c.LinuxInfo != nil {
-		f.Add(at+"/linuxInfo", "is for Mesos's own containerizer; pods run as Docker containers")
-	}
-	for i, m := range c.Mounts {
-		if reason := containerPathFault(m.MountPath); reason != "" {
-			f.Add(fmt.Sprintf("%s/volumeMounts(%d)/mountPath", at, i), "%s", reason)
+	for j, m := range c.Mounts {
+		if reason := mountPathFault(m.MountPath); reason != "" {
+			f.Add(fmt.Sprintf("%s/volumeMounts(%d)/mountPath", at, j), "%s", reason)
 		}
 	}
+	for _, key := range sortedKeys(c.Labels) {
+		if strings.HasPrefix(strings.ToUpper(key), spec.AppLabelPrefix) {
+			f.Add(at+"/labels/"+key, "belongs to the pod's labels: the containers of a pod share address, name and services")
+		} else if reason := labelFault(key); reason != "" {
+			f.Add(at+"/labels/"+key, "%s", reason)
+		}
+	}
+}
+
+// checkNoLinuxInfo: without it a container has Docker's default seccomp profile and an IPC namespace of its own.
+func checkNoLinuxInfo(linuxInfo []byte, at string, f *marathon.Faults) {
+	if linuxInfo != nil {
+		f.Add(at, "is for Mesos's own containerizer; the containers of a pod are Docker containers with Docker's default confinement")
+	}
+}
+
+// mountPathFault is containerPathFault for paths that may also be relative to the sandbox, out of which they must not lead.
+func mountPathFault(mountPath string) string {
+	if path.IsAbs(mountPath) {
+		return containerPathFault(mountPath)
+	}
+	switch {
+	case strings.ContainsAny(mountPath, ":\x00\n"):
+		return "must not contain a colon, NUL or line break"
+	case slices.Contains(strings.Split(mountPath, "/"), ".."):
+		return "must not contain \"..\""
+	case path.Clean(mountPath) == ".":
+		return "must not be the sandbox itself"
+	}
+	return ""
 }

@@ -115,7 +115,7 @@ func encodeApp(s *View, app *spec.App, e embed) appInfo {
 func sortedApps(s *View, keep func(*spec.App) bool) []*spec.App {
 	var out []*spec.App
 	for _, id := range slices.Sorted(maps.Keys(s.Apps)) {
-		if app := s.Apps[id]; keep(app) {
+		if app := s.Apps[id]; app.Pod == nil && keep(app) {
 			out = append(out, app)
 		}
 	}
@@ -183,7 +183,7 @@ func (s *Server) getApp(id spec.AppID) handler {
 		if err != nil {
 			return err
 		}
-		app := snap.Apps[id]
+		app := snap.app(id)
 		if app == nil {
 			return appMissing(id)
 		}

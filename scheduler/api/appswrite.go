@@ -23,8 +23,8 @@ func (s *Server) postApp(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	changed, err := s.change(r, Change{Force: flag(r, "force", false), Post: true}, func(current apps) (apps, error) {
-		if current[app.ID] != nil {
-			return nil, &ConflictError{Message: "An app with id [" + string(app.ID) + "] already exists."}
+		if before := current[app.ID]; before != nil {
+			return nil, exists(before)
 		}
 		return apps{app.ID: app}, nil
 	})
@@ -143,7 +143,7 @@ func decideAll(current apps, updates []update, o marathon.Options) (apps, error)
 func (s *Server) deleteApp(id spec.AppID) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		changed, err := s.change(r, Change{Force: flag(r, "force", true)}, func(current apps) (apps, error) {
-			if current[id] == nil {
+			if before := current[id]; before == nil || before.Pod != nil {
 				return nil, appMissing(id)
 			}
 			return apps{id: nil}, nil
@@ -161,7 +161,7 @@ func (s *Server) restartApp(id spec.AppID) handler {
 		c := Change{Force: flag(r, "force", false), Restart: []spec.AppID{id}}
 		changed, err := s.change(r, c, func(current apps) (apps, error) {
 			app := current[id]
-			if app == nil {
+			if app == nil || app.Pod != nil {
 				return nil, appMissing(id)
 			}
 			again := *app
@@ -202,7 +202,7 @@ func (s *Server) deleteAppTasks(id spec.AppID) handler {
 		if err != nil {
 			return err
 		}
-		if snap.Apps[id] == nil {
+		if snap.app(id) == nil {
 			return appMissing(id)
 		}
 		host := r.URL.Query().Get("host")
@@ -240,7 +240,7 @@ func (s *Server) deleteAppTask(id spec.AppID, taskID string) handler {
 			t = nil
 		}
 		if t == nil {
-			if snap.Apps[id] == nil {
+			if snap.app(id) == nil {
 				return appMissing(id)
 			}
 			return &NotFoundError{Message: "Task '" + taskID + "' does not exist"}
@@ -259,12 +259,17 @@ func (s *Server) deleteAppTask(id spec.AppID, taskID string) handler {
 	}
 }
 
-// findTask finds a live task by its id or its instance's.
+// findTask finds a live task by its id, its instance's, or that of one of a pod's containers.
 func findTask(snap *View, id string) *spec.Task {
 	for _, tasks := range snap.Tasks {
-		if i := slices.IndexFunc(tasks, func(t *spec.Task) bool { return t.ID == id || t.Instance == id }); i >= 0 {
+		if i := slices.IndexFunc(tasks, func(t *spec.Task) bool { return isTask(t, id) }); i >= 0 {
 			return tasks[i]
 		}
 	}
 	return nil
+}
+
+func isTask(t *spec.Task, id string) bool {
+	return t.ID == id || t.Instance == id ||
+		slices.ContainsFunc(t.Containers, func(c spec.TaskContainer) bool { return c.TaskID == id })
 }

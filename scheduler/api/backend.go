@@ -46,6 +46,8 @@ type Change struct {
 	Force bool
 	// Restart lists apps that are restarted although nothing changed.
 	Restart []spec.AppID
+	// Gone lists seats that are taken away by name: where their app keeps seats and shrinks, they go before the highest.
+	Gone []spec.SeatID
 	// ClientIP and URI go into api_post_event; Post says whether one is published for each changed app.
 	ClientIP, URI string
 	Post          bool

@@ -128,6 +128,10 @@ type update struct {
 func (u update) decide(current *spec.App, o marathon.Options) (*spec.App, error) {
 	o.ID = u.id // the path's id wins over the body's
 	switch {
+	case current != nil && current.Pod != nil && u.create:
+		return nil, exists(current)
+	case current != nil && current.Pod != nil:
+		return nil, appMissing(u.id)
 	case u.stored != nil:
 		if current == nil {
 			return nil, appMissing(u.id)
@@ -170,11 +174,30 @@ func (s *Server) prepare(r *http.Request, u *update, version *time.Time) error {
 }
 
 func (s *Server) storedVersions(r *http.Request, id spec.AppID) ([]*spec.App, error) {
+	return s.versionsOf(r, id, func(app *spec.App) bool { return app.Pod == nil }, appMissing)
+}
+
+// podVersions is storedVersions for pods.
+func (s *Server) podVersions(r *http.Request, id spec.AppID) ([]*spec.App, error) {
+	return s.versionsOf(r, id, func(app *spec.App) bool { return app.Pod != nil }, podMissing)
+}
+
+// versionsOf lists the stored versions that keep accepts: an id may have been an app first and a pod later.
+func (s *Server) versionsOf(r *http.Request, id spec.AppID, keep func(*spec.App) bool, missing func(spec.AppID) error) ([]*spec.App, error) {
 	stored, err := s.o.Backend.Versions(r.Context(), id)
-	if errors.Is(err, ErrNotFound) {
-		return nil, appMissing(id)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
 	}
-	return stored, err
+	var out []*spec.App
+	for _, app := range stored {
+		if keep(app) {
+			out = append(out, app)
+		}
+	}
+	if len(out) == 0 {
+		return nil, missing(id)
+	}
+	return out, nil
 }
 
 func (s *Server) storedVersion(r *http.Request, id spec.AppID, at time.Time) (*spec.App, error) {
@@ -182,11 +205,19 @@ func (s *Server) storedVersion(r *http.Request, id spec.AppID, at time.Time) (*s
 	if err != nil {
 		return nil, err
 	}
+	if app := ofVersion(stored, at); app != nil {
+		return app, nil
+	}
+	return nil, &NotFoundError{Message: fmt.Sprintf("App '%s' does not exist in version %s", id, spec.FormatTime(at))}
+}
+
+// ofVersion finds a version by its time; nil when there is none.
+func ofVersion(stored []*spec.App, at time.Time) *spec.App {
 	want := spec.FormatTime(at) // what clients see has milliseconds only
 	for _, app := range stored {
 		if spec.FormatTime(app.Version) == want {
-			return app, nil
+			return app
 		}
 	}
-	return nil, &NotFoundError{Message: fmt.Sprintf("App '%s' does not exist in version %s", id, want)}
+	return nil
 }

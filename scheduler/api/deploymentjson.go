@@ -8,7 +8,8 @@ import (
 
 type actionJSON struct {
 	Action    spec.ActionKind  `json:"action"`
-	App       spec.AppID       `json:"app"`
+	App       spec.AppID       `json:"app,omitempty"`
+	Pod       spec.AppID       `json:"pod,omitempty"`                   // instead of App
 	Readiness *[]readinessJSON `json:"readinessCheckResults,omitempty"` // currentActions only, then present even when empty
 }
 
@@ -31,10 +32,17 @@ type deploymentJSON struct {
 	TotalSteps     int          `json:"totalSteps"`
 }
 
+func encodeAction(a spec.Action) actionJSON {
+	if a.Pod {
+		return actionJSON{Action: a.Kind.ForPod(), Pod: a.App}
+	}
+	return actionJSON{Action: a.Kind, App: a.App}
+}
+
 func encodeStep(s spec.Step) stepJSON {
 	out := stepJSON{Actions: make([]actionJSON, 0, len(s.Actions))}
 	for _, a := range s.Actions {
-		out.Actions = append(out.Actions, actionJSON{Action: a.Kind, App: a.App})
+		out.Actions = append(out.Actions, encodeAction(a))
 	}
 	return out
 }
@@ -49,7 +57,7 @@ func encodePlan(d *spec.Deployment) planJSON {
 
 func encodeDeployment(snap *View, d *spec.Deployment) deploymentJSON {
 	out := deploymentJSON{
-		planJSON: encodePlan(d), AffectedApps: affectedApps(d), AffectedPods: []spec.AppID{},
+		planJSON: encodePlan(d), AffectedApps: affected(d, false), AffectedPods: affected(d, true),
 		CurrentActions: []actionJSON{}, TotalSteps: len(d.Steps),
 	}
 	if d.StepSince.IsZero() || len(d.Steps) == 0 {
@@ -58,16 +66,21 @@ func encodeDeployment(snap *View, d *spec.Deployment) deploymentJSON {
 	out.CurrentStep = min(d.Current+1, len(d.Steps))
 	for _, a := range d.Steps[out.CurrentStep-1].Actions {
 		results := readinessResults(snap.Apps[a.App], snap.Tasks[a.App])
-		out.CurrentActions = append(out.CurrentActions, actionJSON{Action: a.Kind, App: a.App, Readiness: &results})
+		action := encodeAction(a)
+		action.Readiness = &results
+		out.CurrentActions = append(out.CurrentActions, action)
 	}
 	return out
 }
 
-func affectedApps(d *spec.Deployment) []spec.AppID {
+// affected are the deployment's apps, or its pods.
+func affected(d *spec.Deployment, pods bool) []spec.AppID {
 	out := []spec.AppID{}
 	for _, s := range d.Steps {
 		for _, a := range s.Actions {
-			out = append(out, a.App)
+			if a.Pod == pods {
+				out = append(out, a.App)
+			}
 		}
 	}
 	slices.Sort(out)

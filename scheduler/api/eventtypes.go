@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/berth-project/berth/spec"
@@ -9,6 +10,9 @@ import (
 // The event types of Marathon that Berth publishes.
 const (
 	EventAPIPost               = "api_post_event"
+	EventPodCreated            = "pod_created_event"
+	EventPodUpdated            = "pod_updated_event"
+	EventPodDeleted            = "pod_deleted_event"
 	EventStatusUpdate          = "status_update_event"
 	EventInstanceChanged       = "instance_changed_event"
 	EventInstanceHealthChanged = "instance_health_changed_event"
@@ -162,6 +166,11 @@ func SchedulerReregistered(master string, now time.Time) Event {
 // SchedulerDisconnected says that the connection to the engine is lost.
 func SchedulerDisconnected(now time.Time) Event {
 	return Event{Type: EventSchedulerDisconnected, At: now, Fields: map[string]any{}}
+}
+
+// podEvent says that a client changed a pod.
+func podEvent(kind string, r *http.Request, now time.Time) Event {
+	return Event{Type: kind, At: now, Fields: map[string]any{"clientIp": clientIP(r), "uri": r.URL.RequestURI()}}
 }
 
 func streamEvent(kind, remote string, now time.Time) Event {

@@ -13,9 +13,9 @@ import (
 // groupInfo is Marathon's group with what lies in it. Which parts are there is the client's choice (embed).
 type groupInfo struct {
 	marathon.GroupJSON
-	Apps   *[]appInfo   `json:"apps,omitempty"`
-	Pods   *[]any       `json:"pods,omitempty"`
-	Groups *[]groupInfo `json:"groups,omitempty"`
+	Apps   *[]appInfo       `json:"apps,omitempty"`
+	Pods   *[]podStatusJSON `json:"pods,omitempty"`
+	Groups *[]groupInfo     `json:"groups,omitempty"`
 }
 
 // groupEmbed says which parts of a groupInfo are wanted, and which of its apps'.
@@ -52,14 +52,13 @@ type groupWriter struct {
 	embed   groupEmbed
 	version string
 	apps    map[spec.AppID][]*spec.App // by the group they lie in, sorted
-	pods    map[spec.AppID][]*spec.App
 	groups  map[spec.AppID][]spec.AppID
 }
 
 func newGroupWriter(snap *View, e groupEmbed) *groupWriter {
 	w := &groupWriter{
 		snap: snap, embed: e, version: treeVersion(snap.Version),
-		apps: map[spec.AppID][]*spec.App{}, pods: map[spec.AppID][]*spec.App{}, groups: map[spec.AppID][]spec.AppID{},
+		apps: map[spec.AppID][]*spec.App{}, groups: map[spec.AppID][]spec.AppID{},
 	}
 	seen := map[spec.AppID]bool{}
 	place := func(group spec.AppID) {
@@ -69,11 +68,9 @@ func newGroupWriter(snap *View, e groupEmbed) *groupWriter {
 		}
 	}
 	for _, app := range sortedApps(snap, func(*spec.App) bool { return true }) {
-		list := w.apps
-		if app.Pod != nil {
-			list = w.pods
+		if app.Pod == nil {
+			w.apps[app.ID.Parent()] = append(w.apps[app.ID.Parent()], app)
 		}
-		list[app.ID.Parent()] = append(list[app.ID.Parent()], app)
 		place(app.ID.Parent())
 	}
 	for id := range snap.Groups {
@@ -100,7 +97,7 @@ func (w *groupWriter) encode(id spec.AppID) groupInfo {
 		out.Apps = &list
 	}
 	if w.embed.pods {
-		list := podStatuses(w.snap, w.pods[id])
+		list := podStatuses(w.snap, nil, func(pod spec.AppID) bool { return pod.Parent() == id })
 		out.Pods = &list
 	}
 	if w.embed.groups {
@@ -301,9 +298,4 @@ func (s *Server) deleteGroup(id spec.AppID) handler {
 		}
 		return respondDeployment(w, r, http.StatusOK, changed)
 	}
-}
-
-// podStatuses are the pods of one group.
-func podStatuses(snap *View, pods []*spec.App) []any {
-	return []any{}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-project/berth/scheduler/deploy"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -79,11 +80,9 @@ func instances(snap *Snapshot) []Instance {
 	}
 	var out []Instance
 	for id, app := range snap.Apps {
-		for n := range app.Instances {
+		for _, n := range emptySeats(app, snap.Tasks[id]) {
 			seat := spec.SeatID{App: id, Index: n}
-			if !slices.ContainsFunc(snap.Tasks[id], func(t *spec.Task) bool { return t.Seat == seat && t.Live() }) {
-				out = append(out, waitingRow(snap, app, seat, leases[seat], queue[id]))
-			}
+			out = append(out, waitingRow(snap, app, seat, leases[seat], queue[id]))
 		}
 	}
 	for id, tasks := range snap.Tasks {
@@ -105,6 +104,26 @@ func instances(snap *Snapshot) []Instance {
 	return out
 }
 
+// emptySeats are the wanted seats without a task. For instances that float they are the lowest free numbers, as many as
+// instances are missing.
+func emptySeats(app *spec.App, tasks []*spec.Task) []int {
+	taken := map[int]bool{}
+	for _, t := range tasks {
+		taken[t.Seat.Index] = taken[t.Seat.Index] || t.Live()
+	}
+	if !app.Floats() {
+		return slices.DeleteFunc(app.Seats(), func(n int) bool { return taken[n] })
+	}
+	var out []int
+	for n := 0; len(taken) < app.Instances; n++ {
+		if !taken[n] {
+			taken[n] = true
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
 // row is what a seat has with and without a task.
 func row(snap *Snapshot, app *spec.App, id spec.SeatID) Instance {
 	out := Instance{App: id.App, Seat: id.Index, Hostname: id.Hostname(), HostKeys: []string{}, Why: []string{}}
@@ -121,7 +140,7 @@ func row(snap *Snapshot, app *spec.App, id spec.SeatID) Instance {
 		return out
 	}
 	out.CPUs, out.Mem, out.Checks = app.CPUs, app.Mem, len(app.HealthChecks)
-	if id.Index >= app.Instances {
+	if deploy.Temporary(app, id.Index) {
 		out.Temporary = slices.ContainsFunc(snap.Deployments, func(d *spec.Deployment) bool { return restarts(d, app.ID) })
 		out.Surplus = !out.Temporary
 	}

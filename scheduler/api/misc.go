@@ -46,7 +46,8 @@ func (s *Server) deleteDeployment(id string) handler {
 }
 
 type queueItemJSON struct {
-	App   *marathon.AppJSON `json:"app"`
+	App   *marathon.AppJSON `json:"app,omitempty"`
+	Pod   *marathon.PodJSON `json:"pod,omitempty"` // instead of App
 	Count int               `json:"count"`
 	Role  string            `json:"role,omitempty"`
 	Since string            `json:"since"`
@@ -87,7 +88,12 @@ func (s *Server) getQueue(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := make([]queueItemJSON, 0, len(snap.Queue))
 	for _, q := range snap.Queue {
-		item := queueItemJSON{App: marathon.Encode(q.App), Count: q.Count, Role: q.App.Role, Since: spec.FormatTime(q.Since)}
+		item := queueItemJSON{Count: q.Count, Role: q.App.Role, Since: spec.FormatTime(q.Since)}
+		if q.App.Pod != nil {
+			item.Pod = marathon.EncodePod(q.App)
+		} else {
+			item.App = marathon.Encode(q.App)
+		}
 		left := q.BackoffUntil.Sub(snap.Now)
 		item.Delay.TimeLeft, item.Delay.Overdue = max(0, int(left.Seconds())), left <= 0
 		item.Summary = offersSummaryJSON{

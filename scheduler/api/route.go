@@ -117,6 +117,8 @@ func (s *Server) route(p []string) methods {
 		return s.routeGroups(p[2:])
 	case len(p) >= 2 && p[0] == "v2" && p[1] == "tasks":
 		return s.routeTasks(p[2:])
+	case len(p) >= 2 && p[0] == "v2" && p[1] == "pods":
+		return s.routePods(p[2:])
 	case is(p, "v2", "deployments"):
 		return methods{"GET": s.json(s.listDeployments)}
 	case len(p) == 3 && p[0] == "v2" && p[1] == "deployments":

@@ -29,7 +29,7 @@ func (s *Server) getAppTasks(id spec.AppID) handler {
 				group = "/"
 			}
 			list = sortedApps(snap, func(app *spec.App) bool { return app.ID.In(spec.AppID(group)) })
-		} else if app := snap.Apps[id]; app != nil {
+		} else if app := snap.app(id); app != nil {
 			list = []*spec.App{app}
 		} else {
 			return appMissing(id)
@@ -56,6 +56,9 @@ func (s *Server) getTasks(w http.ResponseWriter, r *http.Request) error {
 		out := []taskJSON{}
 		for _, id := range slices.Sorted(maps.Keys(snap.Tasks)) {
 			for _, t := range snap.Tasks[id] {
+				if snap.pod(id) != nil || t.Containers != nil {
+					continue // Marathon's list has apps only; see /v2/pods/::status
+				}
 				if j := encodeTask(t); wanted(j.State) {
 					j.ServicePorts = servicePorts(snap.Apps[id])
 					out = append(out, j)

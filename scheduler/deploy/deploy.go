@@ -3,7 +3,8 @@
 // It is a reconciler: it looks at what is, never at what it decided before, so it resumes anywhere after a crash.
 //
 // A rolling update keeps seats: new tasks start in temporary seats numbered after the last (as few as the health floor
-// needs), then seats 0..N-1 are replaced in place, then the temporary ones end. Two bounds hold at every moment:
+// needs), then the wanted seats are replaced in place, then the temporary ones end. Apps whose instances float (see
+// spec.App.Floats) start new tasks in any free seats and end old ones. Two bounds hold at every moment for both:
 //   - the floor, ceil(N x minimumHealthCapacity): nothing healthy is killed when fewer than the floor would remain;
 //   - the ceiling, floor(N x (1 + maximumOverCapacity)), or N+1 where that leaves no room to replace anything (Marathon's +1 rule).
 package deploy
@@ -13,6 +14,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/berth-project/berth/scheduler/marathon"
 	"github.com/berth-project/berth/spec"
@@ -37,10 +39,16 @@ type Task struct {
 	Outdated bool // launched from another configuration than the app's newest
 	Healthy  bool // running, all checks alive, and ready
 	Killing  bool
-	// Unreachable tasks are neither killed for surplus nor counted as healthy.
+	// Unreachable tasks are not counted as healthy, and end only where their seat is not wanted.
 	Unreachable bool
-	// Inactive: unreachable for so long that the seat's replacement may start elsewhere.
-	Inactive bool
+	// GivenUp: unreachable for so long that a replacement may start in another seat; also if it came back since. A kept seat
+	// stays occupied as long as its task exists: the old container may still answer on the seat's address.
+	GivenUp bool
+
+	// What says which of several interchangeable instances goes first.
+	Rung   spec.Rung
+	Since  time.Time // started, or created while it has not
+	Groups []string  // one value a GROUP_BY constraint, unlike those of every other constraint
 }
 
 // Input is one app and its live tasks.
@@ -74,9 +82,6 @@ func Bounds(n int, u spec.UpgradeStrategy) (floor, ceiling int) {
 	return floor, ceiling
 }
 
-// Temporary says whether a seat number is a temporary one for the app as it is wanted.
-func Temporary(app *spec.App, seat int) bool { return seat >= app.Instances }
-
 // Advance decides. Tasks may come in any order.
 func Advance(in Input) Result {
 	tasks := slices.Clone(in.Tasks)
@@ -84,6 +89,8 @@ func Advance(in Input) Result {
 	d := decider{app: in.App, n: in.App.Instances, tasks: tasks, replace: in.Mode == Replace}
 	if in.Mode == Stop {
 		d.n = 0
+	} else {
+		d.wanted = in.App.Seats()
 	}
 	d.floor, d.ceiling = Bounds(d.n, in.App.Upgrade)
 	if len(marathon.PersistentVolumes(in.App)) > 0 {
@@ -98,9 +105,11 @@ func Advance(in Input) Result {
 		if t.Healthy && !t.Killing {
 			d.healthy++
 		}
-		if !t.Inactive {
-			d.live++
-		}
+		d.live++
+	}
+	if in.App.Floats() {
+		d.float()
+		return d.out
 	}
 	d.fill()
 	d.helpers()
@@ -112,6 +121,7 @@ func Advance(in Input) Result {
 type decider struct {
 	app            *spec.App
 	n              int
+	wanted         []int // kept seats: which, ascending
 	replace        bool
 	tasks          []Task
 	seats          map[int][]Task
@@ -119,13 +129,12 @@ type decider struct {
 	healthy        int // tasks that answer and are not being killed; goes down with each kill decided here
 	live           int // tasks that occupy capacity; goes up with each launch decided here
 	blocked        int // wanted seats that the ceiling keeps from being launched
+	free           int // floating: no seat below is free
 	out            Result
 }
 
-// occupied says whether a seat has a task that keeps it: any live one, unless it is unreachable for too long.
-func (d *decider) occupied(seat int) bool {
-	return slices.ContainsFunc(d.seats[seat], func(t Task) bool { return !t.Inactive })
-}
+// has says whether a kept seat is wanted.
+func (d *decider) has(seat int) bool { return d.n > 0 && d.app.HasSeat(seat) }
 
 func (d *decider) launch(seat int) {
 	d.out.Launch = append(d.out.Launch, seat)
@@ -141,8 +150,8 @@ func (d *decider) kill(t Task, format string, args ...any) {
 
 // fill launches every wanted seat that has no task, within the ceiling while a rolling update runs.
 func (d *decider) fill() {
-	for seat := range d.n {
-		if d.occupied(seat) {
+	for _, seat := range d.wanted {
+		if len(d.seats[seat]) > 0 {
 			continue
 		}
 		if d.replace && d.live >= d.ceiling {
@@ -160,7 +169,7 @@ func (d *decider) outdated() []Task {
 		return nil
 	}
 	for _, t := range d.tasks {
-		if t.Seat < d.n && t.Outdated && !t.Killing && !t.Unreachable {
+		if d.has(t.Seat) && t.Outdated && !t.Killing && !t.Unreachable {
 			out = append(out, t)
 		}
 	}
@@ -187,11 +196,11 @@ func (d *decider) helpers() {
 	want := min(min(d.wave(), old)-(d.n-d.floor), d.ceiling-d.n)
 	have := 0
 	for _, t := range d.tasks {
-		if t.Seat >= d.n && !t.Killing && !t.Unreachable {
+		if !d.has(t.Seat) && !t.Killing && !t.Unreachable {
 			have++
 		}
 	}
-	for seat := d.n; have < want && d.live < d.ceiling; seat++ {
+	for seat := d.app.SeatsEnd(); have < want && d.live < d.ceiling; seat++ {
 		if len(d.seats[seat]) > 0 {
 			continue
 		}
@@ -225,14 +234,15 @@ func (d *decider) renew() {
 // cancelled in the middle.
 func (d *decider) finish() {
 	var surplus []Task
-	missing, unhealthy, outdated, dying := 0, 0, 0, 0
-	for seat := range d.n {
+	missing, unhealthy, outdated, dying, lost := 0, 0, 0, 0, 0
+	for _, seat := range d.wanted {
 		ok := false
 		for _, t := range d.seats[seat] {
 			switch {
 			case t.Killing:
 				dying++
 			case t.Unreachable:
+				lost++
 			case d.replace && t.Outdated:
 				outdated++
 				ok = true
@@ -248,7 +258,7 @@ func (d *decider) finish() {
 		}
 	}
 	for _, t := range d.tasks {
-		if t.Seat >= d.n && !t.Killing {
+		if !d.has(t.Seat) && !t.Killing {
 			surplus = append(surplus, t)
 		}
 	}
@@ -262,7 +272,7 @@ func (d *decider) finish() {
 	// While seats are still being replaced, the surplus carries the floor; the highest seats go first.
 	slices.Reverse(surplus)
 	for _, t := range surplus {
-		if t.Unreachable && !t.Inactive && d.n > 0 {
+		if t.Unreachable && d.n > 0 {
 			continue // it may come back; then it is killed as surplus
 		}
 		settled := missing+unhealthy+outdated+dying == 0
@@ -275,11 +285,13 @@ func (d *decider) finish() {
 	}
 	left := 0
 	for _, t := range d.tasks {
-		if t.Seat >= d.n && !(t.Unreachable && d.n > 0) {
+		if !d.has(t.Seat) && !(t.Unreachable && d.n > 0) {
 			left++
 		}
 	}
 	switch {
+	case missing > 0 && missing == lost:
+		d.out.Waiting = fmt.Sprintf("%d of %d instances cannot be reached", lost, d.n)
 	case missing > 0 && dying > 0:
 		d.out.Waiting = fmt.Sprintf("%d of %d seats have no running task, %d are being stopped", missing, d.n, dying)
 	case missing > 0:
@@ -304,5 +316,5 @@ func (d *decider) surplusReason(t Task) string {
 	case d.replace:
 		return "temporary seat of a rolling update"
 	}
-	return fmt.Sprintf("seat %d is beyond the %d wanted", t.Seat, d.n)
+	return fmt.Sprintf("seat %d is not one of the %d wanted", t.Seat, d.n)
 }

@@ -2,11 +2,9 @@ package deploy
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
-
-	"pgregory.net/rapid"
+	"time"
 
 	"github.com/berth-project/berth/spec"
 )
@@ -40,7 +38,7 @@ func render(r Result) string {
 	return strings.Join(parts, ", ")
 }
 
-// Tasks are written "seat[o][h][k][u][i]": outdated, healthy, killing, unreachable, inactive.
+// Tasks are written "seat[o][h][k][u][g][s]": outdated, healthy, killing, unreachable, given up, staging; later ones are younger.
 func tasks(text string) []Task {
 	var out []Task
 	for i, f := range strings.Fields(text) {
@@ -48,7 +46,14 @@ func tasks(text string) []Task {
 		fmt.Sscanf(f, "%d", &t.Seat)
 		t.ID = fmt.Sprintf("s%d#%d", t.Seat, i)
 		t.Outdated, t.Healthy, t.Killing = strings.Contains(f, "o"), strings.Contains(f, "h"), strings.Contains(f, "k")
-		t.Unreachable, t.Inactive = strings.Contains(f, "u"), strings.Contains(f, "i")
+		t.Unreachable, t.GivenUp = strings.Contains(f, "u"), strings.Contains(f, "g")
+		t.Rung, t.Since = spec.Running, time.Unix(int64(i), 0)
+		if strings.Contains(f, "s") {
+			t.Rung = spec.Staged
+		}
+		if _, group, ok := strings.Cut(f, "@"); ok {
+			t.Groups = []string{group}
+		}
 		out = append(out, t)
 	}
 	return out
@@ -73,7 +78,7 @@ func TestAdvance(t *testing.T) {
 		{"outdated ones stay between deployments", 2, 1, 1, Keep, "0oh 1oh", "done"},
 		{"unhealthy is not done", 1, 1, 1, Keep, "0", ""},
 		{"an unreachable task keeps its seat", 1, 1, 1, Keep, "0u", ""},
-		{"until it is inactive", 1, 1, 1, Keep, "0ui", "launch 0"},
+		{"as long as it exists", 1, 1, 1, Keep, "0ug", ""},
 		{"stop", 2, 1, 1, Stop, "0h 1h", "kill s1#1, kill s0#0"},
 		{"stopped", 2, 1, 1, Stop, "", "done"},
 
@@ -107,94 +112,6 @@ func TestAdvance(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A world that obeys: launches become healthy or fail, kills end. Whatever the order of events, the floor and the ceiling
-// hold, no seat has two tasks, and in the end the deployment is done with exactly the wanted seats.
-func TestRollingUpdateProperty(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		was := rapid.IntRange(0, 12).Draw(t, "was")
-		n := rapid.IntRange(0, 12).Draw(t, "n")
-		u := spec.UpgradeStrategy{
-			MinimumHealthCapacity: rapid.SampledFrom([]float64{0, 0.3, 0.5, 0.75, 1}).Draw(t, "min"),
-			MaximumOverCapacity:   rapid.SampledFrom([]float64{0, 0.2, 0.5, 1}).Draw(t, "over"),
-		}
-		app := &spec.App{Instances: n, Upgrade: u}
-		floor, ceiling := Bounds(n, u)
-		var live []Task
-		for i := range was {
-			live = append(live, Task{ID: fmt.Sprintf("old%d", i), Seat: i, Outdated: true, Healthy: true})
-		}
-		next := 0
-		ready := was >= floor // the floor can only be demanded once it was there
-		failures := rapid.IntRange(0, 5).Draw(t, "failures")
-		for step := 0; ; step++ {
-			if step > 5000 {
-				t.Fatalf("no end: %+v", live)
-			}
-			r := Advance(Input{App: app, Mode: Replace, Tasks: live})
-			if r.Done {
-				break
-			}
-			for _, k := range r.Kill {
-				i := slices.IndexFunc(live, func(x Task) bool { return x.ID == k.TaskID })
-				if live[i].Killing {
-					t.Fatalf("%s is killed twice", k.TaskID)
-				}
-				live[i].Killing = true
-			}
-			for _, s := range r.Launch {
-				if slices.ContainsFunc(live, func(x Task) bool { return x.Seat == s }) {
-					t.Fatalf("seat %d is launched twice", s)
-				}
-				next++
-				live = append(live, Task{ID: fmt.Sprintf("new%d", next), Seat: s})
-			}
-			if len(live) > max(ceiling, was) {
-				t.Fatalf("%d tasks, ceiling %d", len(live), ceiling)
-			}
-			healthy := 0
-			for _, x := range live {
-				if x.Healthy && !x.Killing {
-					healthy++
-				}
-			}
-			ready = ready || healthy >= floor
-			if ready && healthy < floor {
-				t.Fatalf("%d healthy, floor %d: %+v", healthy, floor, live)
-			}
-			var choices []int
-			for i, x := range live {
-				if x.Killing || !x.Healthy {
-					choices = append(choices, i)
-				}
-			}
-			if len(choices) == 0 {
-				if len(r.Kill)+len(r.Launch) == 0 {
-					t.Fatalf("stuck (%s): %+v", r.Waiting, live)
-				}
-				continue
-			}
-			i := rapid.SampledFrom(choices).Draw(t, "event")
-			switch {
-			case live[i].Killing:
-				live = slices.Delete(live, i, i+1)
-			case failures > 0 && rapid.Bool().Draw(t, "fails"):
-				failures--
-				live = slices.Delete(live, i, i+1)
-			default:
-				live[i].Healthy = true
-			}
-		}
-		if len(live) != n {
-			t.Fatalf("%d tasks for %d seats: %+v", len(live), n, live)
-		}
-		for _, x := range live {
-			if x.Seat >= n || x.Outdated {
-				t.Fatalf("left over: %+v", x)
-			}
-		}
-	})
 }
 
 // TestResidentNeverHasHelpers is the last row of Marathon's table of upgrade arithmetic, and what follows for other shares.

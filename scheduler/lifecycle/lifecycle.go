@@ -27,6 +27,8 @@ type (
 	Drained struct{}
 	// KillSent: a KILL call went out.
 	KillSent struct{}
+	// GiveUp: it is unreachable for so long that a replacement may start beside it.
+	GiveUp struct{}
 	// Expunged: the engine will never speak of it again (its agent is gone for good, or an unreachable task's time is over).
 	Expunged struct{ Reason string }
 )
@@ -36,6 +38,7 @@ func (Status) isEvent()     {}
 func (KillWanted) isEvent() {}
 func (Drained) isEvent()    {}
 func (KillSent) isEvent()   {}
+func (GiveUp) isEvent()     {}
 func (Expunged) isEvent()   {}
 
 // Outcome says what a step meant.
@@ -80,6 +83,10 @@ func Next(t spec.Task, ev Event, now time.Time) (spec.Task, Outcome) {
 	case KillSent:
 		if t.Rung == spec.Killing {
 			t.KillSent, out.Changed = now, true
+		}
+	case GiveUp:
+		if !t.UnreachableSince.IsZero() && !t.GivenUp {
+			t.GivenUp, out.Changed = true, true
 		}
 	case Expunged:
 		t, out = end(t, "TASK_GONE", e.Reason, now)
@@ -166,7 +173,7 @@ func unreachable(t spec.Task, at time.Time) (spec.Task, Outcome) {
 	if !t.UnreachableSince.IsZero() {
 		return t, Outcome{}
 	}
-	t.UnreachableSince, t.State = at, "TASK_UNREACHABLE"
+	t.UnreachableSince, t.GivenUp, t.State = at, false, "TASK_UNREACHABLE"
 	return t, Outcome{Changed: true}
 }
 

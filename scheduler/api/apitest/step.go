@@ -128,6 +128,10 @@ func (w *World) launch(app *spec.App, seat spec.SeatID) *spec.Task {
 		Rung: spec.Staged, State: "TASK_STAGING", Host: Host, AgentID: "agent-1", Pool: "default", Address: w.address(seat),
 		CreatedAt: w.now, StagedAt: w.now, Ready: len(app.ReadinessChecks) == 0,
 	}
+	if app.Pod != nil {
+		t.ID = instance
+		t.Containers, t.HostPorts = containers(app, instance, w.now)
+	}
 	if app.Container != nil {
 		for _, m := range app.Container.PortMappings {
 			t.Ports = append(t.Ports, m.ContainerPort)
@@ -138,8 +142,26 @@ func (w *World) launch(app *spec.App, seat spec.SeatID) *spec.Task {
 	return t
 }
 
+// containers are those of a pod's task that is being staged, and the host's ports for its endpoints: 31000 and up.
+func containers(app *spec.App, instance string, now time.Time) (out []spec.TaskContainer, hostPorts []int) {
+	for _, c := range app.Pod.Containers {
+		out = append(out, spec.TaskContainer{Name: c.Name, TaskID: instance + "." + c.Name, State: "TASK_STAGING", Since: now})
+		for _, e := range c.Endpoints {
+			if e.HostPort != nil {
+				hostPorts = append(hostPorts, 31000+len(hostPorts))
+			}
+		}
+	}
+	return out, hostPorts
+}
+
 func (w *World) run(app *spec.App, t *spec.Task) {
 	t.Rung, t.State, t.StartedAt, t.HealthySince, t.Ready = spec.Running, "TASK_RUNNING", w.now, w.now, true
+	t.Containers = slices.Clone(t.Containers)
+	for i := range t.Containers {
+		c := &t.Containers[i]
+		c.State, c.ContainerID, c.Since, c.StartedAt = "TASK_RUNNING", "container-"+c.Name, w.now, w.now
+	}
 	for range app.HealthChecks {
 		t.Health = append(t.Health, spec.CheckHealth{Alive: true, Known: true, FirstSuccess: w.now, LastSuccess: w.now})
 	}

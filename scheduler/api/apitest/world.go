@@ -190,10 +190,10 @@ func (w *World) store(next map[spec.AppID]*spec.App, c api.Change) (*api.Changed
 		kind := kindOf(before, app, slices.Contains(c.Restart, id))
 		if before == nil && app != nil {
 			out.Created[id] = true
-			starts = append(starts, spec.Action{Kind: spec.StartApplication, App: id})
+			starts = append(starts, spec.Action{Kind: spec.StartApplication, App: id, Pod: app.Pod != nil})
 		}
 		if kind != "" {
-			rest = append(rest, spec.Action{Kind: kind, App: id})
+			rest = append(rest, spec.Action{Kind: kind, App: id, Pod: isPod(app) || app == nil && isPod(before)})
 			d.Original[id] = before
 		}
 		w.keep(id, before, app, kind)
@@ -217,6 +217,8 @@ func (w *World) store(next map[spec.AppID]*spec.App, c api.Change) (*api.Changed
 	}
 	return out, nil
 }
+
+func isPod(app *spec.App) bool { return app != nil && app.Pod != nil }
 
 // keep stores one app and its version.
 func (w *World) keep(id spec.AppID, before, app *spec.App, kind spec.ActionKind) {
