@@ -9,14 +9,29 @@ import (
 	"pgregory.net/rapid"
 )
 
-// FuzzDecodeApp: no body makes the decoder panic, every refusal says something, and what is accepted can be sent again.
-func FuzzDecodeApp(f *testing.F) {
-	files, _ := filepath.Glob("testdata/*.json")
+// conformance are the definitions that the scheduler's tests send to the API: every field, every form, every fault.
+const conformance = "../testdata/conformance"
+
+func bodiesOf(t testing.TB, folder string) [][]byte {
+	t.Helper()
+	files, err := filepath.Glob(folder + "/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no definitions in", folder, err)
+	}
+	var bodies [][]byte
 	for _, file := range files {
 		body, err := os.ReadFile(file)
 		if err != nil {
-			f.Fatal(err)
+			t.Fatal(err)
 		}
+		bodies = append(bodies, body)
+	}
+	return bodies
+}
+
+// FuzzDecodeApp: no body makes the decoder panic, every refusal says something, and what is accepted can be sent again.
+func FuzzDecodeApp(f *testing.F) {
+	for _, body := range append(bodiesOf(f, "testdata"), bodiesOf(f, conformance)...) {
 		f.Add(body)
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -33,17 +48,12 @@ func FuzzDecodeApp(f *testing.F) {
 
 // FuzzUpdateApp does the same for updates of every app in testdata.
 func FuzzUpdateApp(f *testing.F) {
-	files, _ := filepath.Glob("testdata/*.json")
-	var bodies [][]byte
-	for _, file := range files {
-		body, err := os.ReadFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		bodies = append(bodies, body)
-	}
+	bodies := bodiesOf(f, "testdata")
 	for i := range bodies {
 		f.Add(i, bodies[len(bodies)-1-i])
+	}
+	for i, body := range bodiesOf(f, conformance) {
+		f.Add(i, body)
 	}
 	f.Fuzz(func(t *testing.T, i int, body []byte) {
 		current, err := DecodeApp(bodies[max(i, -i, 0)%len(bodies)], testOptions())

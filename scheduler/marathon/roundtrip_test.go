@@ -69,6 +69,9 @@ func checkRoundTrip(t failer, app *spec.App, o Options) {
 	}
 	delete(keys, "version")
 	sent, _ := json.Marshal(keys)
+	if _, err := UpdateApp(app, body, true, o); err != nil {
+		t.Fatalf("PUT of the GET body with its version: %v\n%s", err, body)
+	}
 	for _, partial := range []bool{true, false} {
 		updated, err := UpdateApp(app, sent, partial, o)
 		if err != nil {
