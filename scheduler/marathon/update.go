@@ -13,6 +13,9 @@ import (
 // yet and o.ID then names it. The app itself is not changed. The versions of the result are current's: the owner of the
 // tree assigns new ones when ConfigEqual says that something changed.
 //
+// A version beside other keys means here that the body was read before: it is taken when it is the app's own, so what GET
+// answered can be sent back, and refused as in Marathon otherwise, as somebody else has changed the app meanwhile.
+//
 // Unlike Marathon, executorResources and resourceLimits are kept, too, when absent: losing a limit because instances
 // changed is nobody's wish. And as cmd and args exclude each other, sending one alone drops the other.
 func UpdateApp(current *spec.App, body []byte, partial bool, o Options) (*spec.App, error) {
@@ -27,10 +30,10 @@ func UpdateApp(current *spec.App, body []byte, partial bool, o Options) (*spec.A
 	if err != nil {
 		return nil, err
 	}
-	if partial && n.has("version") && hasOtherKeys(n) {
-		return nil, &Faults{Message: invalidMessage, Details: []Fault{
-			{Path: "/", Errors: []string{"The 'version' field may only be combined with the 'id' field."}},
-		}}
+	if partial && current != nil {
+		if err := checkVersion(n, current); err != nil {
+			return nil, err
+		}
 	}
 	if current == nil {
 		id := o.ID
@@ -60,6 +63,23 @@ func UpdateApp(current *spec.App, body []byte, partial bool, o Options) (*spec.A
 	}
 	app.Version, app.LastScaling, app.LastConfigChange = current.Version, current.LastScaling, current.LastConfigChange
 	return app, validateResidentUpdate(current, app)
+}
+
+// checkVersion refuses a version beside other keys, unless it is the current one.
+func checkVersion(n *node, current *spec.App) error {
+	f := &Faults{Message: invalidJSON}
+	sent := value{n: n, f: f}.get("version").timestamp()
+	if err := f.Err(); err != nil || sent == nil || !hasOtherKeys(n) {
+		return err
+	}
+	have := spec.FormatTime(current.Version)
+	if spec.FormatTime(*sent) == have {
+		return nil
+	}
+	f.Message = invalidMessage
+	f.Add("/", "The 'version' field may only be combined with the 'id' field.")
+	f.Add("/", "the version sent is not the app's current one, %s: read the app again, or leave version out", have)
+	return f.Err()
 }
 
 func (n *node) has(key string) bool {
