@@ -190,7 +190,7 @@ func newDesk(t *testing.T) *desk {
 	t.Cleanup(p.stop)
 	policy := admit.Policy{AllowPrivileged: true, AllowHostNetwork: true, HostPaths: []string{"/"}}
 	server, err := api.New(api.Options{
-		Backend: p.s, Events: p.events, Marathon: marathon.Options{DefaultNetworkName: "p", BridgeName: "mesos-bridge"},
+		Backend: p.s, Events: p.events, Marathon: marathon.Options{DefaultNetworkName: "p", BridgeName: api.BridgeName},
 		Admit: func(app *spec.App) error { return admit.Check(app, policy) },
 	})
 	if err != nil {
@@ -226,6 +226,9 @@ func (d *desk) try(s sending) string {
 	}
 	if s.read == "" {
 		return "accepted"
+	}
+	if id, ok := object(answer)["id"].(string); ok && s.method == "POST" {
+		s.read = s.path + id // as the server resolved it
 	}
 	code, whole := d.ask("GET", s.read, nil)
 	if code != http.StatusOK {

@@ -223,5 +223,21 @@ type Residency struct {
 // ResourceLimits are upper bounds; nil: not set; negative: "unlimited".
 type ResourceLimits struct{ CPUs, Mem *float64 }
 
+// CPULimit is how many cores an instance may use at most: the app's limit, or what it asks for.
+func (a *App) CPULimit() float64 {
+	if l := a.ResourceLimits; l != nil && l.CPUs != nil && *l.CPUs >= a.CPUs {
+		return *l.CPUs
+	}
+	return a.CPUs
+}
+
+// MemLimit is how many MiB an instance may use at most: the app's limit, or what it asks for.
+func (a *App) MemLimit() float64 {
+	if l := a.ResourceLimits; l != nil && l.Mem != nil && *l.Mem >= a.Mem {
+		return *l.Mem
+	}
+	return a.Mem
+}
+
 // ExecutorResources are what the executor needs beside the task.
 type ExecutorResources struct{ CPUs, Mem, Disk float64 }

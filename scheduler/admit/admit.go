@@ -46,6 +46,9 @@ func Check(app *spec.App, p Policy) error {
 	if app.Executor != "" && app.Executor != "//cmd" {
 		f.Add("/executor", "custom executors are not supported: every app runs in a Docker container; leave it empty")
 	}
+	checkSize(app, f)
+	checkLimits(app, f)
+	checkOneAddress(app, f)
 	if app.Container != nil {
 		checkContainer(app, p, f)
 	}
@@ -56,6 +59,48 @@ func Check(app *spec.App, p Policy) error {
 		checkPod(app, p, f)
 	}
 	return f.Err()
+}
+
+// What one definition may ask for at most. Every instance has a seat, an address and a folder named after the id, so a slip
+// of the finger must not become a million of them, nor an id a name that no file system takes.
+const (
+	maxInstances = 65536
+	maxID        = 200
+)
+
+func checkSize(app *spec.App, f *marathon.Faults) {
+	if app.Instances > maxInstances {
+		f.Add("/instances", "got %d, expected at most %d", app.Instances, maxInstances)
+	}
+	if len(app.ID) > maxID {
+		f.Add("/id", "is longer than %d characters", maxID)
+	}
+}
+
+// checkLimits: a container's quota and memory limit are always numbers here.
+func checkLimits(app *spec.App, f *marathon.Faults) {
+	l := app.ResourceLimits
+	if l == nil {
+		return
+	}
+	if l.CPUs != nil && *l.CPUs < 0 {
+		f.Add("/resourceLimits/cpus", "cannot be unlimited: every instance has a hard quota; give a number of cores")
+	}
+	if l.Mem != nil && *l.Mem < 0 {
+		f.Add("/resourceLimits/mem", "cannot be unlimited: every instance has a memory limit; give a number of MiB")
+	}
+}
+
+// checkOneAddress refuses what would need more than the one IPv4 address that an instance has.
+func checkOneAddress(app *spec.App, f *marathon.Faults) {
+	if len(app.Networks) > 1 {
+		f.Add("/networks", "an instance has one address: name one network")
+	}
+	for i, h := range app.HealthChecks {
+		if h.IPProtocol == "IPv6" {
+			f.Add(fmt.Sprintf("/healthChecks(%d)/ipProtocol", i), "instances have IPv4 addresses only")
+		}
+	}
 }
 
 func checkContainer(app *spec.App, p Policy, f *marathon.Faults) {

@@ -300,3 +300,25 @@ func TestTables(t *testing.T) {
 	add("any value", anyValue)
 	add("by value", sortedKeys(byValue))
 }
+
+// TestOneOfEach: what an instance has one of, and what its size may be.
+func TestOneOfEach(t *testing.T) {
+	six, unlimited := 6.0, -1.0
+	for name, c := range map[string]struct {
+		change     func(*spec.App)
+		path, text string
+	}{
+		"one network":    {func(a *spec.App) { a.Networks = []spec.Network{{Mode: spec.NetworkContainer, Name: "a"}} }, "", ""},
+		"two networks":   {func(a *spec.App) { a.Networks = make([]spec.Network, 2) }, "/networks", "one address"},
+		"IPv6":           {func(a *spec.App) { a.HealthChecks = []spec.HealthCheck{{}, {IPProtocol: "IPv6"}} }, "/healthChecks(1)/ipProtocol", "IPv4"},
+		"limits":         {func(a *spec.App) { a.ResourceLimits = &spec.ResourceLimits{CPUs: &six, Mem: &six} }, "", ""},
+		"no CPU limit":   {func(a *spec.App) { a.ResourceLimits = &spec.ResourceLimits{CPUs: &unlimited} }, "/resourceLimits/cpus", "hard quota"},
+		"no mem limit":   {func(a *spec.App) { a.ResourceLimits = &spec.ResourceLimits{Mem: &unlimited} }, "/resourceLimits/mem", "memory limit"},
+		"many":           {func(a *spec.App) { a.Instances = maxInstances }, "", ""},
+		"too many":       {func(a *spec.App) { a.Instances = maxInstances + 1 }, "/instances", "at most 65536"},
+		"long id":        {func(a *spec.App) { a.ID = spec.AppID("/" + strings.Repeat("a", maxID-1)) }, "", ""},
+		"too long an id": {func(a *spec.App) { a.ID = spec.AppID("/" + strings.Repeat("a", maxID)) }, "/id", "200"},
+	} {
+		t.Run(name, func(t *testing.T) { check(t, docker(c.change), Policy{}, c.path, c.text) })
+	}
+}

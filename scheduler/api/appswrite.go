@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"slices"
+	"strconv"
 
 	"github.com/berth-project/berth/scheduler/marathon"
 	"github.com/berth-project/berth/spec"
@@ -123,13 +124,13 @@ func (s *Server) putApps(create bool) handler {
 func decideAll(current apps, updates []update, o marathon.Options) (apps, error) {
 	next := make(apps, len(updates))
 	var found faultList
-	for _, u := range updates {
+	for i, u := range updates {
 		before, seen := next[u.id]
 		if !seen {
 			before = current[u.id]
 		}
 		app, err := u.decide(before, o)
-		if err := found.add(err); err != nil {
+		if err := found.addPart("/("+strconv.Itoa(i)+")", err); err != nil {
 			return nil, err
 		}
 		if app != nil {

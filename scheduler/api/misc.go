@@ -134,6 +134,9 @@ func (s *Server) deleteDelay(id spec.AppID) handler {
 // marathonVersion is the Marathon whose behaviour this API has; clients choose forms by it.
 const marathonVersion = "1.10.26"
 
+// BridgeName is the ipAddress.networkName that means bridge mode, Marathon's default for it.
+const BridgeName = "mesos-bridge"
+
 // getInfo is GET /v2/info.
 func (s *Server) getInfo(w http.ResponseWriter, r *http.Request) error {
 	snap, err := s.o.Backend.View(r.Context())
@@ -151,7 +154,7 @@ func (s *Server) getInfo(w http.ResponseWriter, r *http.Request) error {
 			"ha": false, "hostname": i.Hostname, "launch_token": 100, "launch_token_refresh_interval": 30000,
 			"leader_proxy_connection_timeout_ms": 5000, "leader_proxy_read_timeout_ms": 10000,
 			"local_port_min": i.LocalPortMin, "local_port_max": i.LocalPortMax, "maintenance_mode": i.MaintenanceMode,
-			"master": snap.EngineURL, "max_instances_per_offer": 5, "mesos_bridge_name": "mesos-bridge",
+			"master": snap.EngineURL, "max_instances_per_offer": 5, "mesos_bridge_name": BridgeName,
 			"mesos_heartbeat_interval": 15000, "mesos_heartbeat_failure_threshold": 5, "min_revive_offers_interval": 5000,
 			"offer_matching_timeout": 3000, "on_elected_prepare_timeout": 180000, "mesos_leader_ui_url": nil, "mesos_role": i.Role, "mesos_user": "root", "new_group_enforce_role": "off",
 			"reconciliation_initial_delay": 15000, "reconciliation_interval": 600000, "scale_apps_initial_delay": 15000,

@@ -197,8 +197,15 @@ func parameters(app *spec.App, seat spec.Seat, t *spec.Task, o Options) []spec.P
 			}
 		}
 	}
-	out = append(out, identity(app, seat, t.ID, app.CPUs)...)
+	out = append(out, identity(app, seat, t.ID, app.CPULimit())...)
 	own := func(k, v string) { out = append(out, spec.Parameter{Key: k, Value: v}) }
+	if limit := app.MemLimit(); limit > app.Mem { // the engine sets mem itself
+		own("memory", strconv.Itoa(int(limit*(1<<20))))
+		own("memory-reservation", strconv.Itoa(int(app.Mem*(1<<20))))
+	}
+	if app.TTY != nil && *app.TTY {
+		own("tty", "true")
+	}
 	own("volume", seatVolume(seat, o))
 	if !HostNetwork(app) {
 		own("hostname", seat.Hostname)

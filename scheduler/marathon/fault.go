@@ -2,6 +2,7 @@ package marathon
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -21,11 +22,14 @@ type Fault struct {
 	Errors []string
 }
 
-// Add records a violation.
+// Add records a violation; the same text at the same path once.
 func (f *Faults) Add(path, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	for i := range f.Details {
 		if f.Details[i].Path == path {
+			if slices.Contains(f.Details[i].Errors, text) {
+				return
+			}
 			f.Details[i].Errors = append(f.Details[i].Errors, text)
 			return
 		}

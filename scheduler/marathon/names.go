@@ -42,8 +42,8 @@ func isRawID(s string) bool {
 
 func isPortName(s string) bool { return isLabel(s, "-") }
 
-// isNetworkName is the rule for the name of a container network.
-func isNetworkName(s string) bool { return len(s) <= 63 && isLabel(s, "-_") }
+// isNetworkName is the pattern of a container network's name.
+func isNetworkName(s string) bool { return isLabel(s, "-_") }
 
 // isExecutor: nothing, "//cmd", or a path without empty parts.
 func isExecutor(s string) bool {

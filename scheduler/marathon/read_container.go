@@ -18,10 +18,24 @@ func readContainer(v value) *draftContainer {
 		volumes:      list(v.get("volumes"), readVolume),
 		portMappings: list(v.get("portMappings"), readPortMapping),
 	}
-	if info := v.get("linuxInfo"); info.object() {
-		c.linuxInfo = info.n.raw()
-	}
+	c.linuxInfo = readLinuxInfo(v.get("linuxInfo"))
 	return c
+}
+
+// readLinuxInfo looks at the types only: the object is kept as it came.
+func readLinuxInfo(info value) json.RawMessage {
+	if !info.object() {
+		return nil
+	}
+	if seccomp := info.get("seccomp"); seccomp.object() {
+		seccomp.get("profileName").str()
+		seccomp.get("unconfined").boolean()
+	}
+	if ipc := info.get("ipcInfo"); ipc.object() {
+		ipc.need("mode").enum("PRIVATE", "SHARE_PARENT")
+		ipc.get("shmSize").integerIn(0, math.MaxInt32)
+	}
+	return info.n.raw()
 }
 
 func readDocker(v value) *draftDocker {
@@ -153,9 +167,14 @@ func readNetwork(v value) *draftNetwork {
 	mode := v.get("mode").enum(string(spec.NetworkHost), string(spec.NetworkContainer), string(spec.NetworkBridge))
 	return &draftNetwork{
 		mode:   spec.NetworkMode(or(mode, string(spec.NetworkContainer))),
-		name:   v.get("name").strMatch(isNetworkName),
+		name:   readNetworkName(v.get("name")),
 		labels: v.get("labels").strMap(),
 	}
+}
+
+func readNetworkName(v value) *string {
+	v.strLen(1, 63)
+	return v.strMatch(isNetworkName)
 }
 
 // readIPAddress reads the form of Marathon 0.11 to 1.4. Its "groups" never had an effect that is left today.
@@ -164,7 +183,7 @@ func readIPAddress(v value) *draftIPAddress {
 		return nil
 	}
 	ip := &draftIPAddress{
-		networkName: v.get("networkName").strMatch(isNetworkName),
+		networkName: readNetworkName(v.get("networkName")),
 		labels:      v.get("labels").strMap(),
 	}
 	discovery := v.get("discovery")

@@ -45,7 +45,7 @@ func readPod(v value) *podDraft {
 	}
 	d.app.Pod = &spec.Pod{
 		Containers: list(v.need("containers"), readPodContainer), Volumes: compact(list(v.get("volumes"), readPodVolume)),
-		LinuxInfo: readRaw(v.get("linuxInfo")), LegacySharedCgroups: v.get("legacySharedCgroups").boolean(),
+		LinuxInfo: readLinuxInfo(v.get("linuxInfo")), LegacySharedCgroups: v.get("legacySharedCgroups").boolean(),
 	}
 	if c := v.get("containers"); c.ok() && c.n.kind == kindArray && len(c.n.list) == 0 {
 		c.fault("error.minLength")

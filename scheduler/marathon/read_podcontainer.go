@@ -25,7 +25,7 @@ func readPodContainer(v value) *spec.PodContainer {
 		Env: compactMap(readPodEnv(v.get("environment"))), User: or(v.get("user").str(), ""),
 		Check: readPodCheck(v.get("check")), Mounts: compact(list(v.get("volumeMounts"), readPodMount)),
 		Artifacts: compact(list(v.get("artifacts"), readFetch)), Labels: compactMap(v.get("labels").strMap()),
-		LinuxInfo: readRaw(v.get("linuxInfo")), TTY: v.get("tty").boolean(),
+		LinuxInfo: readLinuxInfo(v.get("linuxInfo")), TTY: v.get("tty").boolean(),
 	}
 	if c.Limits != nil && c.Limits.CPUs == nil && c.Limits.Mem == nil {
 		c.Limits = nil

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/berth-project/berth/spec"
 )
 
 func TestUpdate(t *testing.T) {
@@ -92,16 +94,42 @@ func TestUpdateOfNothing(t *testing.T) {
 func TestUpdateFaults(t *testing.T) {
 	const resident = `{"id":"/a","cmd":"run","container":{"type":"MESOS","volumes":[{"containerPath":"d","mode":"RW","persistent":{"size":1}}]}}`
 	for name, c := range map[string]struct{ current, update, path, text string }{
-		"version beside others": {`{"id":"/a","cmd":"run"}`, `{"id":"/a","version":"2020-01-01T00:00:00Z","instances":2}`, "/", "The 'version' field may only be combined with the 'id' field."},
+		"version beside others": {`{"id":"/a","cmd":"run"}`, `{"id":"/a","version":"2020-01-01T00:00:00Z","instances":2}`, "/", "The 'version' field may only be combined with the 'id' field.; the version sent is not the app's current one, 2026-01-02T03:04:05.678Z: read the app again, or leave version out"},
+		"version's type":        {`{"id":"/a","cmd":"run"}`, `{"version":"yesterday","instances":2}`, "/version", "error.expected.date.isoformat"},
 		"types":                 {`{"id":"/a","cmd":"run"}`, `{"instances":"2"}`, "/instances", "error.expected.jsnumber"},
 		"merged app":            {`{"id":"/a","cmd":"run"}`, `{"instances":-1}`, "/instances", "got -1, expected 0 or more"},
 		"volumes":               {resident, `{"container":{"type":"MESOS","volumes":[]}}`, "/", "Persistent volumes can not be changed!"},
 		"resident's resources":  {resident, `{"cpus":7}`, "/cpus", "Resident tasks: resource requirements can not be changed!"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := UpdateApp(mustDecode(t, c.current), []byte(c.update), true, testOptions())
+			current := mustDecode(t, c.current)
+			current.Version = time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.UTC)
+			_, err := UpdateApp(current, []byte(c.update), true, testOptions())
 			if f := asFaults(t, err); f.at(c.path) != c.text {
 				t.Errorf("got %v", f)
+			}
+		})
+	}
+}
+
+// TestVersionAsRead: what GET answered can be sent back, its version as clients see it included; a new app's says nothing.
+func TestVersionAsRead(t *testing.T) {
+	current := mustDecode(t, `{"id":"/a","cmd":"run"}`)
+	current.Version = time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.UTC)
+	for name, c := range map[string]struct {
+		current *spec.App
+		body    string
+	}{
+		"current":    {current, `{"version":"2026-01-02T03:04:05.678Z","versionInfo":{},"instances":2}`},
+		"other zone": {current, `{"version":"2026-01-02T04:04:05.678+01:00","instances":2}`},
+		"new app":    {nil, `{"version":"2001-01-01T00:00:00Z","cmd":"run","instances":2}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := testOptions()
+			o.ID = "/a"
+			app, err := UpdateApp(c.current, []byte(c.body), true, o)
+			if err != nil || app.Instances != 2 {
+				t.Errorf("got %+v, %v", app, err)
 			}
 		})
 	}

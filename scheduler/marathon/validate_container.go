@@ -77,7 +77,7 @@ func validateLinuxInfo(linuxInfo []byte, path string, f *Faults) {
 	}
 	if ipc := info.get("ipcInfo"); ipc.object() {
 		mode := ipc.get("mode").enum("PRIVATE", "SHARE_PARENT")
-		if size := ipc.get("shmSize").integer(); size != nil && (mode == nil || *mode != "PRIVATE") {
+		if size := ipc.get("shmSize"); size.ok() && (mode == nil || *mode != "PRIVATE") {
 			f.Add(path+"/ipcInfo/shmSize", "needs mode PRIVATE")
 		}
 	}
