@@ -1,7 +1,6 @@
 package marathon
 
 import (
-	"encoding/json"
 	"math"
 	"time"
 
@@ -53,13 +52,6 @@ func readPod(v value) *podDraft {
 	d.readScaling(v.get("scaling"))
 	d.readScheduling(v.get("scheduling"))
 	return d
-}
-
-func readRaw(v value) json.RawMessage {
-	if !v.object() {
-		return nil
-	}
-	return v.n.raw()
 }
 
 func (d *podDraft) readScaling(v value) {
