@@ -53,7 +53,7 @@ func readApp(v value) *draft {
 		tty:            v.get("tty").boolean(),
 
 		legacyPorts: list(v.get("ports"), readPort),
-		uris:        v.get("uris").strs(),
+		uris:        list(v.get("uris"), readURI),
 		ipAddress:   readIPAddress(v.get("ipAddress")),
 	}
 }
@@ -69,6 +69,9 @@ func (v value) seconds() *time.Duration {
 }
 
 func readID(v value) *string { return v.strMatch(isRawID) }
+
+// readURI holds a URI to the bounds that fetch has.
+func readURI(v value) *string { return v.strLen(1, 1024) }
 
 func readPort(v value) *int { return v.integerIn(0, 65535) }
 
@@ -136,7 +139,7 @@ func readFetch(v value) *spec.Fetch {
 		return nil
 	}
 	return &spec.Fetch{
-		URI:        or(v.need("uri").strLen(1, 1024), ""),
+		URI:        or(readURI(v.need("uri")), ""),
 		Extract:    or(v.get("extract").boolean(), true),
 		Executable: or(v.get("executable").boolean(), false),
 		Cache:      or(v.get("cache").boolean(), false),
