@@ -147,7 +147,8 @@ func (s *Server) route(p []string) methods {
 	return nil
 }
 
-// routeApps finds the resource below /v2/apps. The first reserved word ends the id.
+// routeApps finds the resource below /v2/apps. The first reserved word ends the id; where an id would begin it is a group's
+// name.
 func (s *Server) routeApps(p []string) methods {
 	if len(p) == 0 {
 		return methods{
@@ -155,8 +156,8 @@ func (s *Server) routeApps(p []string) methods {
 			"PUT": s.json(s.putApps(true)), "PATCH": s.json(s.putApps(false)),
 		}
 	}
-	end := slices.IndexFunc(p, func(word string) bool { return word == "tasks" || word == "versions" || word == "restart" })
-	if end < 0 {
+	end := 1 + slices.IndexFunc(p[1:], func(word string) bool { return word == "tasks" || word == "versions" || word == "restart" })
+	if end == 0 {
 		if p[len(p)-1] == "*" {
 			return methods{"GET": s.json(s.getGroupApps(appID(p[:len(p)-1])))}
 		}
@@ -165,9 +166,6 @@ func (s *Server) routeApps(p []string) methods {
 			"GET": s.json(s.getApp(id)), "PUT": s.json(s.putApp(id, true)),
 			"PATCH": s.json(s.putApp(id, false)), "DELETE": s.json(s.deleteApp(id)),
 		}
-	}
-	if end == 0 {
-		return nil
 	}
 	id, word, rest := appID(p[:end]), p[end], p[end+1:]
 	switch {
