@@ -121,6 +121,15 @@ func (s *Scheduler) before(puts marathon.Tree, d decision) spec.TreeChange {
 	return out
 }
 
+// warnings say what can never come true of the apps that were named, on the hosts and in the pools known now.
+func (s *Scheduler) warnings(d decision) []string {
+	var out []string
+	for _, id := range d.named {
+		out = append(out, s.outlook(d.wanted.Apps[id])...)
+	}
+	return out
+}
+
 // rollOn adds the apps to restart whose tasks lag behind their definition with nothing under way to replace them: apps of
 // the deployments that are cancelled now, and apps that are put again after an earlier rollout was cancelled. They keep
 // their version: what already runs it is not restarted.
@@ -309,7 +318,7 @@ func (s *Scheduler) pin(puts, wanted map[spec.AppID]*spec.App, now time.Time) ([
 
 // changed is the answer to the decision; it has no deployment yet.
 func (s *Scheduler) changed(d decision) *api.Changed {
-	out := &api.Changed{Version: d.version, Apps: map[spec.AppID]*spec.App{}, Created: map[spec.AppID]bool{}, Steps: d.steps}
+	out := &api.Changed{Version: d.version, Apps: map[spec.AppID]*spec.App{}, Created: map[spec.AppID]bool{}, Steps: d.steps, Warnings: s.warnings(d)}
 	for _, id := range append(slices.Collect(maps.Keys(d.before.Apps)), d.named...) {
 		if want := d.wanted.Apps[id]; want != nil {
 			out.Apps[id], out.Created[id] = want, s.state.Apps[id] == nil

@@ -68,6 +68,7 @@ func (s *Scheduler) advance(now time.Time) []want {
 func (s *Scheduler) advanceApp(id spec.AppID, now time.Time) {
 	delete(s.launches, id)
 	delete(s.done, id)
+	delete(s.waits, id)
 	t, ok := s.targeted[id]
 	if !ok {
 		return
@@ -80,6 +81,9 @@ func (s *Scheduler) advanceApp(id spec.AppID, now time.Time) {
 		s.launches[id] = r.Launch
 	}
 	s.done[id] = r.Done
+	if !r.Done {
+		s.waits[id] = r.Waiting
+	}
 }
 
 // target is what an app should be at this moment.

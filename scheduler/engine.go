@@ -32,6 +32,7 @@ func (s *Scheduler) onEngine(ev mesos.Event) {
 		for _, o := range e.Offers {
 			s.offers[o.ID] = heldOffer{o, now}
 		}
+		s.learnAgents(e.Offers, now)
 	case mesos.Rescinded:
 		delete(s.offers, e.OfferID)
 	case mesos.Update:
@@ -42,6 +43,7 @@ func (s *Scheduler) onEngine(ev mesos.Event) {
 				delete(s.offers, id)
 			}
 		}
+		delete(s.agents, e.AgentID)
 		s.log.WithField("agent", e.AgentID).Warn("the engine lost an agent")
 	case mesos.FrameworkRemoved:
 		s.log.WithField("reason", e.Message).Error("the engine removed the framework: an operator must decide whether to begin a new one")
@@ -58,6 +60,7 @@ func (s *Scheduler) onSubscribed(e mesos.Subscribed, now time.Time) {
 		s.publish(api.SchedulerReregistered(e.Master, now))
 	}
 	clear(s.offers)
+	clear(s.agents) // the new session's offers tell what there is now
 	s.session = session{connected: true, master: e.Master}
 	s.log.WithFields(logrus.Fields{"framework": e.FrameworkID, "engine": e.Master, "version": e.Version}).Info("subscribed to the engine")
 	s.reconcile(now)
@@ -161,6 +164,7 @@ func (s *Scheduler) step(t *spec.Task, ev lifecycle.Event, now time.Time) {
 	}
 	if out.Ran {
 		s.launchedDelay(app, now)
+		s.noteRan(next.Host, now)
 	}
 	switch {
 	case out.Ended:

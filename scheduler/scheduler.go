@@ -31,7 +31,9 @@ type Scheduler struct {
 	offers      map[string]heldOffer
 	hosts       map[string]*host
 	queue       map[spec.AppID]*waiting
-	freed       map[spec.SeatID]bool // an index over state.Seats: those with volumes whose data is to be removed
+	freed       map[spec.SeatID]bool  // an index over state.Seats: those with volumes whose data is to be removed
+	agents      map[string]*agent     // by agent id
+	waits       map[spec.AppID]string // what the app's part of a step waits for
 	session     session
 	batch       batch
 	lastVersion time.Time
@@ -64,6 +66,7 @@ type host struct {
 	reported bool
 	place.Host
 	held []spec.Held
+	ran  []time.Time // when tasks began to run lately, oldest first
 }
 
 // waiting is an app with instances that could not be started yet.
@@ -75,6 +78,7 @@ type waiting struct {
 	attempt    place.Refusals
 	lastUnused time.Time
 	lastUsed   time.Time
+	never      []string // what cannot come true on the hosts known now
 }
 
 // New prepares a scheduler over a loaded state.
@@ -87,7 +91,7 @@ func New(opts Options) (*Scheduler, error) {
 		opts: opts, log: opts.Log.WithField("component", "scheduler"), commands: make(chan func()), lost: make(chan error, 1), stopped: make(chan struct{}),
 		state: opts.State, byApp: map[spec.AppID]map[string]*spec.Task{},
 		hostnames: map[string]spec.SeatID{}, offers: map[string]heldOffer{}, hosts: map[string]*host{},
-		queue: map[spec.AppID]*waiting{}, freed: map[spec.SeatID]bool{}, docsDirty: true, indexes: newIndexes(),
+		queue: map[spec.AppID]*waiting{}, freed: map[spec.SeatID]bool{}, agents: map[string]*agent{}, waits: map[spec.AppID]string{}, docsDirty: true, indexes: newIndexes(),
 	}
 	for _, t := range s.state.Tasks {
 		if t.Live() {

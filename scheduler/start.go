@@ -76,15 +76,22 @@ func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map
 	}
 	in := place.Input{Hosts: map[string]place.Host{}}
 	in.Offers = s.agentOffers()
+	starting := s.starting(now)
 	for name, h := range s.hosts {
+		h.Starting, h.MaxStarting = starting[name], h.pace(now)
 		in.Hosts[name] = h.Host
 	}
+	counted := map[spec.AppID]bool{}
 	for _, w := range wants {
 		in.Intents = append(in.Intents, place.Intent{Seat: w.seat, App: w.app, Pool: leases[w.seat].Pool, LastHost: s.state.Seats[w.seat].LastHost, HostPorts: launch.HostPorts(w.app),
 			Pinned: s.state.Seats[w.seat].VolumesHost(), Disks: launch.SpecialDisks(w.app)})
+		if len(w.app.Constraints) == 0 || counted[w.app.ID] {
+			continue
+		}
+		counted[w.app.ID] = true
 		for _, t := range s.byApp[w.app.ID] {
-			if len(w.app.Constraints) > 0 && t.Rung != spec.Killing {
-				in.Running = append(in.Running, place.Running{App: w.app.ID, Host: t.Host})
+			if t.Rung != spec.Killing {
+				in.Running = append(in.Running, place.Running{App: w.app.ID, Attributes: t.Attributes})
 			}
 		}
 	}
@@ -108,6 +115,11 @@ func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map
 		default: // also while no offer is at hand: what the last ones lacked is still the reason
 			q[id].why = append(q[id].why, q[id].refused.Why...)
 		}
+		if ref.Declined[place.HostBusy] > 0 {
+			s.wakeAt(now.Add(paceWindow / 2))
+		}
+		q[id].never = s.outlook(s.state.Apps[id])
+		q[id].why = slices.Concat(q[id].never, q[id].why)
 	}
 	return placed
 }
@@ -135,7 +147,7 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.Se
 		seat := s.seat(it.Seat, offer.Host)
 		t := &spec.Task{
 			Instance: spec.InstanceID(it.App.ID, s.uuid()), Seat: it.Seat, AppVersion: it.App.Version, ConfigVersion: it.App.LastConfigChange,
-			State: "TASK_STAGING", Host: offer.Host, AgentID: offer.AgentID, CreatedAt: now, HostPorts: p.HostPorts,
+			State: "TASK_STAGING", Host: offer.Host, AgentID: offer.AgentID, Attributes: place.Fields(offer), CreatedAt: now, HostPorts: p.HostPorts,
 			Ports: launch.Effective(launch.Ports(it.App, p.HostPorts)),
 		}
 		t.ID, t.Containers = launch.Identity(it.App, t.Instance)

@@ -55,7 +55,9 @@ func (s *Scheduler) Snapshot(ctx context.Context) (*api.Snapshot, error) {
 
 // snapshot is the part that only the loop knows.
 func (s *Scheduler) snapshot(now time.Time) *api.Snapshot {
-	return &api.Snapshot{View: api.View{Now: now}, Pools: s.opts.Pools, Queue: s.queueItems(now)}
+	return &api.Snapshot{
+		View: api.View{Now: now}, Pools: s.opts.Pools, Queue: s.queueItems(now), Held: s.held(), Hosts: s.hostViews(now), Waiting: maps.Clone(s.waits),
+	}
 }
 
 // queueItems are the apps that wait for launches, and those whose launch delay runs although every seat has a task just
@@ -85,6 +87,9 @@ func (s *Scheduler) queueItems(now time.Time) []api.QueueItem {
 			item.Count, item.Since, item.Why, item.LastUnused, item.LastUsed = q.count, q.since, slices.Clone(q.why), q.lastUnused, q.lastUsed
 			item.Processed, item.Unused = q.attempt.Processed, q.attempt.Processed
 			item.Refusals, item.Attempt = funnel(q.refused), funnel(q.attempt)
+			for _, o := range q.refused.Offers {
+				item.UnusedOffers = append(item.UnusedOffers, api.UnusedOffer{Offer: o.Offer, Reason: string(o.Reason), Why: o.Why, At: q.lastUnused})
+			}
 		} else {
 			item.Why = []string{s.failureText(id, d)}
 		}

@@ -40,8 +40,10 @@ type Task struct {
 	Message string // the engine's last message
 	Reason  string // Mesos reason, "" when none was given
 
-	Host        string // the agent's host name
-	AgentID     string
+	Host    string // the agent's host name
+	AgentID string
+	// Attributes of the agent as constraints name them ("rack", "@zone", "hostname"), as they were at the launch.
+	Attributes  map[string]string
 	ContainerID string // Mesos container id; the Docker name is "mesos-"+it
 
 	Pool    string

@@ -9,6 +9,7 @@ package address
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -278,4 +279,33 @@ func Release(leases map[netip.Addr]spec.Lease, wanted func(spec.SeatID) bool, pi
 	}
 	slices.SortFunc(out, func(x, y spec.Lease) int { return x.Address.Compare(y.Address) })
 	return out
+}
+
+// Size is how many addresses of the pool can be given to containers, at most math.MaxInt32.
+func Size(p spec.Pool) int {
+	bits := p.CIDR.Addr().BitLen() - p.CIDR.Bits()
+	if bits >= 31 {
+		return math.MaxInt32
+	}
+	n := 1 << bits
+	addr := p.CIDR.Masked().Addr()
+	reserved := map[netip.Addr]bool{addr: true, p.Gateway(): true}
+	if addr.Is4() {
+		reserved[lastOf(p.CIDR)] = true
+	}
+	for a := range reserved {
+		if p.CIDR.Contains(a) {
+			n--
+		}
+	}
+	return max(0, n)
+}
+
+// lastOf is the highest address of an IPv4 network.
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		b[i/8] |= 1 << (7 - i%8)
+	}
+	return netip.AddrFrom4(b)
 }

@@ -106,11 +106,14 @@ type Counters struct {
 // Snapshot is a View and what else there is to know at that moment.
 type Snapshot struct {
 	View
-	Queue  []QueueItem // by app id
-	Seats  map[spec.SeatID]spec.Seat
-	Leases []spec.Lease
-	Usage  map[string]spec.Usage // task id -> last measured
-	Pools  []spec.Pool
+	Queue   []QueueItem // by app id
+	Seats   map[spec.SeatID]spec.Seat
+	Leases  []spec.Lease
+	Usage   map[string]spec.Usage // task id -> last measured
+	Pools   []spec.Pool
+	Held    []spec.Held           // addresses that something else holds
+	Hosts   []HostView            // by name
+	Waiting map[spec.AppID]string // what an app's instances wait for as a whole; missing: for nothing
 }
 
 // QueueItem is one app that waits for launches.
@@ -128,6 +131,28 @@ type QueueItem struct {
 	Attempt  []Refusal
 	// Why is Berth's own: every reason, for people, with numbers.
 	Why []string
+	// UnusedOffers are some of the last offers that the app could not use.
+	UnusedOffers []UnusedOffer
+}
+
+// UnusedOffer is an offer that an app could not use, and why.
+type UnusedOffer struct {
+	Offer  spec.Offer
+	Reason string // Marathon's name, or one of Berth's own
+	Why    string // for people, with numbers
+	At     time.Time
+}
+
+// HostView is a host as the scheduler knows it.
+type HostView struct {
+	Name    string
+	AgentID string // "" while the engine has not offered anything of it
+	// CPUs (cores), Mem and Disk (MiB), GPUs are all that the host can give, as far as offers told; zero while unknown.
+	CPUs, Mem, Disk, GPUs float64
+	Tasks                 int
+	Reported              bool              // its agent has spoken
+	Networks              map[string]string // pool -> "" when containers can be attached, otherwise why not
+	Starting, MaxStarting int               // launches under way, and how many there may be at most just now
 }
 
 // Refusal is one stage of the funnel: Processed offers reached it, Declined were refused there.

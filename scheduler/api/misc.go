@@ -55,8 +55,8 @@ type queueItemJSON struct {
 		TimeLeft int  `json:"timeLeftSeconds"`
 		Overdue  bool `json:"overdue"`
 	} `json:"delay"`
-	Summary    offersSummaryJSON `json:"processedOffersSummary"`
-	LastUnused *[]any            `json:"lastUnusedOffers,omitempty"`
+	Summary    offersSummaryJSON  `json:"processedOffersSummary"`
+	LastUnused *[]unusedOfferJSON `json:"lastUnusedOffers,omitempty"`
 }
 
 type offersSummaryJSON struct {
@@ -101,7 +101,8 @@ func (s *Server) getQueue(w http.ResponseWriter, r *http.Request) error {
 			LastOffers: encodeRefusals(q.Refusals), Attempt: encodeRefusals(q.Attempt), Why: q.Why,
 		}
 		if withOffers {
-			item.LastUnused = &[]any{} // offers are not kept; the summary says why they did not fit
+			unused := encodeUnusedOffers(q.UnusedOffers)
+			item.LastUnused = &unused
 		}
 		out = append(out, item)
 	}

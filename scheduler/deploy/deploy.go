@@ -318,3 +318,11 @@ func (d *decider) surplusReason(t Task) string {
 	}
 	return fmt.Sprintf("seat %d is not one of the %d wanted", t.Seat, d.n)
 }
+
+// Spare is how many temporary instances beside the wanted ones a rolling update of the app needs: none where the floor
+// leaves room to replace some in place.
+func Spare(app *spec.App) int {
+	d := decider{n: app.Instances}
+	floor, ceiling := Bounds(app.Instances, app.Upgrade)
+	return max(0, min(min(d.wave(), app.Instances)-(app.Instances-floor), ceiling-app.Instances))
+}

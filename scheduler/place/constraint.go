@@ -2,92 +2,159 @@ package place
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 
 	"github.com/berth-project/berth/spec"
 )
 
-func attributes(o spec.Offer) map[string]string {
-	out := map[string]string{"@hostname": o.Host, "hostname": o.Host, "@region": o.Region, "@zone": o.Zone}
+// Fields are the values that constraints can name on an offer's host: its attributes and Marathon's own fields.
+func Fields(o spec.Offer) map[string]string {
+	out := make(map[string]string, len(o.Attributes)+4)
 	for k, v := range o.Attributes {
 		out[k] = v
+	}
+	for k, v := range map[string]string{"hostname": o.Host, "@hostname": o.Host, "@region": o.Region, "@zone": o.Zone} {
+		if v != "" {
+			out[k] = v
+		}
 	}
 	return out
 }
 
-// constraints says whether an offer fulfils all constraints of the app, counting its running tasks and those placed just now.
-func (m *matcher) constraints(app *spec.App, o spec.Offer) (bool, string) {
-	if len(app.Constraints) == 0 {
-		return true, ""
-	}
-	attrs := attributes(o)
-	for _, c := range app.Constraints {
-		value, has := attrs[c.Field]
-		counts := map[string]int{}
-		for _, r := range m.running[app.ID] {
-			a := r.Attributes
-			if a == nil {
-				a = map[string]string{"hostname": r.Host, "@hostname": r.Host}
-			}
-			counts[a[c.Field]]++
-		}
-		if why := violates(c, value, has && value != "", counts); why != "" {
-			return false, fmt.Sprintf("constraint %s %s: %s", c.Field, c.Operator, why)
-		}
-	}
-	return true, ""
+// rules are one app's constraints with what they need to know of its tasks: how many run on each value of a field. The
+// counts grow with each placement, so no task is looked at twice.
+type rules struct {
+	list []rule
 }
 
-// violates returns why a value breaks a constraint, given how many tasks run on each value of the field; "" when it holds.
-func violates(c spec.Constraint, value string, has bool, counts map[string]int) string {
+type rule struct {
+	spec.Constraint
+	pattern *regexp.Regexp // LIKE and UNLIKE
+	number  int            // GROUP_BY and MAX_PER
+	counts  map[string]int // tasks by the field's value
+}
+
+func newRules(app *spec.App) *rules {
+	rs := &rules{}
+	for _, c := range app.Constraints {
+		r := rule{Constraint: c, counts: map[string]int{}}
+		switch c.Operator {
+		case "LIKE", "UNLIKE":
+			r.pattern, _ = regexp.Compile("^(?:" + c.Value + ")$") // nil: never() says so
+		case "GROUP_BY", "MAX_PER":
+			r.number, _ = strconv.Atoi(c.Value)
+		}
+		rs.list = append(rs.list, r)
+	}
+	return rs
+}
+
+// count takes in a task that runs on a host with these fields.
+func (rs *rules) count(fields map[string]string) {
+	for _, r := range rs.list {
+		if v, ok := fields[r.Field]; ok {
+			r.counts[v]++
+		}
+	}
+}
+
+// never says why a host with these fields breaks a constraint whatever runs where; "" when it does not.
+func (rs *rules) never(fields map[string]string) string {
+	for _, r := range rs.list {
+		if why := r.never(fields); why != "" {
+			return r.text(why)
+		}
+	}
+	return ""
+}
+
+func (r rule) text(why string) string {
+	return fmt.Sprintf("constraint %s %s: %s", r.Field, r.Operator, why)
+}
+
+func (r rule) never(fields map[string]string) string {
+	value, has := fields[r.Field]
 	if !has {
-		if c.Operator == "UNLIKE" {
+		if r.Operator == "UNLIKE" {
 			return ""
 		}
 		return "the host has no such attribute"
 	}
-	switch c.Operator {
+	switch r.Operator {
+	case "CLUSTER":
+		if r.Value != "" && value != r.Value {
+			return fmt.Sprintf("%q is not %q", value, r.Value)
+		}
+	case "LIKE", "UNLIKE":
+		if r.pattern == nil {
+			return "the pattern does not compile"
+		}
+		if r.pattern.MatchString(value) != (r.Operator == "LIKE") {
+			return fmt.Sprintf("%q against %q", value, r.Value)
+		}
+	case "MAX_PER":
+		if r.number <= 0 {
+			return "at most 0 may be anywhere"
+		}
+	case "IS":
+		a, errA := strconv.ParseFloat(value, 64)
+		b, errB := strconv.ParseFloat(r.Value, 64)
+		if value != r.Value && (errA != nil || errB != nil || number(a) != number(b)) {
+			return fmt.Sprintf("%q is not %q", value, r.Value)
+		}
+	}
+	return ""
+}
+
+// least is, for each GROUP_BY, the smallest count among the groups that an instance could go to: those of the offers that
+// fit. Marathon also counts groups whose hosts are full, and stalls there. The value (how many groups to expect) has no
+// effect: groups that nobody knows yet cannot be waited for without stalling either.
+func (rs *rules) least(fits []int, free []free) []int {
+	out := make([]int, len(rs.list))
+	for i, r := range rs.list {
+		if r.Operator != "GROUP_BY" {
+			continue
+		}
+		out[i] = math.MaxInt
+		for _, o := range fits {
+			out[i] = min(out[i], r.counts[free[o].attributes[r.Field]])
+		}
+	}
+	return out
+}
+
+// violated says why one more instance on a host with these fields breaks a constraint now; "" when it does not.
+func (rs *rules) violated(fields map[string]string, least []int) string {
+	for i, r := range rs.list {
+		if why := r.violated(fields[r.Field], least[i]); why != "" {
+			return r.text(why)
+		}
+	}
+	return ""
+}
+
+func (r rule) violated(value string, least int) string {
+	n := r.counts[value]
+	switch r.Operator {
 	case "UNIQUE":
-		if n := counts[value]; n > 0 {
+		if n > 0 {
 			return fmt.Sprintf("%d instances are on %q already", n, value)
 		}
 	case "CLUSTER":
-		if c.Value != "" && value != c.Value {
-			return fmt.Sprintf("%q is not %q", value, c.Value)
-		}
-		for other := range counts {
-			if c.Value == "" && other != value {
+		for other := range r.counts {
+			if other != value {
 				return fmt.Sprintf("the others are on %q", other)
 			}
 		}
 	case "GROUP_BY":
-		least := counts[value]
-		for _, n := range counts {
-			least = min(least, n)
-		}
-		want, _ := strconv.Atoi(c.Value)
-		if counts[value] > 0 && (counts[value] > least || len(counts) < want) {
-			return fmt.Sprintf("%q has %d instances, other groups have fewer", value, counts[value])
-		}
-	case "LIKE", "UNLIKE":
-		re, err := regexp.Compile("^(?:" + c.Value + ")$")
-		if err != nil {
-			return "the pattern does not compile"
-		}
-		if re.MatchString(value) != (c.Operator == "LIKE") {
-			return fmt.Sprintf("%q against %q", value, c.Value)
+		if n > least {
+			return fmt.Sprintf("%q has %d instances, other groups have fewer", value, n)
 		}
 	case "MAX_PER":
-		limit, _ := strconv.Atoi(c.Value)
-		if counts[value] >= limit {
-			return fmt.Sprintf("%d instances are on %q, at most %d may be", counts[value], value, limit)
-		}
-	case "IS":
-		a, errA := strconv.ParseFloat(value, 64)
-		b, errB := strconv.ParseFloat(c.Value, 64)
-		if value != c.Value && (errA != nil || errB != nil || fmt.Sprintf("%.3f", a) != fmt.Sprintf("%.3f", b)) {
-			return fmt.Sprintf("%q is not %q", value, c.Value)
+		if n >= r.number {
+			return fmt.Sprintf("%d instances are on %q, at most %d may be", n, value, r.number)
 		}
 	}
 	return ""

@@ -31,13 +31,15 @@ type Host struct {
 	// Pools says per pool "" when the host can attach containers to it, otherwise why not. A pool that is missing is not
 	// ready: the host's agent has not spoken of it yet.
 	Pools map[string]string
+	// Starting are the tasks that the host is starting at this moment, MaxStarting how many it should have at most (0: no
+	// bound), by what it was seen to start.
+	Starting, MaxStarting int
 }
 
 // Running is a task that counts for constraints.
 type Running struct {
 	App        spec.AppID
-	Host       string
-	Attributes map[string]string
+	Attributes map[string]string // the Fields of its agent
 }
 
 // Input is everything the decision depends on.
@@ -66,13 +68,24 @@ type Result struct {
 type Refusals struct {
 	Processed int
 	Declined  map[Reason]int
-	Why       []string // one a host, for people
+	Why       []string  // one a host, for people
+	Offers    []Refused // the first MaxRefused of them
 }
+
+// Refused is an offer that an app could not use.
+type Refused struct {
+	Offer  spec.Offer // as it was offered
+	Reason Reason
+	Why    string
+}
+
+// MaxRefused bounds Refusals.Offers and Refusals.Why: people want to know why, not a list of thousands of hosts.
+const MaxRefused = 10
 
 // Reason is Marathon's name of a refusal.
 type Reason string
 
-// The reasons in Marathon's fixed order. NetworkNotReady is Berth's own and not shown in Marathon's funnel.
+// The reasons in Marathon's fixed order. NetworkNotReady and HostBusy are Berth's own and not shown in Marathon's funnel.
 const (
 	UnfulfilledRole       Reason = "UnfulfilledRole"
 	UnfulfilledConstraint Reason = "UnfulfilledConstraint"
@@ -85,6 +98,7 @@ const (
 	InsufficientPorts     Reason = "InsufficientPorts"
 	DeclinedScarce        Reason = "DeclinedScarceResources"
 	NetworkNotReady       Reason = "NetworkNotReady"
+	HostBusy              Reason = "HostBusy"
 )
 
 // Order is Marathon's order of the funnel's stages.
@@ -93,16 +107,27 @@ func Order() []Reason {
 		InsufficientMemory, InsufficientDisk, InsufficientGpus, InsufficientPorts, DeclinedScarce}
 }
 
-// Match places the intents one after the other: on the seat's last host if it fits, otherwise on the fullest offer that
-// fits (best fit: large holes stay usable). No offer is ever overspent.
+// Match places the intents one after the other: on the seat's last host if it fits, otherwise where the constraints spread
+// best, otherwise on the fullest offer that fits (best fit: large holes stay usable). No offer is ever overspent.
+// Constraints are evaluated among the offers that fit, so that a full host never holds up a spread.
 func Match(in Input) Result {
 	m := matcher{in: in, free: make([]free, len(in.Offers)), out: Result{Refused: map[spec.AppID]Refusals{}},
-		running: map[spec.AppID][]Running{}}
+		rules: map[spec.AppID]*rules{}, starting: map[string]int{}}
 	for i, o := range in.Offers {
-		m.free[i] = free{cpus: o.CPUs, mem: o.Mem, disk: o.Disk, gpus: o.GPUs, ports: slices.Clone(o.Ports)}
+		m.free[i] = free{cpus: o.CPUs, mem: o.Mem, disk: o.Disk, gpus: o.GPUs, ports: slices.Clone(o.Ports), attributes: Fields(o)}
+	}
+	for name, h := range in.Hosts {
+		m.starting[name] = h.Starting
+	}
+	for _, it := range in.Intents {
+		if m.rules[it.App.ID] == nil {
+			m.rules[it.App.ID] = newRules(it.App)
+		}
 	}
 	for _, r := range in.Running {
-		m.running[r.App] = append(m.running[r.App], r)
+		if rs := m.rules[r.App]; rs != nil {
+			rs.count(r.Attributes)
+		}
 	}
 	for i := range in.Intents {
 		m.place(i)
@@ -113,34 +138,58 @@ func Match(in Input) Result {
 type free struct {
 	cpus, mem, disk, gpus float64
 	ports                 []spec.PortRange
+	attributes            map[string]string
 }
 
 type matcher struct {
-	in      Input
-	free    []free
-	running map[spec.AppID][]Running
-	out     Result
+	in       Input
+	free     []free
+	rules    map[spec.AppID]*rules
+	starting map[string]int
+	out      Result
 }
 
 func (m *matcher) place(i int) {
 	it := m.in.Intents[i]
+	if _, refused := m.out.Refused[it.App.ID]; refused {
+		return // offers only shrink while this call runs: what one instance did not get, the next does not get
+	}
+	rs := m.rules[it.App.ID]
 	var fits []int
 	ref := Refusals{Declined: map[Reason]int{}}
+	refuse := func(o int, reason Reason, why string) {
+		ref.Declined[reason]++
+		if len(ref.Offers) < MaxRefused {
+			ref.Why = append(ref.Why, why)
+			ref.Offers = append(ref.Offers, Refused{m.in.Offers[o], reason, why})
+		}
+	}
 	for o := range m.in.Offers {
 		ref.Processed++
-		reason, why := m.refuse(it, o)
-		if reason == "" {
-			fits = append(fits, o)
+		if reason, why := m.refuse(it, o); reason != "" {
+			refuse(o, reason, why)
 			continue
 		}
-		ref.Declined[reason]++
-		ref.Why = append(ref.Why, why)
+		fits = append(fits, o)
 	}
+	least := rs.least(fits, m.free)
+	fits = slices.DeleteFunc(fits, func(o int) bool {
+		why := rs.violated(m.free[o].attributes, least)
+		if why != "" {
+			refuse(o, UnfulfilledConstraint, fmt.Sprintf("%s: %s", m.in.Offers[o].Host, why))
+		}
+		return why != ""
+	})
 	if len(fits) == 0 {
 		m.out.Refused[it.App.ID] = ref
 		return
 	}
-	best := slices.MinFunc(fits, func(a, b int) int {
+	m.take(i, m.best(it, fits))
+}
+
+// best is the offer for an intent among those that it can have.
+func (m *matcher) best(it Intent, fits []int) int {
+	return slices.MinFunc(fits, func(a, b int) int {
 		if x, y := m.in.Offers[a].Host == it.LastHost, m.in.Offers[b].Host == it.LastHost; x != y && it.LastHost != "" {
 			if x {
 				return -1
@@ -149,12 +198,15 @@ func (m *matcher) place(i int) {
 		}
 		return cmp.Or(cmp.Compare(m.free[a].cpus, m.free[b].cpus), cmp.Compare(m.free[a].mem, m.free[b].mem), cmp.Compare(m.in.Offers[a].ID, m.in.Offers[b].ID))
 	})
-	f := &m.free[best]
+}
+
+func (m *matcher) take(i, o int) {
+	it, f := m.in.Intents[i], &m.free[o]
 	ports, rest, _ := takePorts(f.ports, it.HostPorts)
 	f.cpus, f.mem, f.disk, f.gpus, f.ports = f.cpus-it.App.CPUs, f.mem-it.App.Mem, f.disk-it.App.Disk, f.gpus-float64(it.App.GPUs), rest
-	offer := m.in.Offers[best]
-	m.running[it.App.ID] = append(m.running[it.App.ID], Running{App: it.App.ID, Host: offer.Host, Attributes: attributes(offer)})
-	m.out.Placements = append(m.out.Placements, Placement{Intent: i, Offer: best, HostPorts: ports})
+	m.rules[it.App.ID].count(f.attributes)
+	m.starting[m.in.Offers[o].Host]++
+	m.out.Placements = append(m.out.Placements, Placement{Intent: i, Offer: o, HostPorts: ports})
 }
 
 // slack absorbs the rounding of Mesos's three decimals.
@@ -162,7 +214,7 @@ const slack = 1e-6
 
 func (m *matcher) refuse(it Intent, o int) (Reason, string) {
 	offer, f, app := m.in.Offers[o], m.free[o], it.App
-	if c, why := m.constraints(it.App, offer); !c {
+	if why := m.rules[app.ID].never(f.attributes); why != "" {
 		return UnfulfilledConstraint, fmt.Sprintf("%s: %s", offer.Host, why)
 	}
 	if it.Pinned != "" && it.Pinned != offer.Host {
@@ -196,6 +248,9 @@ func (m *matcher) refuse(it Intent, o int) (Reason, string) {
 		if why != "" {
 			return NetworkNotReady, fmt.Sprintf("%s: network %s is not ready: %s", offer.Host, it.Pool, why)
 		}
+	}
+	if h := m.in.Hosts[offer.Host]; h.MaxStarting > 0 && m.starting[offer.Host] >= h.MaxStarting {
+		return HostBusy, fmt.Sprintf("%s: the host is starting %d tasks, at most %d at a time", offer.Host, m.starting[offer.Host], h.MaxStarting)
 	}
 	return "", ""
 }

@@ -16,7 +16,11 @@ func offer(id, host string, cpus, mem float64) spec.Offer {
 }
 
 func TestMatch(t *testing.T) {
-	ready := map[string]Host{"h1": {map[string]string{"p": ""}}, "h2": {map[string]string{"p": ""}}, "h3": {map[string]string{"p": "bridge is missing"}}}
+	ready := map[string]Host{
+		"h1": {Pools: map[string]string{"p": ""}}, "h2": {Pools: map[string]string{"p": ""}}, "h3": {Pools: map[string]string{"p": "bridge is missing"}},
+		"h4": {Pools: map[string]string{"p": ""}, Starting: 1, MaxStarting: 3}}
+	in := func(zone string, o spec.Offer) spec.Offer { o.Zone = zone; return o }
+	groupBy := spec.Constraint{Field: "@zone", Operator: "GROUP_BY", Value: "3"}
 	app := func(cpus, mem float64, cs ...spec.Constraint) *spec.App {
 		return &spec.App{ID: "/web", CPUs: cpus, Mem: mem, Constraints: cs}
 	}
@@ -41,15 +45,25 @@ func TestMatch(t *testing.T) {
 		{"unique", []spec.Offer{offer("o1", "h1", 9, 999), offer("o2", "h2", 9, 999)}, app(1, 1, spec.Constraint{Field: "hostname", Operator: "UNIQUE"}), 3, "", nil, nil,
 			`h1 h2; UnfulfilledConstraint 2/2: h1: constraint hostname UNIQUE: 1 instances are on "h1" already`},
 		{"running tasks count", []spec.Offer{offer("o1", "h1", 9, 999), offer("o2", "h2", 9, 999)}, app(1, 1, spec.Constraint{Field: "hostname", Operator: "UNIQUE"}), 1, "", nil,
-			[]Running{{App: "/web", Host: "h1"}}, "h2"},
+			[]Running{{App: "/web", Attributes: Fields(offer("", "h1", 0, 0))}}, "h2"},
+		{"attributes of running tasks count", []spec.Offer{in("a", offer("o1", "h1", 9, 999)), in("b", offer("o2", "h2", 9, 999))}, app(1, 1, spec.Constraint{Field: "@zone", Operator: "MAX_PER", Value: "1"}), 2, "", nil,
+			[]Running{{App: "/web", Attributes: map[string]string{"@zone": "a"}}}, `h2; UnfulfilledConstraint 2/2: h1: constraint @zone MAX_PER: 1 instances are on "a", at most 1 may be`},
+		{"group by spreads", []spec.Offer{in("a", offer("o1", "h1", 9, 999)), in("b", offer("o2", "h2", 9, 999))}, app(1, 1, groupBy), 5, "", nil, nil, "h1 h2 h1 h2 h1"},
+		{"group by does not wait for a full group", []spec.Offer{in("a", offer("o1", "h1", 9, 999)), in("b", offer("o2", "h2", 1, 999))}, app(1, 1, groupBy), 4, "", nil, nil, "h2 h1 h1 h1"},
+		{"a host without the attribute", []spec.Offer{offer("o1", "h1", 9, 999)}, app(1, 1, groupBy), 1, "", nil, nil, "; UnfulfilledConstraint 1/1: h1: constraint @zone GROUP_BY: the host has no such attribute"},
+		{"cluster on the first's value", []spec.Offer{in("a", offer("o1", "h1", 2, 999)), in("b", offer("o2", "h2", 9, 999))}, app(1, 1, spec.Constraint{Field: "@zone", Operator: "CLUSTER"}), 3, "", nil, nil,
+			`h1 h1; UnfulfilledConstraint 1/InsufficientCpus 1/2: h1: cpus: 1 wanted, 0 free`},
+		{"is, as numbers", []spec.Offer{in("1.0", offer("o1", "h1", 2, 999))}, app(1, 1, spec.Constraint{Field: "@zone", Operator: "IS", Value: "1"}), 1, "", nil, nil, "h1"},
+		{"unlike is fulfilled by absence", []spec.Offer{offer("o1", "h1", 2, 999)}, app(1, 1, spec.Constraint{Field: "@zone", Operator: "UNLIKE", Value: "b"}), 1, "", nil, nil, "h1"},
+		{"a busy host", []spec.Offer{offer("o1", "h4", 9, 999)}, app(1, 1), 3, "", nil, nil, "h4 h4; HostBusy 1/1: h4: the host is starting 3 tasks, at most 3 at a time"},
 		{"like", []spec.Offer{offer("o1", "h1", 9, 999), offer("o2", "h2", 9, 999)}, app(1, 1, spec.Constraint{Field: "hostname", Operator: "LIKE", Value: "h[2-9]"}), 1, "", nil, nil, "h2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			in := Input{Offers: c.offers, Hosts: ready, Running: c.running}
+			input := Input{Offers: c.offers, Hosts: ready, Running: c.running}
 			for i := range c.n {
-				in.Intents = append(in.Intents, Intent{Seat: spec.SeatID{App: "/web", Index: i}, App: c.app, Pool: "p", LastHost: c.last, HostPorts: c.ports})
+				input.Intents = append(input.Intents, Intent{Seat: spec.SeatID{App: "/web", Index: i}, App: c.app, Pool: "p", LastHost: c.last, HostPorts: c.ports})
 			}
-			r := Match(in)
+			r := Match(input)
 			var hosts []string
 			for _, p := range r.Placements {
 				hosts = append(hosts, c.offers[p.Offer].Host)
@@ -57,7 +71,7 @@ func TestMatch(t *testing.T) {
 			got := strings.Join(hosts, " ")
 			if ref, ok := r.Refused["/web"]; ok {
 				got += "; "
-				for _, reason := range append(Order(), NetworkNotReady) {
+				for _, reason := range append(Order(), NetworkNotReady, HostBusy) {
 					if n := ref.Declined[reason]; n > 0 {
 						got += fmt.Sprintf("%s %d/", reason, n)
 					}
@@ -80,7 +94,7 @@ func TestNoOfferIsOverspentAndNoPortGivenTwice(t *testing.T) {
 		in.Hosts = map[string]Host{}
 		for i := range rapid.IntRange(0, 4).Draw(t, "offers") {
 			h := fmt.Sprintf("h%d", i)
-			in.Hosts[h] = Host{map[string]string{"p": ""}}
+			in.Hosts[h] = Host{Pools: map[string]string{"p": ""}}
 			in.Offers = append(in.Offers, offer(fmt.Sprintf("o%d", i), h, float64(rapid.IntRange(0, 40).Draw(t, "cpus"))/10, float64(rapid.IntRange(0, 500).Draw(t, "mem"))))
 		}
 		for i := range rapid.IntRange(0, 12).Draw(t, "intents") {
@@ -114,7 +128,7 @@ func TestNoOfferIsOverspentAndNoPortGivenTwice(t *testing.T) {
 }
 
 func TestPinnedAndDisks(t *testing.T) {
-	ready := map[string]Host{"h1": {map[string]string{"p": ""}}, "h2": {map[string]string{"p": ""}}}
+	ready := map[string]Host{"h1": {Pools: map[string]string{"p": ""}}, "h2": {Pools: map[string]string{"p": ""}}}
 	offers := []spec.Offer{offer("o1", "h1", 8, 999), offer("o2", "h2", 1, 999)}
 	app := &spec.App{ID: "/db", CPUs: 1, Mem: 1}
 	seat := spec.SeatID{App: "/db", Index: 3}
