@@ -5,9 +5,11 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/berth-project/berth/scheduler/address"
+	"github.com/berth-project/berth/scheduler/api"
 	"github.com/berth-project/berth/scheduler/launch"
 	"github.com/berth-project/berth/spec"
 )
@@ -87,12 +89,34 @@ func (s *Scheduler) withAddress(wants []want, q map[spec.AppID]*waiting, now tim
 	if !r.Again.IsZero() {
 		s.wakeAt(r.Again)
 	}
+	type group struct {
+		app spec.AppID
+		why string
+	}
+	first := map[group]spec.SeatID{}
+	more := map[group]int{}
 	for _, w := range wants {
-		if why, waits := r.Waiting[w.seat]; waits {
-			q[w.app.ID].why = append(q[w.app.ID].why, fmt.Sprintf("%s: %s", w.seat, why))
+		why, waits := r.Waiting[w.seat]
+		if !waits {
+			ready = append(ready, w)
 			continue
 		}
-		ready = append(ready, w)
+		g := group{w.app.ID, why}
+		if _, seen := first[g]; seen {
+			more[g]++
+			continue
+		}
+		first[g] = w.seat
+	}
+	for g, seat := range first {
+		text := seat.String()
+		if n := more[g]; n > 0 {
+			text = fmt.Sprintf("%s and %d more", text, n)
+		}
+		q[g.app].because(api.ReasonAddress, text+": "+g.why)
+	}
+	for _, g := range q {
+		slices.SortStableFunc(g.why, func(a, b api.Reason) int { return strings.Compare(a.Text, b.Text) })
 	}
 	return ready, r.Leases
 }

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -83,6 +85,7 @@ type play struct {
 	pools  []spec.Pool
 	held   map[string]string
 	hosts  map[string]bool
+	warned []string // of the last change
 }
 
 func newPlay(t *testing.T) *play {
@@ -154,6 +157,10 @@ func (p *play) do(line string) []string {
 	}
 	synctest.Wait()
 	consistent(p.t, p.s)
+	for _, w := range p.warned {
+		out = append(out, "warning: "+w)
+	}
+	p.warned = nil
 	out = append(out, p.w.said()...)
 	for e, ok := p.sub.Next(time.Now()); ok; e, ok = p.sub.Next(time.Now()) {
 		if text := brief(e); text != "" {
@@ -165,6 +172,9 @@ func (p *play) do(line string) []string {
 	}
 	if slices.Contains([]string{"queue", "ps", "doc", "ports", "answers", "volumes"}, f[0]) {
 		out = append(out, p.show(f[0])...)
+	}
+	if f[0] == "why" {
+		out = append(out, p.why(f[1])...)
 	}
 	return out
 }
@@ -188,10 +198,17 @@ func brief(e api.Event) string {
 func (p *play) command(f []string) error {
 	ctx := context.Background()
 	switch f[0] {
-	case "host": // host NAME CPUS MEM
+	case "host": // host NAME CPUS MEM [ATTRIBUTE=VALUE...]
 		h := &worldHost{name: f[1]}
 		fmt.Sscan(f[2], &h.cpus)
 		fmt.Sscan(f[3], &h.mem)
+		for _, kv := range f[4:] {
+			k, v, _ := strings.Cut(kv, "=")
+			if h.attributes == nil {
+				h.attributes = map[string]string{}
+			}
+			h.attributes[k] = v
+		}
 		p.w.mu.Lock()
 		p.w.hosts[f[1]] = h
 		p.w.offer()
@@ -302,7 +319,7 @@ func (p *play) command(f []string) error {
 	case "crash": // the scheduler dies without a word and starts again
 		p.stop()
 		p.start()
-	case "queue", "ps", "doc", "ports", "answers":
+	case "queue", "ps", "doc", "ports", "answers", "why":
 	case "GET", "POST", "PUT", "PATCH", "DELETE", "tree": // METHOD PATH [BODY]; tree PATH
 	default:
 		return p.volumeCommand(f)
@@ -311,7 +328,7 @@ func (p *play) command(f []string) error {
 }
 
 func (p *play) put(text string, force bool) error {
-	_, err := p.s.Change(context.Background(), api.Change{Force: force, Decide: func(current api.Tree) (api.Tree, error) {
+	changed, err := p.s.Change(context.Background(), api.Change{Force: force, Decide: func(current api.Tree) (api.Tree, error) {
 		o := marathon.Options{DefaultNetworkName: "p"}
 		var named struct{ ID spec.AppID }
 		if err := json.Unmarshal([]byte(text), &named); err != nil {
@@ -328,6 +345,9 @@ func (p *play) put(text string, force bool) error {
 		}
 		return api.Tree{Apps: map[spec.AppID]*spec.App{app.ID: app}}, nil
 	}})
+	if err == nil {
+		p.warned = changed.Warnings
+	}
 	return err
 }
 
@@ -342,6 +362,41 @@ func (p *play) pod(text string, force bool) error {
 	return err
 }
 
+// deploymentID hides what is random in explanations.
+var deploymentID = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`)
+
+// why asks the API why an app is as it is.
+func (p *play) why(app string) []string {
+	server, err := api.New(api.Options{Backend: p.s, Events: p.events})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	rec := httptest.NewRecorder()
+	server.Handler("").ServeHTTP(rec, httptest.NewRequest("GET", "/berth/v1/why?app="+app, nil))
+	var w api.Why
+	if err := json.Unmarshal(rec.Body.Bytes(), &w); err != nil {
+		p.t.Fatal(rec.Body.String(), err)
+	}
+	out := []string{w.State + ": " + w.Summary}
+	for _, c := range w.Causes {
+		line := fmt.Sprintf("%s %s: %s", c.Kind, c.App, c.Text)
+		if c.Until != "" {
+			line += " (until " + c.Until + ")"
+		}
+		out = append(out, line)
+	}
+	for _, r := range w.Hosts.Refused {
+		out = append(out, fmt.Sprintf("refused: %d of %d hosts: %s: %s", r.Hosts, w.Hosts.Known, r.Reason, r.Example))
+	}
+	if a := w.Addresses; a != nil {
+		out = append(out, fmt.Sprintf("pool %s: %d of %d free, %d leased, %d resting, %d held", a.Pool, a.Free, a.Size, a.Leased, a.Resting, a.Held))
+	}
+	for i := range out {
+		out[i] = deploymentID.ReplaceAllString(out[i], "<id>")
+	}
+	return out
+}
+
 func (p *play) show(what string) []string {
 	snap, err := p.s.Snapshot(context.Background())
 	if err != nil {
@@ -354,7 +409,7 @@ func (p *play) show(what string) []string {
 	case "queue":
 		for _, q := range snap.Queue {
 			for _, why := range q.Why {
-				out = append(out, fmt.Sprintf("%s x%d: %s", q.App.ID, q.Count, why))
+				out = append(out, fmt.Sprintf("%s x%d: %s", q.App.ID, q.Count, why.Text))
 			}
 		}
 	case "ps":

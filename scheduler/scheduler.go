@@ -73,12 +73,17 @@ type host struct {
 type waiting struct {
 	since      time.Time
 	count      int
-	why        []string
+	why        []api.Reason
 	refused    place.Refusals
 	attempt    place.Refusals
 	lastUnused time.Time
 	lastUsed   time.Time
-	never      []string // what cannot come true on the hosts known now
+}
+
+func (q *waiting) because(kind api.ReasonKind, texts ...string) {
+	for _, t := range texts {
+		q.why = append(q.why, api.Reason{Kind: kind, Text: t})
+	}
 }
 
 // New prepares a scheduler over a loaded state.

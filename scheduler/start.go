@@ -62,7 +62,7 @@ func (s *Scheduler) afterDelay(wants []want, q map[spec.AppID]*waiting, now time
 			if f := s.state.Failures[w.app.ID]; f != nil {
 				why += fmt.Sprintf("; the last task: %s: %s", f.State, f.Message)
 			}
-			q[w.app.ID].why = append(q[w.app.ID].why, why)
+			q[w.app.ID].because(api.ReasonBackoff, why)
 		}
 	}
 	return out
@@ -107,19 +107,17 @@ func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map
 		q[id].refuse(ref, now)
 		switch {
 		case !s.session.connected:
-			q[id].why = append(q[id].why, "not connected to the engine")
+			q[id].because(api.ReasonEngine, "not connected to the engine")
 		case q[id].refused.Processed == 0 && now.Before(q[id].since.Add(offerPatience)):
 			s.wakeAt(q[id].since.Add(offerPatience)) // offers were asked for just now
 		case q[id].refused.Processed == 0:
-			q[id].why = append(q[id].why, "no host has offered resources yet")
+			q[id].because(api.ReasonEngine, "no host has offered resources yet")
 		default: // also while no offer is at hand: what the last ones lacked is still the reason
-			q[id].why = append(q[id].why, q[id].refused.Why...)
+			q[id].because(api.ReasonHosts, q[id].refused.Why...)
 		}
 		if ref.Declined[place.HostBusy] > 0 {
 			s.wakeAt(now.Add(paceWindow / 2))
 		}
-		q[id].never = s.outlook(s.state.Apps[id])
-		q[id].why = slices.Concat(q[id].never, q[id].why)
 	}
 	return placed
 }

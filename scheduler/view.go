@@ -84,14 +84,18 @@ func (s *Scheduler) queueItems(now time.Time) []api.QueueItem {
 			item.BackoffUntil = d.Until
 		}
 		if q := s.queue[id]; q != nil {
-			item.Count, item.Since, item.Why, item.LastUnused, item.LastUsed = q.count, q.since, slices.Clone(q.why), q.lastUnused, q.lastUsed
+			item.Count, item.Since, item.LastUnused, item.LastUsed = q.count, q.since, q.lastUnused, q.lastUsed
+			for _, never := range s.outlook(app) {
+				item.Why = append(item.Why, api.Reason{Kind: api.ReasonNever, Text: never})
+			}
+			item.Why = append(item.Why, q.why...)
 			item.Processed, item.Unused = q.attempt.Processed, q.attempt.Processed
 			item.Refusals, item.Attempt = funnel(q.refused), funnel(q.attempt)
 			for _, o := range q.refused.Offers {
 				item.UnusedOffers = append(item.UnusedOffers, api.UnusedOffer{Offer: o.Offer, Reason: string(o.Reason), Why: o.Why, At: q.lastUnused})
 			}
 		} else {
-			item.Why = []string{s.failureText(id, d)}
+			item.Why = []api.Reason{{Kind: api.ReasonBackoff, Text: s.failureText(id, d)}}
 		}
 		out = append(out, item)
 	}

@@ -56,7 +56,7 @@ func (s *Scheduler) awaitVolumes(in place.Input, r place.Result, q map[spec.AppI
 			s.wakeAt(item.since.Add(offerPatience))
 			continue
 		}
-		item.why = append(item.why, fmt.Sprintf("%s waits for host %s, which has its persistent volumes and offers nothing now", it.Seat, it.Pinned))
+		item.because(api.ReasonHosts, fmt.Sprintf("%s waits for host %s, which has its persistent volumes and offers nothing now", it.Seat, it.Pinned))
 	}
 }
 

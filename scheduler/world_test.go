@@ -34,9 +34,10 @@ type world struct {
 }
 
 type worldHost struct {
-	name      string
-	cpus, mem float64
-	away      bool // the engine does not reach it
+	name       string
+	cpus, mem  float64
+	attributes map[string]string
+	away       bool // the engine does not reach it
 }
 
 type worldTask struct {
@@ -134,7 +135,7 @@ func (w *world) offer() {
 		if h.away {
 			continue
 		}
-		o := spec.Offer{AgentID: "a-" + name, Host: name, CPUs: h.cpus, Mem: h.mem, Disk: 1e6, Ports: []spec.PortRange{{Begin: 31000, End: 32000}}}
+		o := spec.Offer{AgentID: "a-" + name, Host: name, Attributes: h.attributes, CPUs: h.cpus, Mem: h.mem, Disk: 1e6, Ports: []spec.PortRange{{Begin: 31000, End: 32000}}}
 		for _, t := range w.tasks {
 			if t.host == name && !spec.TerminalState(t.state) {
 				o.CPUs -= t.CPUs

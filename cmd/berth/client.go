@@ -61,6 +61,7 @@ type wire struct {
 	ctx   context.Context //nolint:containedctx // go-marathon has no contexts
 	token string
 	next  *http.Transport
+	warn  func(text string) // told of what the API says although it took a change; nil: nobody wants to know
 
 	mu   sync.Mutex // guards last
 	last error
@@ -87,7 +88,24 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 		resp.Body = io.NopCloser(bytes.NewReader(body))
 		w.fail(newAPIError(resp.StatusCode, body))
 	}
+	if w.warn != nil {
+		for _, text := range warnings(resp.Header) {
+			w.warn(text)
+		}
+	}
 	return resp, nil
+}
+
+// warnings are the texts of an answer's Warning headers (RFC 7234, section 5.5: code, agent, quoted text).
+func warnings(h http.Header) []string {
+	var out []string
+	for _, value := range h.Values("Warning") {
+		_, text, found := strings.Cut(value, ` "`)
+		if text, found = strings.CutSuffix(text, `"`); found {
+			out = append(out, strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(text))
+		}
+	}
+	return out
 }
 
 func (w *wire) fail(err error) {

@@ -72,7 +72,7 @@ func newRootCommand(c *cli) *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupDaemons, Title: "Daemons:"}, &cobra.Group{ID: groupApps, Title: "Apps:"}, &cobra.Group{ID: groupLook, Title: "Looking:"})
 	root.AddCommand(
 		newApplyCommand(c), newScaleCommand(c), newRestartCommand(c), newRemoveCommand(c),
-		newPsCommand(c), newSSHCommand(c), newLogsCommand(c), newEventsCommand(c), newDeploymentsCommand(c), newQueueCommand(c),
+		newPsCommand(c), newSSHCommand(c), newLogsCommand(c), newEventsCommand(c), newDeploymentsCommand(c), newQueueCommand(c), newWhyCommand(c),
 		newStandaloneCommand(c), newZabbixCommand(c), newVersionCommand(c),
 	)
 	return root
@@ -92,6 +92,7 @@ func (c *cli) verb(run func(ctx context.Context, a *apiClient, args []string) er
 		if err != nil {
 			return err
 		}
+		a.wire.warn = func(text string) { c.say("warning: %s", text) }
 		if err := run(cmd.Context(), a, args); err != nil {
 			return &failure{a.explain(err)}
 		}

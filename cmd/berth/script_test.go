@@ -48,7 +48,7 @@ func TestScripts(t *testing.T) {
 			"release": func(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).Release(spec.AppID(args[0])) },
 			"hold": func(ts *testscript.TestScript, _ bool, args []string) {
 				worldOf(ts).Hold(spec.AppID(args[0]), api.QueueItem{
-					Since: apitest.Start, BackoffUntil: apitest.Start.AddDate(1, 0, 0), Why: []string{strings.Join(args[1:], " ")},
+					Since: apitest.Start, BackoffUntil: apitest.Start.AddDate(1, 0, 0), Why: []api.Reason{{Kind: api.ReasonHosts, Text: strings.Join(args[1:], " ")}},
 				})
 			},
 			"code": runForCode,

@@ -28,7 +28,7 @@ func waiting(t *testing.T) (world *apitest.World, a *apiClient, ctx context.Cont
 	t.Helper()
 	events := api.NewLog(0)
 	world = apitest.New(events)
-	world.Hold("/web", api.QueueItem{Why: []string{"no memory"}})
+	world.Hold("/web", api.QueueItem{Why: []api.Reason{{Kind: api.ReasonHosts, Text: "no memory"}}})
 	server, err := api.New(api.Options{Backend: world, Events: events})
 	if err != nil {
 		t.Fatal(err)

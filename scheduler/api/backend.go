@@ -130,10 +130,37 @@ type QueueItem struct {
 	Refusals []Refusal
 	Attempt  []Refusal
 	// Why is Berth's own: every reason, for people, with numbers.
-	Why []string
+	Why []Reason
 	// UnusedOffers are some of the last offers that the app could not use.
 	UnusedOffers []UnusedOffer
 }
+
+// Reason is one thing that an app waits for.
+type Reason struct {
+	Kind ReasonKind
+	Text string
+}
+
+// Texts are the texts of some reasons.
+func Texts(reasons []Reason) []string {
+	out := make([]string, 0, len(reasons))
+	for _, r := range reasons {
+		out = append(out, r.Text)
+	}
+	return out
+}
+
+// ReasonKind says what a reason for waiting is about.
+type ReasonKind string
+
+// The kinds of reasons for waiting.
+const (
+	ReasonNever   ReasonKind = "never"   // cannot come true on the hosts and in the pools known now
+	ReasonBackoff ReasonKind = "backoff" // the launch delay after failures
+	ReasonAddress ReasonKind = "address" // no address for a seat
+	ReasonEngine  ReasonKind = "engine"  // no connection, no offers
+	ReasonHosts   ReasonKind = "hosts"   // offers do not fit
+)
 
 // UnusedOffer is an offer that an app could not use, and why.
 type UnusedOffer struct {

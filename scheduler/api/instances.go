@@ -166,7 +166,7 @@ func waitingRow(snap *Snapshot, app *spec.App, id spec.SeatID, lease spec.Lease,
 	if lease.Address.IsValid() {
 		out.Address, out.Pool = lease.Address.String(), lease.Pool
 	}
-	out.Why = append(out.Why, q.Why...)
+	out.Why = append(out.Why, Texts(q.Why)...)
 	if left := q.BackoffUntil.Sub(snap.Now); left > 0 && len(q.Why) == 0 {
 		out.Why = append(out.Why, fmt.Sprintf("next launch in %s", left.Round(time.Second)))
 	}

@@ -98,7 +98,7 @@ func (s *Server) getQueue(w http.ResponseWriter, r *http.Request) error {
 		item.Delay.TimeLeft, item.Delay.Overdue = max(0, int(left.Seconds())), left <= 0
 		item.Summary = offersSummaryJSON{
 			Processed: q.Processed, Unused: q.Unused, LastUnused: optionalTime(q.LastUnused), LastUsed: optionalTime(q.LastUsed),
-			LastOffers: encodeRefusals(q.Refusals), Attempt: encodeRefusals(q.Attempt), Why: q.Why,
+			LastOffers: encodeRefusals(q.Refusals), Attempt: encodeRefusals(q.Attempt), Why: Texts(q.Why),
 		}
 		if withOffers {
 			unused := encodeUnusedOffers(q.UnusedOffers)

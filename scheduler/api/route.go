@@ -220,6 +220,8 @@ func (s *Server) routeBerth(p []string) methods {
 	switch {
 	case is(p, "instances"):
 		return methods{"GET": s.json(s.getInstances)}
+	case is(p, "why"):
+		return methods{"GET": s.json(s.getWhy)}
 	case is(p, "logs"):
 		return methods{"GET": s.getLogs}
 	case len(p) == 3 && p[0] == "hosts" && p[2] == "document":

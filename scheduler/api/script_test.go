@@ -168,7 +168,7 @@ func (f *fixture) run(t *testing.T, command []string) string {
 		f.world.Hold(id, api.QueueItem{
 			Since: apitest.Start, BackoffUntil: apitest.Start.Add(time.Minute), Processed: 3, Unused: 3, LastUnused: apitest.Start,
 			Refusals: []api.Refusal{{Reason: "InsufficientCpus", Processed: 1}, {Reason: "InsufficientMemory", Declined: 1, Processed: 1}},
-			Why:      []string{words[2]},
+			Why:      []api.Reason{{Kind: api.ReasonHosts, Text: words[2]}},
 		})
 		return "ok"
 	case "release":

@@ -112,7 +112,7 @@ func Order() []Reason {
 // Constraints are evaluated among the offers that fit, so that a full host never holds up a spread.
 func Match(in Input) Result {
 	m := matcher{in: in, free: make([]free, len(in.Offers)), out: Result{Refused: map[spec.AppID]Refusals{}},
-		rules: map[spec.AppID]*rules{}, starting: map[string]int{}}
+		rules: map[spec.AppID]*rules{}, starting: map[string]int{}, exhausted: map[spec.AppID]bool{}}
 	for i, o := range in.Offers {
 		m.free[i] = free{cpus: o.CPUs, mem: o.Mem, disk: o.Disk, gpus: o.GPUs, ports: slices.Clone(o.Ports), attributes: Fields(o)}
 	}
@@ -146,12 +146,14 @@ type matcher struct {
 	free     []free
 	rules    map[spec.AppID]*rules
 	starting map[string]int
-	out      Result
+	// exhausted are the apps of which an instance that may run anywhere found no place.
+	exhausted map[spec.AppID]bool
+	out       Result
 }
 
 func (m *matcher) place(i int) {
 	it := m.in.Intents[i]
-	if _, refused := m.out.Refused[it.App.ID]; refused {
+	if m.exhausted[it.App.ID] && it.Pinned == "" {
 		return // offers only shrink while this call runs: what one instance did not get, the next does not get
 	}
 	rs := m.rules[it.App.ID]
@@ -182,6 +184,7 @@ func (m *matcher) place(i int) {
 	})
 	if len(fits) == 0 {
 		m.out.Refused[it.App.ID] = ref
+		m.exhausted[it.App.ID] = m.exhausted[it.App.ID] || it.Pinned == ""
 		return
 	}
 	m.take(i, m.best(it, fits))
