@@ -167,7 +167,7 @@ func podStatus(snap *View, queue []QueueItem, pod *spec.App) podStatusJSON {
 		out.Status = podStable
 	}
 	if i := slices.IndexFunc(queue, func(q QueueItem) bool { return q.App.ID == pod.ID }); i >= 0 {
-		out.StatusMessage = strings.Join(queue[i].Why, "; ")
+		out.StatusMessage = strings.Join(Texts(queue[i].Why), "; ")
 	}
 	out.StatusSince, out.LastChanged = spec.FormatTime(since), spec.FormatTime(since)
 	if f := snap.LastFailure[pod.ID]; f != nil {
