@@ -136,7 +136,11 @@ func (s *Scheduler) timer(t *spec.Task, now time.Time) {
 		}
 	case t.Rung < spec.Running:
 		if due(t.CreatedAt.Add(s.opts.StagingTimeout)) {
-			s.killFor(t, lifecycle.KillWanted{Reason: fmt.Sprintf("not running after %s", s.opts.StagingTimeout), Failure: true}, now)
+			reason := fmt.Sprintf("not running after %s", s.opts.StagingTimeout)
+			if t.Message != "" {
+				reason += ": " + t.Message
+			}
+			s.killFor(t, lifecycle.KillWanted{Reason: reason, Failure: true}, now)
 		}
 	}
 }

@@ -41,8 +41,6 @@ type Launch struct {
 	Command string
 	Args    []string
 	Env     map[string]string
-	// User is the OS user of the command, "" for the image's own.
-	User string
 
 	Network    string // the Docker network (Mesos network USER with this name); "" with HostNetwork
 	HostNet    bool

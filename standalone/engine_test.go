@@ -282,7 +282,7 @@ func TestLaunchFails(t *testing.T) {
 			n := mesos.ContainerInfo_DockerInfo_USER
 			t.Container.Docker.Network = &n
 		}, true, -1, "Container exited with status 125: No network info"},
-		{"fetch", func(t *mesos.TaskInfo) { t.Command.URIs = []mesos.CommandInfo_URI{{Value: "http://x/y"}} }, false, mesos.REASON_CONTAINER_LAUNCH_FAILED, "Failed to launch container: this engine does not fetch URIs: http://x/y"},
+		{"fetch", func(t *mesos.TaskInfo) { t.Command.URIs = []mesos.CommandInfo_URI{{Value: "hdfs://x/y"}} }, false, mesos.REASON_CONTAINER_LAUNCH_FAILED, "Failed to launch container: failed to fetch 'hdfs://x/y': scheme hdfs is not supported"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world) {

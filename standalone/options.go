@@ -17,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/standalone/fetch"
 )
 
 // Docker is what the engine asks of a Docker Engine; *docker.Client is the real one.
@@ -29,7 +30,7 @@ type Docker interface {
 	Rename(ctx context.Context, id, name string) error
 	Inspect(ctx context.Context, id string) (docker.Container, error)
 	ImageExists(ctx context.Context, ref string) (bool, error)
-	Pull(ctx context.Context, ref string) error
+	Pull(ctx context.Context, ref string, as docker.Credentials) error
 }
 
 // Inventory is the engine's view of what runs; *docker.Inventory is the real one, and somebody else runs it.
@@ -57,6 +58,10 @@ type Options struct {
 
 	// Principal and Secret are the HTTP basic credentials that every call needs. Both empty: no authentication.
 	Principal, Secret string
+
+	// Fetch bounds what tasks download into their sandboxes, and says which files of the host they may have. CacheDir
+	// defaults to a folder in StateDir, Log to the engine's.
+	Fetch fetch.Options
 
 	HeartbeatInterval time.Duration // default 15 s
 	KillGrace         time.Duration // where neither task nor call say; default 5 s
@@ -114,12 +119,14 @@ type Engine struct {
 	log     logrus.FieldLogger
 	agentID string
 	removed []string // ids of frameworks removed by earlier runs
+	fetcher *fetch.Fetcher
 }
 
 const (
 	agentFile   = "agent_id"
 	removedFile = "removed_frameworks"
 	sandboxDir  = "sandboxes"
+	fetchedDir  = "fetched"
 )
 
 // New prepares an engine: it reads the state folder, or makes it with a new agent id. Nothing runs before Run.
@@ -138,6 +145,15 @@ func New(o Options) (*Engine, error) {
 	}
 	e := &Engine{opts: o, log: o.Log.WithField("component", "engine")}
 	if e.agentID, err = readAgentID(filepath.Join(o.StateDir, agentFile)); err != nil {
+		return nil, err
+	}
+	if o.Fetch.CacheDir == "" {
+		o.Fetch.CacheDir = filepath.Join(o.StateDir, fetchedDir)
+	}
+	if o.Fetch.Log == nil {
+		o.Fetch.Log = e.log
+	}
+	if e.fetcher, err = fetch.New(o.Fetch); err != nil {
 		return nil, err
 	}
 	removed, err := os.ReadFile(filepath.Join(o.StateDir, removedFile))

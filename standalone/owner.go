@@ -34,6 +34,7 @@ type owner struct {
 	workers sync.WaitGroup
 	slots   chan struct{} // taken while a container is created and started
 	pulls   chan struct{} // taken while an image is pulled
+	fetches chan struct{} // taken while a task's URIs are fetched
 
 	masterID string
 	ip       net.IP
@@ -50,7 +51,7 @@ type owner struct {
 	total    bundle
 
 	tasks      map[taskKey]*task
-	pulling    map[string]*pull  // by image
+	pulling    map[pullKey]*pull // by image
 	containers map[string]*task  // by Mesos container id, while the container may run
 	groups     map[string]*group // by the Mesos container id of the sandbox, until it is removed
 	owing      map[*task]bool    // tasks with updates to be acknowledged
@@ -101,7 +102,7 @@ func (c complaints) Write(text []byte) (int, error) {
 func (e *Engine) newOwner(ctx context.Context, addr net.Addr) *owner {
 	o := &owner{
 		Engine: e, ctx: ctx, inbox: make(chan func()), masterID: uuid.NewString(),
-		slots: make(chan struct{}, e.opts.Launches), pulls: make(chan struct{}, pullPlaces), pulling: map[string]*pull{},
+		slots: make(chan struct{}, e.opts.Launches), pulls: make(chan struct{}, pullPlaces), fetches: make(chan struct{}, fetchPlaces), pulling: map[pullKey]*pull{},
 		ip: net.IPv4(127, 0, 0, 1), frameworks: map[string]*framework{}, gone: map[string]bool{}, offers: map[string]*offer{},
 		tasks: map[taskKey]*task{}, containers: map[string]*task{}, groups: map[string]*group{}, owing: map[*task]bool{}, fencing: map[string]bool{},
 		total: bundle{

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/berth-project/berth/internal/docker"
 )
 
 const (
@@ -14,8 +16,11 @@ const (
 	pullPlaces = 4
 )
 
-// pullError is the failure of a pull, which Mesos reports otherwise than that of a start.
-type pullError struct{ error }
+// launchError is a failure before there is a container (of a pull, of a fetch), which Mesos reports otherwise than that of a
+// start.
+type launchError struct{ error }
+
+func (e launchError) Unwrap() error { return e.error }
 
 // pull is one image being fetched, for all tasks that wait for it. The loop alone touches waiting.
 type pull struct {
@@ -25,9 +30,15 @@ type pull struct {
 	err     error
 }
 
+// pullKey is what pulls are shared by: an image, and as whom it is asked for.
+type pullKey struct {
+	image string
+	as    docker.Credentials
+}
+
 // fetch waits until an image is pulled, by a pull of its own or one that is under way. A task that is killed stops waiting;
 // the pull ends with the last that waits for it.
-func (o *owner) fetch(ctx context.Context, t *task, image string) error {
+func (o *owner) fetch(ctx context.Context, t *task, image pullKey) error {
 	var p *pull
 	if err := o.do(ctx, func() { p = o.join(image) }); err != nil {
 		return err
@@ -44,7 +55,7 @@ func (o *owner) fetch(ctx context.Context, t *task, image string) error {
 }
 
 // join adds a task to those that wait for an image.
-func (o *owner) join(image string) *pull {
+func (o *owner) join(image pullKey) *pull {
 	p := o.pulling[image]
 	if p == nil {
 		ctx, cancel := context.WithCancel(o.ctx)
@@ -64,7 +75,7 @@ func (o *owner) join(image string) *pull {
 	return p
 }
 
-func (o *owner) leave(image string, p *pull) {
+func (o *owner) leave(image pullKey, p *pull) {
 	if p.waiting--; p.waiting == 0 {
 		p.cancel()
 		o.droppedPull(image, p)
@@ -72,28 +83,29 @@ func (o *owner) leave(image string, p *pull) {
 }
 
 // droppedPull lets the next task that needs the image pull anew.
-func (o *owner) droppedPull(image string, p *pull) {
+func (o *owner) droppedPull(image pullKey, p *pull) {
 	if o.pulling[image] == p {
 		delete(o.pulling, image)
 	}
 }
 
-func (o *owner) pull(ctx context.Context, image string) error {
+func (o *owner) pull(ctx context.Context, key pullKey) error {
 	select {
 	case o.pulls <- struct{}{}:
 		defer func() { <-o.pulls }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	image := key.image
 	o.log.WithField("image", image).Info("pulling image")
 	ctx, cancel := context.WithTimeout(ctx, pullTimeout)
 	defer cancel()
-	err := o.opts.Docker.Pull(ctx, image)
+	err := o.opts.Docker.Pull(ctx, image, key.as)
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return pullError{fmt.Errorf("failed to pull image '%s': not done after %v", image, pullTimeout)}
+		return launchError{fmt.Errorf("failed to pull image '%s': not done after %v", image, pullTimeout)}
 	}
-	return pullError{fmt.Errorf("failed to pull image '%s': %s", image, reasonText(err))}
+	return launchError{fmt.Errorf("failed to pull image '%s': %s", image, reasonText(err))}
 }

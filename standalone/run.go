@@ -49,17 +49,13 @@ var errAborted = errors.New("killed during launch")
 // runLaunch is the worker of one launch. Each outcome is posted to the loop.
 func (o *owner) runLaunch(ctx context.Context, t *task, p plan) {
 	fail := func(c change) { o.post(func() { o.declare(t, c) }) }
-	if p.failed != "" {
-		fail(fromAgent(mesos.TASK_FAILED, mesos.REASON_CONTAINER_LAUNCH_FAILED, "Failed to launch container: "+p.failed))
-		return
-	}
 	if p.refused != "" {
 		o.post(func() { o.update(t, fromExecutor(mesos.TASK_STARTING, "")) })
 		fail(exited(125, p.refused))
 		return
 	}
 	id, err := o.create(ctx, t, p)
-	if pull := (pullError{}); errors.As(err, &pull) {
+	if early := (launchError{}); errors.As(err, &early) {
 		fail(fromAgent(mesos.TASK_FAILED, mesos.REASON_CONTAINER_LAUNCH_FAILED, "Failed to launch container: "+err.Error()))
 		return
 	}
@@ -99,11 +95,6 @@ func (o *owner) notStarted(ctx context.Context, t *task, cause error) {
 // create pulls if need be and creates the container. The image is not looked for beforehand: where it is there, which is
 // nearly always, that would be a call more.
 func (o *owner) create(ctx context.Context, t *task, p plan) (string, error) {
-	if p.pull {
-		if err := o.fetch(ctx, t, p.spec.Image); err != nil {
-			return "", err
-		}
-	}
 	// World writable and sticky, as the container's user is not known here.
 	sandbox := filepath.Join(o.opts.StateDir, sandboxDir, t.cid)
 	for _, folder := range append([]string{sandbox}, p.folders...) {
@@ -113,6 +104,21 @@ func (o *owner) create(ctx context.Context, t *task, p plan) (string, error) {
 	}
 	if err := o.makeVolumes(p.spec.Binds); err != nil {
 		return "", err
+	}
+	if err := o.fetchURIs(ctx, t, sandbox, p.fetch); err != nil {
+		return "", err
+	}
+	key := pullKey{image: p.spec.Image}
+	if len(p.fetch) > 0 {
+		var err error
+		if key.as, err = credentials(sandbox, p.spec.Image); err != nil {
+			return "", launchError{err}
+		}
+	}
+	if p.pull {
+		if err := o.fetch(ctx, t, key); err != nil {
+			return "", err
+		}
 	}
 	release, err := o.slot(ctx, t, o.slots)
 	if err != nil {
@@ -128,7 +134,7 @@ func (o *owner) create(ctx context.Context, t *task, p plan) (string, error) {
 		return "", err // something else is missing
 	}
 	release() // a slow registry must not hold other launches
-	if err := o.fetch(ctx, t, p.spec.Image); err != nil {
+	if err := o.fetch(ctx, t, key); err != nil {
 		return "", err
 	}
 	return o.createOnce(ctx, p.spec)

@@ -11,6 +11,7 @@ import (
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 
 	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/standalone/fetch"
 )
 
 // Labels that the engine puts on every container; recovery reads them.
@@ -103,9 +104,9 @@ type plan struct {
 	net     network
 	grace   time.Duration
 	folders []string // to be made beforehand, shared with other containers
-	pull    bool     // whether or not the image is there
-	refused string   // what docker run would have refused, for the message
-	failed  string   // why the containerizer cannot launch it at all
+	fetch   []fetch.Item
+	pull    bool   // whether or not the image is there
+	refused string // what docker run would have refused, for the message
 }
 
 // translate turns a task into the container that Mesos's Docker executor would run. A task of a group (nil: of none) has the
@@ -116,8 +117,10 @@ func (o *owner) translate(f *framework, info *mesos.TaskInfo, res bundle, cid st
 	if g := info.KillPolicy.GetGracePeriod(); g != nil {
 		p.grace = time.Duration(g.Nanoseconds)
 	}
-	if len(info.Command.GetURIs()) > 0 {
-		p.failed = "this engine does not fetch URIs: " + info.Command.URIs[0].Value
+	for _, u := range info.Command.GetURIs() {
+		p.fetch = append(p.fetch, fetch.Item{
+			URI: u.Value, Extract: u.Extract == nil || *u.Extract, Executable: u.GetExecutable(), Cache: u.GetCache(), OutputFile: u.GetOutputFile(),
+		})
 	}
 	p.pull = d.GetForcePullImage() || !tagged(d.Image)
 	s := docker.CreateSpec{

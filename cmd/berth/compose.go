@@ -29,6 +29,7 @@ import (
 	"github.com/berth-project/berth/scheduler/store"
 	"github.com/berth-project/berth/spec"
 	"github.com/berth-project/berth/standalone"
+	"github.com/berth-project/berth/standalone/fetch"
 )
 
 // composition is one process being put together; each method adds what it names to the group.
@@ -102,7 +103,8 @@ func (c *composition) addEngine(info docker.Info) (url, secret string, err error
 	}
 	engine, err := standalone.New(standalone.Options{
 		Docker: c.docker, Inventory: c.inventory, Hostname: c.Hostname, StateDir: c.StateDir, VolumesDir: agent.VolumesDir(c.StateDir),
-		CPUs: cpus, MemMiB: float64(int(mem)), DiskMiB: disk, Principal: enginePrincipal, Secret: secret, Log: c.log,
+		Fetch: fetch.Options{Bytes: c.FetchLimit << 20, CacheBytes: c.FetchCache << 20, Roots: c.Admit.HostPaths},
+		CPUs:  cpus, MemMiB: float64(int(mem)), DiskMiB: disk, Principal: enginePrincipal, Secret: secret, Log: c.log,
 	})
 	if err != nil {
 		return "", "", err

@@ -34,6 +34,8 @@ type standaloneOptions struct {
 	OfferCPUs         float64
 	OfferMem          float64
 	Admit             admit.Policy
+	FetchLimit        int64
+	FetchCache        int64
 	IPAMName          string
 	AddressRest       time.Duration
 	KillGrace         time.Duration
@@ -91,8 +93,10 @@ func newStandaloneCommand(c *cli) *cobra.Command {
 	f.Float64Var(&o.OfferMem, "offer-mem", 0, "MiB of memory to offer (default: all but 1 GiB, or half of less than 2 GiB)")
 	f.BoolVar(&o.Admit.AllowPrivileged, "allow-privileged", false, "admit privileged containers")
 	f.BoolVar(&o.Admit.AllowHostNetwork, "allow-host-network", false, "admit the docker parameter net=host")
-	f.StringArrayVar(&o.Admit.HostPaths, "allow-host-path", nil, "admit host volumes below this path (repeatable)")
+	f.StringArrayVar(&o.Admit.HostPaths, "allow-host-path", nil, "admit host volumes and file:// URIs below this path (repeatable)")
 	f.StringArrayVar(&o.Admit.Parameters, "allow-docker-parameter", nil, "admit this docker parameter, with any value (repeatable)")
+	f.Int64Var(&o.FetchLimit, "fetch-limit", 4096, "MiB that one task may fetch; unpacked it may be four times as much")
+	f.Int64Var(&o.FetchCache, "fetch-cache", 2048, "MiB of fetched files kept for tasks whose definition says \"cache\"")
 	f.StringVar(&o.IPAMName, "ipam-name", "berth", "name of Berth's Docker IPAM driver")
 	f.DurationVar(&o.AddressRest, "address-rest", 10*time.Minute, "how long a released address rests before another app gets it")
 	f.DurationVar(&o.KillGrace, "kill-grace", 10*time.Second, "time between TERM and KILL for apps that name none")
@@ -130,6 +134,9 @@ func (o standaloneOptions) settle(c *cli) (settings, error) {
 		errs = append(errs, err)
 	}
 	s.Admit.Pods = true // the embedded engine runs them
+	if o.FetchLimit < 0 || o.FetchCache < 0 {
+		errs = append(errs, errors.New("--fetch-limit and --fetch-cache must not be negative"))
+	}
 	if err := o.Admit.Validate(); err != nil {
 		errs = append(errs, err)
 	}

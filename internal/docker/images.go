@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/registry"
 )
 
 // ImageExists says whether the image is on this machine.
@@ -22,9 +23,26 @@ func (c *Client) ImageExists(ctx context.Context, ref string) (bool, error) {
 	return true, nil
 }
 
+// Credentials are what a registry asks for; zero: nothing.
+type Credentials struct {
+	Username, Password string
+	IdentityToken      string // instead of a password
+	Server             string
+}
+
 // Pull fetches an image from its registry; without a tag or digest, the tag "latest". It returns when the image is whole.
-func (c *Client) Pull(ctx context.Context, ref string) error {
-	body, err := c.api.ImagePull(ctx, ref, image.PullOptions{})
+func (c *Client) Pull(ctx context.Context, ref string, as Credentials) error {
+	var opts image.PullOptions
+	if as != (Credentials{}) {
+		auth, err := registry.EncodeAuthConfig(registry.AuthConfig{
+			Username: as.Username, Password: as.Password, IdentityToken: as.IdentityToken, ServerAddress: as.Server,
+		})
+		if err != nil {
+			return fmt.Errorf("pull image %s: %w", ref, err)
+		}
+		opts.RegistryAuth = auth
+	}
+	body, err := c.api.ImagePull(ctx, ref, opts)
 	if err != nil {
 		return fmt.Errorf("pull image %s: %w", ref, err)
 	}

@@ -55,6 +55,7 @@ func Check(app *spec.App, p Policy) error {
 	if app.Floats() && len(marathon.PersistentVolumes(app)) > 0 {
 		f.Add("/labels/"+spec.AppLabelIdentity, "instances with persistent volumes keep their seats: the volumes are the seats'")
 	}
+	checkFetch(app.Fetch, "/fetch", p, f)
 	if app.Pod != nil {
 		checkPod(app, p, f)
 	}

@@ -322,3 +322,24 @@ func TestOneOfEach(t *testing.T) {
 		t.Run(name, func(t *testing.T) { check(t, docker(c.change), Policy{}, c.path, c.text) })
 	}
 }
+
+func TestFetch(t *testing.T) {
+	for uri, text := range map[string]string{
+		"http://x/a.tgz": "", "https://x/a?b=c": "", "HTTPS://x/a": "", "http:///a": "no server",
+		"file:///srv/data/a": "", "/srv/data/a": "", "file:///etc/passwd": "allowed host path", "file:///srv/data/../../etc/passwd": "..",
+		"file://host/srv/data/a": "file of the host", "a.tgz": "absolute path", "hdfs://nn/a": "scheme hdfs", "s3://b/a": "scheme s3", "ftp://x/a": "scheme ftp",
+	} {
+		path := "/fetch(0)/uri"
+		if text == "" {
+			path = ""
+		}
+		check(t, docker(func(a *spec.App) { a.Fetch = []spec.Fetch{{URI: uri}} }), Policy{HostPaths: []string{"/srv/data"}}, path, text)
+	}
+	for dest, good := range map[string]bool{"a/b": true, "": true, "../a": false, "/etc/a": false, ".": false, "a/../../b": false} {
+		path, text := "/fetch(0)/destPath", "in the sandbox"
+		if good {
+			path, text = "", ""
+		}
+		check(t, docker(func(a *spec.App) { a.Fetch = []spec.Fetch{{URI: "http://x/a", DestPath: dest}} }), Policy{}, path, text)
+	}
+}

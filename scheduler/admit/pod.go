@@ -33,12 +33,13 @@ func checkPod(app *spec.App, p Policy, f *marathon.Faults) {
 		}
 	}
 	for i := range app.Pod.Containers {
-		checkPodContainer(&app.Pod.Containers[i], fmt.Sprintf("/containers(%d)", i), f)
+		checkPodContainer(&app.Pod.Containers[i], fmt.Sprintf("/containers(%d)", i), p, f)
 	}
 }
 
-func checkPodContainer(c *spec.PodContainer, at string, f *marathon.Faults) {
+func checkPodContainer(c *spec.PodContainer, at string, p Policy, f *marathon.Faults) {
 	checkNoLinuxInfo(c.LinuxInfo, at+"/linuxInfo", f)
+	checkFetch(c.Artifacts, at+"/artifacts", p, f)
 	if c.Check != nil {
 		f.Add(at+"/check", "checks that are only reported are not supported for pods; use healthCheck")
 	}

@@ -138,7 +138,7 @@ func Build(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, taken 
 	l := spec.Launch{
 		TaskID: t.ID, Name: strings.Join(reversed(app.ID.Segments()), "."), AgentID: offer.AgentID, OfferID: offer.ID,
 		CPUs: app.CPUs, Mem: app.Mem, Disk: app.Disk,
-		Network: t.Pool, HostNet: HostNetwork(app), User: app.User, Fetch: app.Fetch,
+		Network: t.Pool, HostNet: HostNetwork(app), Fetch: app.Fetch,
 		KillGrace: o.KillGrace, Labels: app.Labels,
 	}
 	if app.KillGrace != nil {
@@ -155,7 +155,24 @@ func Build(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, taken 
 	// The base image's init ends its services within this time.
 	l.Env["BERTH_STOP_GRACE"] = strconv.Itoa(int(l.KillGrace.Seconds()))
 	l.Parameters = parameters(app, seat, t, o)
+	runIn(&l, app.User, inBaseImage(app))
 	return l
+}
+
+// runIn sets the command's working folder and user. In the base image, which stands for Mesos's own containerizer, the
+// command works in the sandbox, and its init stays root whoever runs the command; another image keeps its folder, and a
+// user is a user of the image: Mesos would take one of the host, who means nothing in there.
+func runIn(l *spec.Launch, user string, base bool) {
+	if !base {
+		if user != "" {
+			l.Parameters = append(l.Parameters, spec.Parameter{Key: "user", Value: user})
+		}
+		return
+	}
+	l.Parameters = append(l.Parameters, spec.Parameter{Key: "workdir", Value: spec.SandboxMount})
+	if user != "" && user != "root" && len(l.Args) > 0 {
+		l.Args = append([]string{"s6-setuidgid", user}, l.Args...)
+	}
 }
 
 // publish takes the host ports, and maps them.
@@ -171,10 +188,14 @@ func publish(l *spec.Launch, ports []Port) {
 	}
 }
 
+func inBaseImage(app *spec.App) bool {
+	return app.Container == nil || app.Container.Docker == nil || app.Container.Docker.Image == ""
+}
+
 // command: an app without an image runs in the base image, as a service beside sshd: its command goes to the image's init
 // as arguments. With an image the command replaces the entrypoint, as Mesos does it.
 func command(l *spec.Launch, app *spec.App, o Options) {
-	if app.Container == nil || app.Container.Docker == nil || app.Container.Docker.Image == "" {
+	if inBaseImage(app) {
 		l.Image = o.BaseImage
 		l.Args = app.Args
 		if app.Cmd != "" {

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strconv"
@@ -134,10 +135,7 @@ func buildPod(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, por
 func member(app *spec.App, c *spec.PodContainer, seat spec.Seat, t *spec.Task, ports []Port, o Options) spec.Launch {
 	m := spec.Launch{
 		TaskID: spec.PodTaskID(t.Instance, c.Name), Name: c.Name, CPUs: c.CPUs, Mem: c.Mem, Disk: c.Disk,
-		User: c.User, Fetch: c.Artifacts, KillGrace: MemberGrace(c, o), Labels: c.Labels,
-	}
-	if m.User == "" {
-		m.User = app.User
+		Fetch: c.Artifacts, KillGrace: MemberGrace(c, o), Labels: c.Labels,
 	}
 	memberCommand(&m, c, o)
 	for _, mount := range c.Mounts {
@@ -161,6 +159,7 @@ func member(app *spec.App, c *spec.PodContainer, seat spec.Seat, t *spec.Task, p
 	m.Parameters = append(m.Parameters, identity(app, seat, m.TaskID, m.CPUs)...)
 	m.Parameters = append(m.Parameters, spec.Parameter{Key: "label", Value: spec.LabelContainer + "=" + c.Name},
 		spec.Parameter{Key: "volume", Value: seatVolume(seat, o)})
+	runIn(&m, cmp.Or(c.User, app.User), c.Image == nil)
 	return m
 }
 

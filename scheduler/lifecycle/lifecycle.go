@@ -157,13 +157,14 @@ func status(t spec.Task, s spec.TaskStatus, now time.Time) (spec.Task, Outcome) 
 		}
 		if rung == spec.Running && t.StartedAt.IsZero() {
 			t.StartedAt, out.Ran = at, true
+			t.Message = s.Message // what it waited for is over
 		}
 		if rung > t.Rung {
 			t.Rung = rung
 		} else if t.Rung == spec.Running && rung == spec.Staged {
 			t.State = before.State // a late STARTING does not take a running task back
 		}
-		out.Changed = t.State != before.State || t.Rung != before.Rung || t.UnreachableSince != before.UnreachableSince ||
+		out.Changed = t.State != before.State || t.Message != before.Message || t.Rung != before.Rung || t.UnreachableSince != before.UnreachableSince ||
 			t.AgentID != before.AgentID || t.ContainerID != before.ContainerID || t.StagedAt != before.StagedAt || t.StartedAt != before.StartedAt
 	}
 	return t, out

@@ -81,7 +81,7 @@ func fullLaunch(offer spec.Offer) spec.Launch {
 	return spec.Launch{
 		TaskID: "web.instance-1._app.1", Name: "web", AgentID: offer.AgentID, OfferID: offer.ID,
 		CPUs: 0.5, Mem: 64, Disk: 10, HostPorts: []spec.PortRange{{Begin: 31005, End: 31006}},
-		Image: "a/b:1", ForcePull: true, Privileged: true, Args: []string{"a", "b c"}, Env: map[string]string{"A": "1", "B": ""}, User: "www",
+		Image: "a/b:1", ForcePull: true, Privileged: true, Args: []string{"a", "b c"}, Env: map[string]string{"A": "1", "B": ""},
 		Network: "pool", Parameters: []spec.Parameter{{Key: "ip", Value: "10.9.0.2"}, {Key: "label", Value: "x=y"}, {Key: "label", Value: "z=w"}},
 		Volumes:      []spec.LaunchVolume{{HostPath: "/a", ContainerPath: "/b", ReadOnly: true}, {HostPath: "/c", ContainerPath: "/d"}},
 		PortMappings: []spec.LaunchPort{{Container: 80, Host: 31005, Protocol: "tcp"}},

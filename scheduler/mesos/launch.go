@@ -81,9 +81,6 @@ func commandInfo(l *spec.Launch) *mesos.CommandInfo {
 	} else {
 		c.Arguments = l.Args // for the image's entrypoint; a value would be put before them
 	}
-	if l.User != "" {
-		c.User = &l.User
-	}
 	if len(l.Env) > 0 {
 		c.Environment = &mesos.Environment{}
 		for _, name := range slices.Sorted(maps.Keys(l.Env)) {

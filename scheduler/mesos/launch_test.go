@@ -28,9 +28,9 @@ func TestTaskInfo(t *testing.T) {
 		{"shell", spec.Launch{Shell: true, Command: "sleep 1"}, fmt.Sprintf(bare, `{"shell":true,"value":"sleep 1"}`, docker("BRIDGE", ""))},
 		{"arguments", spec.Launch{Args: []string{"a", "b c"}, Command: "not used"}, fmt.Sprintf(bare, `{"shell":false,"arguments":["a","b c"]}`, docker("BRIDGE", ""))},
 		{
-			"user, environment in order",
-			spec.Launch{User: "u", Env: map[string]string{"B": "2", "A": ""}},
-			fmt.Sprintf(bare, `{"shell":false,"user":"u","environment":{"variables":[{"name":"A","value":""},{"name":"B","value":"2"}]}}`, docker("BRIDGE", "")),
+			"environment in order",
+			spec.Launch{Env: map[string]string{"B": "2", "A": ""}},
+			fmt.Sprintf(bare, `{"shell":false,"environment":{"variables":[{"name":"A","value":""},{"name":"B","value":"2"}]}}`, docker("BRIDGE", "")),
 		},
 		{
 			"fetch",

@@ -31,7 +31,8 @@ type Engine struct {
 	mu         sync.Mutex // guards all below
 	containers map[string]*box
 	images     map[string]bool
-	remote     map[string]bool // what Pull can fetch
+	remote     map[string]bool               // what Pull can fetch
+	private    map[string]docker.Credentials // whose images of those are
 	networks   map[string]docker.Network
 	fail       map[string]error
 	held       map[string]chan struct{}
@@ -57,7 +58,7 @@ type box struct {
 // New returns an engine with Docker's three networks (bridge is 172.17.0.0/16), the given images and no container.
 func New(images ...string) *Engine {
 	e := &Engine{
-		containers: map[string]*box{}, images: map[string]bool{}, remote: map[string]bool{}, networks: map[string]docker.Network{},
+		containers: map[string]*box{}, images: map[string]bool{}, remote: map[string]bool{}, private: map[string]docker.Credentials{}, networks: map[string]docker.Network{},
 		fail: map[string]error{}, held: map[string]chan struct{}{}, calls: map[string]int{}, followers: map[chan docker.Event]chan error{},
 	}
 	for _, i := range images {

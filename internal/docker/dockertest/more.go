@@ -78,8 +78,8 @@ func (e *Engine) ImageExists(ctx context.Context, ref string) (bool, error) {
 	return e.images[ref], nil
 }
 
-// Pull fetches an image that the registry has.
-func (e *Engine) Pull(ctx context.Context, ref string) error {
+// Pull fetches an image that the registry has, if as may have it.
+func (e *Engine) Pull(ctx context.Context, ref string, as docker.Credentials) error {
 	if err := e.enter(ctx, "pull"); err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (e *Engine) Pull(ctx context.Context, ref string) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.remote[ref] {
+	if owner, private := e.private[ref]; !e.remote[ref] || private && owner != as {
 		return fmt.Errorf("pull access denied for %s, repository does not exist: %w", ref, cerrdefs.ErrNotFound)
 	}
 	e.images[ref] = true
@@ -171,6 +171,13 @@ func (e *Engine) dropFollower(c chan docker.Event, cause error) {
 
 // AddImage puts an image on the machine.
 func (e *Engine) AddImage(ref string) { e.mu.Lock(); e.images[ref] = true; e.mu.Unlock() }
+
+// AddPrivateImage is AddRemoteImage for an image that only its owner may pull.
+func (e *Engine) AddPrivateImage(ref string, owner docker.Credentials) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.remote[ref], e.private[ref] = true, owner
+}
 
 // AddRemoteImage puts an image into the registry.
 func (e *Engine) AddRemoteImage(ref string) { e.mu.Lock(); e.remote[ref] = true; e.mu.Unlock() }

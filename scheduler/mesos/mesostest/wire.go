@@ -166,7 +166,7 @@ func readResources(l *spec.Launch, resources []mesos.Resource) {
 }
 
 func readCommand(l *spec.Launch, c *mesos.CommandInfo) {
-	l.Shell, l.Command, l.Args, l.User = c.GetShell(), c.GetValue(), c.GetArguments(), c.GetUser()
+	l.Shell, l.Command, l.Args = c.GetShell(), c.GetValue(), c.GetArguments()
 	for _, v := range c.GetEnvironment().GetVariables() {
 		if l.Env == nil {
 			l.Env = map[string]string{}
