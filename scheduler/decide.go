@@ -175,8 +175,8 @@ func (s *Scheduler) tasksOf(app *spec.App) []deploy.Task {
 func groupsOf(app *spec.App, t *spec.Task) []string {
 	var out []string
 	for i, c := range app.Constraints {
-		if c.Operator == "GROUP_BY" && (c.Field == "hostname" || c.Field == "@hostname") {
-			out = append(out, fmt.Sprintf("%d=%s", i, t.Host))
+		if c.Operator == "GROUP_BY" {
+			out = append(out, fmt.Sprintf("%d=%s", i, t.Attributes[c.Field]))
 		}
 	}
 	return out
