@@ -16,7 +16,7 @@ import (
 	"github.com/berth-project/berth/scheduler/api/apitest"
 )
 
-// endpoint is one path and what its methods answer in a world with the apps /a and /g/b, each with one task, a deployment
+// endpoint is one path and what its methods answer in a world with the apps /a and /g/b and the pod /p, each with one task, a deployment
 // of /a and a version.
 type endpoint struct {
 	path string
@@ -26,7 +26,8 @@ type endpoint struct {
 	row     string // what docs/marathon-compat.md must have in backticks; "": the path
 }
 
-// endpoints are all of section 1 of Marathon's API, and Berth's own. Paths may have TASK, DEPLOYMENT and VERSION in them.
+// endpoints are all of section 1 of Marathon's API, and Berth's own. Paths may have TASK, DEPLOYMENT, VERSION and the like in
+// them.
 func endpoints() []endpoint {
 	const app = `{"id":"/new","cmd":"sleep 1"}`
 	gone := func(path, row string) endpoint { return endpoint{path: path, row: row} }
@@ -51,6 +52,26 @@ func endpoints() []endpoint {
 		{"/v2/apps/g/b/versions/VERSION", []string{"GET 200"}, "/v2/apps/ID/versions/VERSION"},
 		{"/v2/apps/g/b/versions/2000-01-01T00:00:00.000Z", []string{"GET 404"}, "/v2/apps/ID/versions/VERSION"},
 		{"/v2/apps/g/b/versions/yesterday", []string{"GET 422"}, "/v2/apps/ID/versions/VERSION"},
+		{"/v2/groups", []string{"GET 200", `POST 409 {"id":"/"}`, `PUT 409 {"apps":[]}`, `PATCH 422 {"enforceRole":true}`, "DELETE 409"}, ""},
+		{"/v2/groups/g", []string{"GET 200", "POST 409 {}", `PUT 200 {"scaleBy":2}`, `PATCH 200 {"enforceRole":false}`, "DELETE 200"}, "/v2/groups/ID"},
+		{"/v2/groups/missing", []string{"GET 404", "POST 201 {}", "PUT 200 {}", `PATCH 404 {"enforceRole":true}`, "DELETE 404"}, "/v2/groups/ID"},
+		{"/v2/groups/g/apps", []string{"GET 200", "POST 201 {}", "PUT 200 {}", `PATCH 422 {"enforceRole":true}`, "DELETE 404"}, "/v2/groups/ID/apps"}, // or a group of this name
+		{"/v2/groups/versions", []string{"GET 200"}, ""},
+		{"/v2/groups/g/versions", []string{"GET 200"}, "/v2/groups/ID/versions"},
+		{"/v2/groups/g/versions/TREE", []string{"GET 200"}, "/v2/groups/ID/versions/VERSION"},
+		{"/v2/groups/g/versions/2000-01-01T00:00:00.000Z", []string{"GET 404"}, "/v2/groups/ID/versions/VERSION"},
+		{"/v2/pods", []string{"GET 200", "POST 201 " + pod("/new")}, ""},
+		{"/v2/pods/", []string{"GET 200", "POST 409 " + pod("/p")}, "/v2/pods"},
+		{"/v2/pods/p", []string{"GET 200", "PUT 200 " + pod("/p"), "DELETE 202"}, "/v2/pods/ID"},
+		{"/v2/pods/g/b", []string{"GET 404", "PUT 404 " + pod("/g/b"), "DELETE 404"}, "/v2/pods/ID"}, // an app
+		{"/v2/pods/::status", []string{"GET 200"}, ""},
+		{"/v2/pods/p::status", []string{"GET 200"}, "/v2/pods/ID::status"},
+		{"/v2/pods/p::versions", []string{"GET 200"}, "/v2/pods/ID::versions"},
+		{"/v2/pods/p::versions/PODVERSION", []string{"GET 200"}, "/v2/pods/ID::versions/VERSION"},
+		{"/v2/pods/p::instances", []string{`DELETE 200 []`}, "/v2/pods/ID::instances"},
+		{"/v2/pods/p::instances/INSTANCE", []string{"DELETE 200"}, "/v2/pods/ID::instances/INSTANCE"},
+		{"/v2/pods/p::instances/none", []string{"DELETE 404"}, "/v2/pods/ID::instances/INSTANCE"},
+		gone("/v2/pods/p::other", "unknown path"),
 		{"/v2/deployments", []string{"GET 200"}, ""},
 		{"/v2/deployments/DEPLOYMENT", []string{"DELETE 200"}, "/v2/deployments/ID"},
 		{"/v2/deployments/unknown", []string{"DELETE 404"}, "/v2/deployments/ID"},
@@ -111,10 +132,13 @@ func TestEndpoints(t *testing.T) {
 func (e endpoint) ask(t *testing.T, method string) {
 	want, body := e.expect(method)
 	f := inhabited(t)
-	tasks := list[struct{ ID, AppID string }](t, f, "/v2/tasks", "tasks")
+	tasks := list[struct{ ID string }](t, f, "/v2/apps/g/b/tasks", "tasks")
+	trees := list[string](t, f, "/v2/groups/g/versions", "")
+	podVersions := list[string](t, f, "/v2/pods/p::versions", "")
+	instances := list[struct{ ID string }](t, f, "/v2/pods/p::status", "instances")
 	deployments := list[struct{ ID string }](t, f, "/v2/deployments", "")
 	versions := list[string](t, f, "/v2/apps/g/b/versions", "versions")
-	path := strings.NewReplacer("TASK", tasks[1].ID, "DEPLOYMENT", deployments[0].ID, "VERSION", versions[0]).Replace(e.path)
+	path := strings.NewReplacer("PODVERSION", podVersions[0], "INSTANCE", instances[0].ID, "TREE", trees[0], "TASK", tasks[0].ID, "DEPLOYMENT", deployments[0].ID, "VERSION", versions[0]).Replace(e.path)
 	resp, answer := f.ask(t, method, path, body)
 	if resp.StatusCode != want {
 		t.Fatalf("%d, want %d: %s", resp.StatusCode, want, answer)
@@ -170,7 +194,11 @@ func (e endpoint) expect(method string) (status int, body string) {
 	return http.StatusMethodNotAllowed, ""
 }
 
-// inhabited is a world with two apps that run, the first of which is being deployed again.
+func pod(id string) string {
+	return `{"id":"` + id + `","containers":[{"name":"main","resources":{"cpus":0.1,"mem":32},"exec":{"command":{"shell":"sleep 1"}}}]}`
+}
+
+// inhabited is a world with two apps and a pod that run, the first of which is being deployed again.
 func inhabited(t *testing.T) *fixture {
 	t.Helper()
 	f := handlerFixture(t)
@@ -180,6 +208,10 @@ func inhabited(t *testing.T) *fixture {
 		}
 		f.world.Settle()
 	}
+	if resp, answer := f.ask(t, "POST", "/v2/pods", pod("/p")); resp.StatusCode != 201 {
+		t.Fatalf("%s", answer)
+	}
+	f.world.Settle()
 	if resp, answer := f.ask(t, "PUT", "/v2/apps/a", `{"instances":2}`); resp.StatusCode != 200 {
 		t.Fatalf("%s", answer)
 	}

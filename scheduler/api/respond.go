@@ -108,9 +108,6 @@ func (s *Server) respondError(w http.ResponseWriter, r *http.Request, err error)
 	if !expected && r.Context().Err() == nil {
 		s.log.WithError(err).WithField("method", r.Method).WithField("path", r.URL.Path).Error("request failed")
 	}
-	if code == http.StatusRequestEntityTooLarge {
-		w.Header().Set("Connection", "close") // the rest of the body is not read
-	}
 	_ = respond(w, r, code, body)
 }
 
@@ -225,17 +222,19 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error
 		}
 	}
 	rc := http.NewResponseController(w)
-	if rc.SetReadDeadline(time.Now().Add(time.Minute)) == nil {
-		// Without a deadline again net/http would take its end for a client that went away.
-		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
-	}
+	bounded := rc.SetReadDeadline(time.Now().Add(time.Minute)) == nil
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.o.MaxBody))
 	if err != nil {
+		// The deadline stays, and the connection ends: net/http would read on, as slowly as the client likes.
+		w.Header().Set("Connection", "close")
 		var tooBig *http.MaxBytesError
 		if errors.As(err, &tooBig) {
 			return nil, err
 		}
 		return nil, fail(http.StatusBadRequest, "The body could not be read: %v", err)
+	}
+	if bounded {
+		_ = rc.SetReadDeadline(time.Time{}) // net/http would take its end for a client that went away
 	}
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, &marathon.Faults{Message: "Please specify data in JSON format", Syntax: "the body is empty"}
