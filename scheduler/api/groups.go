@@ -215,6 +215,11 @@ func (s *Server) putGroup(at spec.AppID, post bool) handler {
 		if err != nil {
 			return err
 		}
+		snap, err := s.o.Backend.Snapshot(r.Context())
+		if err != nil {
+			return err
+		}
+		u.AsRead(snap.Version)
 		var old marathon.Tree
 		if u.Version != nil && !post {
 			if old, err = s.treeAt(r, u.ID, *u.Version); err != nil {

@@ -65,7 +65,18 @@ func DecodeGroup(body []byte, at spec.AppID, o Options) (*GroupUpdate, error) {
 	}
 	d.resolve(u.ID, o, f)
 	u.found = f.Details
+	if !d.alone {
+		u.Version = nil // refused above, unless it says that the body was read before: see AsRead
+	}
 	return u, nil
+}
+
+// AsRead takes a version beside other keys for what it is when it is the tree's own: the body is what GET answered, sent
+// back. Any other one stays refused, as somebody else has changed the tree meanwhile.
+func (u *GroupUpdate) AsRead(version time.Time) {
+	if u.root.version != nil && !u.root.alone && sameVersion(*u.root.version, version) {
+		u.found = slices.DeleteFunc(u.found, func(f Fault) bool { return f.Path == "/version" })
+	}
 }
 
 func readGroup(v value) *groupDraft {
@@ -286,4 +297,4 @@ func scaleGroup(current Tree, group spec.AppID, by float64, out Tree, f *Faults)
 }
 
 // NeedsGroup says that the update only makes sense for a group that is there.
-func (u *GroupUpdate) NeedsGroup() bool { return u.Version != nil || u.root.scaleBy != nil }
+func (u *GroupUpdate) NeedsGroup() bool { return u.root.alone && (u.Version != nil || u.root.scaleBy != nil) }
