@@ -103,6 +103,6 @@ func (s *Server) postLogging(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.levels.set(level, d)
 	// At the level that is written in any case: whoever reads the log must find why it became loud or silent.
-	s.log.WithFields(logrus.Fields{"level": level.String(), "for": d.String(), "client": clientIP(r)}).Error("log level changed through the API")
+	s.log.WithFields(logrus.Fields{"now": level.String(), "for": d.String(), "client": clientIP(r)}).Error("log level changed through the API")
 	return s.getLogging(w, r)
 }

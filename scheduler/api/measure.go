@@ -18,7 +18,7 @@ type measured struct {
 	requests  *metrics.Timer    // streams and long polls left out: they last as long as somebody listens
 	responses [5]*metrics.Meter // 1xx to 5xx
 	active    atomic.Int64      // requests under way, streams left out
-	streams   atomic.Int64
+	streams   atomic.Int64      // event streams alone
 }
 
 func newMeasured(now time.Time) *measured {
@@ -54,14 +54,11 @@ func streaming(r *http.Request) {
 	if rec, ok := r.Context().Value(recorderKey{}).(*recorder); ok && !rec.stream {
 		rec.stream = true
 		rec.m.active.Add(-1)
-		rec.m.streams.Add(1)
 	}
 }
 
 func (rec *recorder) end(now time.Time) {
-	if rec.stream {
-		rec.m.streams.Add(-1)
-	} else {
+	if !rec.stream {
 		rec.m.active.Add(-1)
 		rec.m.requests.Record(now.Sub(rec.began), now)
 	}

@@ -218,7 +218,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error
 	if ct := r.Header.Get("Content-Type"); ct != "" {
 		kind, _, err := mime.ParseMediaType(ct)
 		if err != nil || kind != "application/json" {
-			return nil, fail(http.StatusUnsupportedMediaType, "The body must be application/json, not %q.", ct)
+			return nil, fail(http.StatusUnsupportedMediaType, "The body must be application/json, not %q (with curl: -H 'Content-Type: application/json').", ct)
 		}
 	}
 	rc := http.NewResponseController(w)

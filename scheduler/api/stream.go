@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -30,6 +31,8 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := streamContext(r)
 	defer cancel()
+	s.measured.streams.Add(1)
+	defer s.measured.streams.Add(-1)
 	sub := s.o.Events.Subscribe(SubscribeOptions{Types: r.URL.Query()["event_type"], After: r.Header.Get("Last-Event-ID")})
 	defer sub.Close()
 
@@ -132,11 +135,13 @@ func encodeEvent(e Event) ([]byte, error) {
 		}
 	}
 	out["eventType"], out["timestamp"] = e.Type, spec.FormatTime(e.At)
-	data, err := json.Marshal(out)
-	if err != nil {
+	var data bytes.Buffer
+	enc := json.NewEncoder(&data)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(out); err != nil {
 		return nil, fmt.Errorf("encode %s: %w", e.Type, err)
 	}
-	return data, nil
+	return bytes.TrimRight(data.Bytes(), "\n"), nil
 }
 
 // encodeCheck is a health check in Marathon's words, by way of an app that has only this check.
