@@ -233,7 +233,8 @@ func (s *Server) putGroup(at spec.AppID, post bool) handler {
 			case post && tree.HasGroup(u.ID):
 				return Tree{}, &ConflictError{Message: "Group " + string(u.ID) + " is already created. Use PUT to change this group."}
 			case post && tree.Apps[u.ID] != nil:
-				return Tree{}, &ConflictError{Message: "An app with the path " + string(u.ID) + " already exists."}
+				kind := marathon.Kind(tree.Apps[u.ID])
+				return Tree{}, &ConflictError{Message: "A" + kind[1:] + " with the path " + string(u.ID) + " already exists."}
 			case !tree.HasGroup(u.ID) && u.NeedsGroup():
 				return Tree{}, groupMissing(u.ID)
 			}

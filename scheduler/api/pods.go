@@ -147,7 +147,11 @@ func (s *Server) postPod(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	pod, err := marathon.DecodePod(body, s.o.Marathon)
+	o, err := s.definitions(r)
+	if err != nil {
+		return err
+	}
+	pod, err := marathon.DecodePod(body, o)
 	if err != nil {
 		return err
 	}
@@ -175,7 +179,10 @@ func (s *Server) putPod(id spec.AppID) handler {
 		if err != nil {
 			return err
 		}
-		o := s.o.Marathon
+		o, err := s.definitions(r)
+		if err != nil {
+			return err
+		}
 		o.ID = id
 		var pod *spec.App
 		changed, err := s.change(r, Change{Force: flag(r, "force", false)}, func(current apps) (_ apps, err error) {
