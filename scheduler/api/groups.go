@@ -215,7 +215,7 @@ func (s *Server) putGroup(at spec.AppID, post bool) handler {
 		if err != nil {
 			return err
 		}
-		snap, err := s.o.Backend.Snapshot(r.Context())
+		snap, err := s.o.Backend.View(r.Context())
 		if err != nil {
 			return err
 		}
