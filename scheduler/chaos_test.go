@@ -23,7 +23,7 @@ import (
 // the beginning.
 // BERTH_SEED replays a failure; BERTH_ROUNDS asks for more rounds.
 func TestChaos(t *testing.T) {
-	rounds := 60
+	rounds := 20
 	if n, err := strconv.Atoi(os.Getenv("BERTH_ROUNDS")); err == nil {
 		rounds = n
 	}

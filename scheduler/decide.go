@@ -44,14 +44,21 @@ func (s *Scheduler) advance(now time.Time) []want {
 	for _, id := range s.appTimes.due(now) {
 		s.dirty[id] = true
 	}
+	sure := s.confirmed(now)
+	if sure {
+		for id := range s.unsure {
+			s.dirty[id] = true
+		}
+		clear(s.unsure)
+	}
 	for { // each finished step may let the next begin
 		s.aim()
 		ids := slices.Sorted(maps.Keys(s.dirty))
 		clear(s.dirty)
 		for _, id := range ids {
-			s.appTimes.set(id, s.asking(func() { s.advanceApp(id, now) }))
+			s.appTimes.set(id, s.asking(func() { s.advanceApp(id, sure, now) }))
 		}
-		if !s.steps(now) {
+		if !sure || !s.steps(now) {
 			break
 		}
 	}
@@ -65,7 +72,7 @@ func (s *Scheduler) advance(now time.Time) []want {
 }
 
 // advanceApp decides about one app. What it decides holds until something of the app's changes.
-func (s *Scheduler) advanceApp(id spec.AppID, now time.Time) {
+func (s *Scheduler) advanceApp(id spec.AppID, sure bool, now time.Time) {
 	delete(s.launches, id)
 	delete(s.done, id)
 	delete(s.waits, id)
@@ -75,6 +82,10 @@ func (s *Scheduler) advanceApp(id spec.AppID, now time.Time) {
 	}
 	r := deploy.Advance(deploy.Input{App: t.app, Mode: t.mode, Tasks: s.tasksOf(t.app)})
 	for _, k := range r.Kill {
+		if !sure {
+			s.unsure[id] = true // looked at again when more is known
+			break
+		}
 		s.kill(s.state.Tasks[k.TaskID], k.Reason, now)
 	}
 	if len(r.Launch) > 0 {

@@ -64,14 +64,32 @@ func (s *Scheduler) onSubscribed(e mesos.Subscribed, now time.Time) {
 	s.session = session{connected: true, master: e.Master}
 	s.log.WithFields(logrus.Fields{"framework": e.FrameworkID, "engine": e.Master, "version": e.Version}).Info("subscribed to the engine")
 	s.reconcile(now)
+	s.session.unconfirmed, s.session.confirmBy = map[string]bool{}, now.Add(confirmWithin)
 	for _, t := range s.liveTasks() {
 		s.untimed[t.ID] = true // kills wait for a session
+		s.session.unconfirmed[t.ID] = true
 		if t.Rung == spec.Killing && !t.KillSent.IsZero() {
 			next := *t
 			next.KillSent = time.Time{} // the call may have been lost with the old session
 			s.put(&next)
 		}
 	}
+}
+
+// confirmWithin bounds the wait for the answers to the first reconciliation of a session.
+const confirmWithin = 10 * time.Second
+
+// confirmed says whether what is known of the tasks is of this session. Until then nothing healthy is stopped and no step
+// ends: tasks that the state holds for healthy may have died while nobody listened.
+func (s *Scheduler) confirmed(now time.Time) bool {
+	if !s.session.connected {
+		return false
+	}
+	if len(s.session.unconfirmed) > 0 && now.Before(s.session.confirmBy) {
+		s.wakeAt(s.session.confirmBy)
+		return false
+	}
+	return true
 }
 
 // reconcile asks for the state of every live task. Explicit, with agent ids: an implicit answer leaves out tasks on
@@ -118,6 +136,7 @@ func (s *Scheduler) onUpdate(st spec.TaskStatus, now time.Time) {
 		s.unknownTask(st, now)
 		return
 	}
+	delete(s.session.unconfirmed, t.ID)
 	s.step(t, lifecycle.Status{TaskStatus: st}, now)
 }
 
@@ -179,6 +198,7 @@ func (s *Scheduler) step(t *spec.Task, ev lifecycle.Event, now time.Time) {
 func (s *Scheduler) ended(app *spec.App, t *spec.Task, failed bool, now time.Time) {
 	delete(s.state.Tasks, t.ID)
 	s.unindex(t)
+	delete(s.session.unconfirmed, t.ID)
 	s.batch.txn.DeleteTask(t.ID)
 	defer s.forgetIfGone(t.Seat.App, now)
 	if !failed {

@@ -24,6 +24,7 @@ type indexes struct {
 
 	// What changed since each was last looked at.
 	dirty     map[spec.AppID]bool // by advance
+	unsure    map[spec.AppID]bool // by advance, while the session has not confirmed what is known
 	restless  map[spec.AppID]bool // by rest
 	unseen    map[spec.AppID]bool // by readers
 	untimed   map[string]bool     // by timers: task ids
@@ -43,7 +44,7 @@ type indexes struct {
 func newIndexes() *indexes {
 	return &indexes{
 		byHost: map[string]map[string]*spec.Task{}, underway: map[string]*spec.Task{}, leasesOf: map[spec.AppID]map[netip.Addr]bool{},
-		done: map[spec.AppID]bool{}, launches: map[spec.AppID][]int{}, dirty: map[spec.AppID]bool{}, restless: map[spec.AppID]bool{},
+		done: map[spec.AppID]bool{}, launches: map[spec.AppID][]int{}, dirty: map[spec.AppID]bool{}, unsure: map[spec.AppID]bool{}, restless: map[spec.AppID]bool{},
 		unseen: map[spec.AppID]bool{}, untimed: map[string]bool{}, staleDocs: map[string]bool{}, retarget: true, newTree: true, newFails: true,
 		lists: cow.New[spec.AppID, *taskList](), seats: cow.New[spec.SeatID, spec.Seat](), leases: cow.New[netip.Addr, spec.Lease](),
 		usage: cow.New[string, spec.Usage](),

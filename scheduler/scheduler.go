@@ -56,6 +56,9 @@ type session struct {
 	reviveAfter   time.Time // no REVIVE before, after one failed
 	nextReconcile time.Time // of all tasks
 	nextAsk       time.Time // of those on their way
+	// unconfirmed are the tasks that the engine has not spoken of in this session; none is waited for after confirmBy.
+	unconfirmed map[string]bool
+	confirmBy   time.Time
 }
 
 // host is what the scheduler knows of one host's agent.

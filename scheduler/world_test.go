@@ -30,7 +30,9 @@ type world struct {
 	log     []string
 	auto    bool
 	check   func() // called after every change of a task
-	uuid    int
+	// launched and stopping are called when a task begins, and before it is told to end.
+	launched, stopping func(*worldTask)
+	uuid               int
 }
 
 type worldHost struct {
@@ -203,6 +205,9 @@ func (w *world) Accept(_ context.Context, ids []string, launches []spec.Launch, 
 				panic("a task id is used twice")
 			}
 			w.tasks[t.TaskID] = t
+			if w.launched != nil {
+				w.launched(t)
+			}
 		}
 		for _, t := range group {
 			if w.auto {
@@ -278,6 +283,9 @@ func (w *world) Kill(_ context.Context, id, _ string, grace time.Duration) error
 		return nil
 	}
 	w.say("kill %s (grace %s)", t.name(), grace)
+	if w.stopping != nil {
+		w.stopping(t)
+	}
 	for _, o := range w.tasks {
 		o.killed = o.killed || o == t || t.pod != "" && o.pod == t.pod
 	}
