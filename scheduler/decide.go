@@ -153,7 +153,8 @@ func (s *Scheduler) targets() map[spec.AppID]target {
 					out[a.App] = target{d.Original[a.App], deploy.Keep}
 				case i > d.Current:
 					delete(out, a.App)
-				case i == d.Current && app != nil && a.Kind == spec.RestartApplication:
+				case i == d.Current && app != nil && (a.Kind == spec.RestartApplication || d.Original[a.App] == nil):
+					// Tasks of a new app that are older than it are of one that was removed a moment ago.
 					out[a.App] = target{app, deploy.Replace}
 				}
 			}

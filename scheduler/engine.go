@@ -204,7 +204,9 @@ func (s *Scheduler) ended(app *spec.App, t *spec.Task, failed bool, now time.Tim
 	if !failed {
 		return
 	}
-	s.fail(&spec.TaskFailure{App: t.Seat.App, TaskID: t.ID, Host: t.Host, AgentID: t.AgentID, State: t.State, Message: t.Message, Timestamp: now, AppVersion: t.AppVersion})
+	if t.State != "TASK_FINISHED" { // it counts for the delay, but Marathon's lastTaskFailure never names it
+		s.fail(&spec.TaskFailure{App: t.Seat.App, TaskID: t.ID, Host: t.Host, AgentID: t.AgentID, State: t.State, Message: t.Message, Timestamp: now, AppVersion: t.AppVersion})
+	}
 	// The delay is that of the definition that would be launched again, which is an older one while the app's part of a
 	// deployment has not begun.
 	if s.state.Apps[t.Seat.App] == nil {

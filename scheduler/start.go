@@ -59,13 +59,23 @@ func (s *Scheduler) afterDelay(wants []want, q map[spec.AppID]*waiting, now time
 		s.wakeAt(d.Until)
 		if len(q[w.app.ID].why) == 0 {
 			why := fmt.Sprintf("launch delay of %s after failures, until %s", d.Wait.Round(time.Millisecond), spec.FormatTime(d.Until))
-			if f := s.state.Failures[w.app.ID]; f != nil {
+			if f := s.lastFailure(w.app.ID, d); f != nil {
 				why += fmt.Sprintf("; the last task: %s: %s", f.State, f.Message)
+			} else {
+				why += "; the last task ended by itself"
 			}
 			q[w.app.ID].because(api.ReasonBackoff, why)
 		}
 	}
 	return out
+}
+
+// lastFailure is the failure that the delay is for; nil: a task ended by itself, which is none.
+func (s *Scheduler) lastFailure(id spec.AppID, d lifecycle.Delay) *spec.TaskFailure {
+	if f := s.state.Failures[id]; f != nil && !f.Timestamp.Before(d.Grew) {
+		return f
+	}
+	return nil
 }
 
 // match places the wants on the offers and launches what was placed. It returns how many of each app were.

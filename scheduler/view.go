@@ -113,10 +113,11 @@ func (s *Scheduler) allHealthy(app *spec.App, now time.Time) bool {
 }
 
 func (s *Scheduler) failureText(id spec.AppID, d lifecycle.Delay) string {
-	if f := s.state.Failures[id]; f != nil {
-		return fmt.Sprintf("started again after a failure: %s: %s (launch delay %s)", f.State, f.Message, d.Wait.Round(time.Millisecond))
+	wait := d.Wait.Round(time.Millisecond)
+	if f := s.lastFailure(id, d); f != nil {
+		return fmt.Sprintf("started again after a failure: %s: %s (launch delay %s)", f.State, f.Message, wait)
 	}
-	return fmt.Sprintf("started again after a failure (launch delay %s)", d.Wait.Round(time.Millisecond))
+	return fmt.Sprintf("started again after it ended by itself (launch delay %s)", wait)
 }
 
 // funnel turns counts into Marathon's stages: what one stage passes is processed by the next.
