@@ -29,14 +29,15 @@ func newApplyCommand(c *cli) *cobra.Command {
 	f := &applyFlags{}
 	cmd := &cobra.Command{
 		Use:     "apply -f FILE|DIR|-",
-		Short:   "Create or update apps or a group from Marathon JSON definitions",
+		Short:   "Create or update apps, pods or a group from Marathon JSON definitions",
 		GroupID: groupApps,
 		Args:    cobra.NoArgs,
 		Long: `Send Marathon definitions to the scheduler, byte for byte as they are in the file.
 
-A file holds one app, an array of apps, or several such documents. Of a folder all *.json files are taken. Several apps become
-one deployment: all are accepted or none, and dependencies among them are kept. What is in the file becomes the whole
-definition; with --merge, keys that the file does not have stay as they are.
+A file holds one app or pod, an array of them, or several such documents. Of a folder all *.json files are taken. Several apps
+become one deployment: all are accepted or none, and dependencies among them are kept. Pods, which are known by their
+"containers", follow one by one. What is in the file becomes the whole definition; with --merge, keys of an app that the file
+does not have stay as they are.
 
 An object with "groups" or "apps" is a group, with apps and groups in it to any depth. It is applied by itself. Its lists become
 the whole of the group: apps that they leave out are removed. A list that is not there at all keeps what there is.
@@ -47,6 +48,7 @@ does not end the deployment.`,
   berth apply -f web.json -f db.json --timeout 5m
   berth apply -f apps/ --wait=false
   echo '{"id":"/shop","apps":[{"id":"web","cmd":"sleep 1000"}]}' | berth apply -f -
+  berth apply -f pod.json
   generate-app | berth apply -f -`,
 		RunE: c.verb(func(ctx context.Context, a *apiClient, _ []string) error { return c.apply(ctx, a, f) }),
 	}
@@ -59,8 +61,9 @@ does not end the deployment.`,
 	return cmd
 }
 
-// definition is one app, or one group, as it stands in a file.
+// definition is one app, one pod, or one group, as it stands in a file.
 type definition struct {
+	pod    bool
 	id     spec.AppID
 	group  bool
 	body   json.RawMessage
@@ -84,30 +87,29 @@ func (c *cli) apply(ctx context.Context, a *apiClient, f *applyFlags) error {
 	if defs[0].group {
 		return c.applyGroup(ctx, a, f, defs[0])
 	}
-	before, err := a.ListApplications(nil)
+	pods := slices.DeleteFunc(slices.Clone(defs), func(d definition) bool { return !d.pod })
+	defs = slices.DeleteFunc(defs, func(d definition) bool { return d.pod })
+	if f.merge && len(pods) > 0 {
+		return fmt.Errorf("%s: --merge is for apps; a pod is always given as a whole", sources(pods))
+	}
+	before, err := a.ids()
 	if err != nil {
-		return doing(err, "list apps")
+		return err
 	}
-	path, body := "/v2/apps", defs[0].body
-	what := sources(defs)
-	if len(defs) == 1 {
-		path += string(defs[0].id)
-	} else if body, err = json.Marshal(bodies(defs)); err != nil {
-		return fmt.Errorf("join definitions: %w", err)
-	}
-	query := fmt.Sprintf("?partialUpdate=%t&force=%t", f.merge, f.force)
-	var result struct{ Version, DeploymentID string }
-	if _, err := a.call(http.MethodPut, path+query, body, &result); err != nil {
-		return doing(err, "apply %s", what)
-	}
-	rows := make([]applied, 0, len(defs))
-	ids := make([]spec.AppID, 0, len(defs))
-	for _, d := range defs {
-		row := applied{App: d.id, Change: "created", DeploymentID: result.DeploymentID, Version: result.Version}
-		if slices.Contains(before, string(d.id)) {
-			row.Change = "updated"
+	rows := []applied{}
+	if len(defs) > 0 {
+		if rows, err = applyApps(a, defs, before, f); err != nil {
+			return err
 		}
-		rows, ids = append(rows, row), append(ids, d.id)
+	}
+	var failed error
+	for _, d := range pods {
+		row, err := a.applyPod(d, slices.Contains(before, string(d.id)), f.force)
+		if err != nil {
+			failed = err // what was started before is told
+			break
+		}
+		rows = append(rows, row)
 	}
 	if c.output == "json" {
 		err = c.printJSON(rows)
@@ -116,10 +118,49 @@ func (c *cli) apply(ctx context.Context, a *apiClient, f *applyFlags) error {
 			fmt.Fprintf(c.out, "%s %s (deployment %s)\n", r.App, r.Change, r.DeploymentID)
 		}
 	}
-	if err != nil {
-		return err
+	if err != nil || failed != nil {
+		return errors.Join(failed, err)
 	}
-	return c.await(ctx, a, f.waitFlags, result.DeploymentID, ids)
+	return c.awaitAll(ctx, a, f.waitFlags, rows)
+}
+
+// awaitAll follows the deployments of the rows, one after the other.
+func (c *cli) awaitAll(ctx context.Context, a *apiClient, f waitFlags, rows []applied) error {
+	for len(rows) > 0 {
+		id := rows[0].DeploymentID
+		var ids []spec.AppID
+		for len(rows) > 0 && rows[0].DeploymentID == id {
+			ids, rows = append(ids, rows[0].App), rows[1:]
+		}
+		if err := c.await(ctx, a, f, id, ids); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// applyApps sends all apps as one deployment.
+func applyApps(a *apiClient, defs []definition, before []string, f *applyFlags) (rows []applied, err error) {
+	path, body := "/v2/apps", defs[0].body
+	what := sources(defs)
+	if len(defs) == 1 {
+		path += string(defs[0].id)
+	} else if body, err = json.Marshal(bodies(defs)); err != nil {
+		return nil, fmt.Errorf("join definitions: %w", err)
+	}
+	query := fmt.Sprintf("?partialUpdate=%t&force=%t", f.merge, f.force)
+	var result struct{ Version, DeploymentID string }
+	if _, err := a.call(http.MethodPut, path+query, body, &result); err != nil {
+		return nil, doing(err, "apply %s", what)
+	}
+	for _, d := range defs {
+		row := applied{App: d.id, Change: "created", DeploymentID: result.DeploymentID, Version: result.Version}
+		if slices.Contains(before, string(d.id)) {
+			row.Change = "updated"
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
 }
 
 func bodies(defs []definition) []json.RawMessage {
@@ -159,7 +200,7 @@ func readDefinitions(files []string, stdin io.Reader) ([]definition, error) {
 	seen := make(map[spec.AppID]string)
 	for _, d := range out {
 		if first, ok := seen[d.id]; ok {
-			return nil, fmt.Errorf("app %s is defined twice: in %s and in %s", d.id, first, d.source)
+			return nil, fmt.Errorf("%s is defined twice: in %s and in %s", d.id, first, d.source)
 		}
 		seen[d.id] = d.source
 	}
@@ -258,15 +299,13 @@ func newDefinition(body json.RawMessage, source string) (definition, error) {
 			return definition{}, errors.New(`this group has no "id" ("/" is everything that there is)`)
 		}
 		return definition{id: absolute(*keys.ID), group: true, body: body, source: source}, nil
-	case keys.Containers != nil:
-		return definition{}, errors.New("this is a pod; only apps can be applied")
 	case keys.ID == nil || strings.Trim(*keys.ID, "/") == "":
 		if err != nil {
 			return definition{}, fmt.Errorf("no usable \"id\": %w", err)
 		}
 		return definition{}, errors.New(`it has no "id"`)
 	}
-	return definition{id: absolute(*keys.ID), body: body, source: source}, nil
+	return definition{pod: keys.Containers != nil, id: absolute(*keys.ID), body: body, source: source}, nil
 }
 
 // position is where in the file a syntax error is: ":LINE:COLUMN".

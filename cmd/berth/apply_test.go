@@ -28,7 +28,7 @@ func TestSplitDefinitions(t *testing.T) {
 		"broken second":    {in: "{\"id\":\"a\"}\n{\"id\" 1}", err: "f:2:7: not JSON"},
 		"number":           {in: "7", err: "a definition is a JSON object"},
 		"id of wrong type": {in: `{"id":7}`, err: `no usable "id"`},
-		"pod":              {in: `{"id":"a","containers":[]}`, err: "this is a pod"},
+		"pod":              {in: `{"id":"a","containers":[]}`, want: []string{`{"id":"a","containers":[]}`}},
 		"group":            {in: `{"id":"/","groups":[]}`, want: []string{`{"id":"/","groups":[]}`}},
 		"nameless group":   {in: `[{"id":"a"},{"apps":[]}]`, err: `f, document 2: this group has no "id"`},
 		"element is null":  {in: `[null]`, err: "a definition is a JSON object"},

@@ -2,10 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 
-	marathon "github.com/gambol99/go-marathon"
 	"github.com/spf13/cobra"
 )
 
@@ -44,31 +45,46 @@ func newDeploymentsCommand(c *cli) *cobra.Command {
 	return cmd
 }
 
+// deployment is the part of a deployment that people read. go-marathon's struct has no place for pods.
+type deployment struct {
+	ID, Version                string
+	CurrentStep, TotalSteps    int
+	AffectedApps, AffectedPods []string
+	CurrentActions             []deploymentAction
+}
+
+type deploymentAction struct{ Action, App, Pod string }
+
 func (c *cli) listDeployments(a *apiClient) error {
-	list, err := a.Deployments()
-	if err != nil {
+	var answer []json.RawMessage
+	if _, err := a.call(http.MethodGet, "/v2/deployments", nil, &answer); err != nil {
 		return doing(err, "list deployments")
 	}
 	if c.output == "json" {
-		return c.printJSON(list)
+		return c.printJSON(answer)
 	}
-	if len(list) == 0 {
+	if len(answer) == 0 {
 		c.say("No deployment is running.")
 		return nil
 	}
-	rows := make([][]string, 0, len(list))
-	for _, d := range list {
+	rows := make([][]string, 0, len(answer))
+	for _, raw := range answer {
+		var d deployment
+		if err := json.Unmarshal(raw, &d); err != nil {
+			return fmt.Errorf("read deployments: %w", err)
+		}
 		rows = append(rows, []string{
-			d.ID, d.Version, fmt.Sprintf("%d/%d", d.CurrentStep, d.TotalSteps), strings.Join(d.AffectedApps, ","), actionText(d.CurrentActions),
+			d.ID, d.Version, fmt.Sprintf("%d/%d", d.CurrentStep, d.TotalSteps), strings.Join(append(d.AffectedApps, d.AffectedPods...), ","),
+			actionText(d.CurrentActions),
 		})
 	}
 	return c.printTable([]string{"ID", "VERSION", "STEP", "APPS", "NOW"}, rows)
 }
 
-func actionText(actions []*marathon.DeploymentStep) string {
+func actionText(actions []deploymentAction) string {
 	parts := make([]string, 0, len(actions))
 	for _, a := range actions {
-		parts = append(parts, a.Action+" "+a.App)
+		parts = append(parts, a.Action+" "+a.App+a.Pod)
 	}
 	return strings.Join(parts, ", ")
 }

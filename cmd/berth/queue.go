@@ -13,7 +13,7 @@ func newQueueCommand(c *cli) *cobra.Command {
 	var reset string
 	cmd := &cobra.Command{
 		Use:     "queue",
-		Short:   "List apps that wait for launches, and why",
+		Short:   "List apps and pods that wait for launches, and why",
 		GroupID: groupLook,
 		Args:    cobra.NoArgs,
 		Example: `  berth queue
@@ -38,6 +38,7 @@ func newQueueCommand(c *cli) *cobra.Command {
 // queueItem is the part of a queue entry that people read. go-marathon's struct has no place for Berth's reasons.
 type queueItem struct {
 	App   struct{ ID string }
+	Pod   struct{ ID string } // instead of App
 	Count int
 	Since string
 	Delay struct {
@@ -69,7 +70,7 @@ func (c *cli) listQueue(a *apiClient) error {
 		if !q.Delay.Overdue {
 			delay = fmt.Sprintf("%ds", q.Delay.TimeLeftSeconds)
 		}
-		rows = append(rows, []string{q.App.ID, fmt.Sprint(q.Count), q.Since, delay, strings.Join(q.ProcessedOffersSummary.Why, "; ")})
+		rows = append(rows, []string{q.App.ID + q.Pod.ID, fmt.Sprint(q.Count), q.Since, delay, strings.Join(q.ProcessedOffersSummary.Why, "; ")})
 	}
 	return c.printTable([]string{"APP", "MISSING", "SINCE", "DELAY", "WHY"}, rows)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,11 @@ and host keys.`,
 		ValidArgsFunction: c.completeApps(false, 1),
 		RunE: c.verb(func(ctx context.Context, a *apiClient, args []string) error {
 			id := absolute(args[0])
+			if pod, err := a.isPod(id); err != nil {
+				return err
+			} else if pod {
+				return fmt.Errorf("%s is a pod, which Marathon's API cannot restart; apply it with a changed label instead", id)
+			}
 			d, err := a.RestartApplication(string(id)[1:], force)
 			if err != nil {
 				return doing(err, "restart %s", id)

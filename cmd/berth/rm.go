@@ -24,9 +24,9 @@ func newRemoveCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "rm APP|GROUP... | --all",
 		Aliases: []string{"remove", "delete"},
-		Short:   "Remove apps or groups and end their instances",
+		Short:   "Remove apps, pods or groups and end their instances",
 		GroupID: groupApps,
-		Long: `Remove apps. Their addresses rest before another app can get them; an app that comes back in the meantime finds its
+		Long: `Remove apps and pods. Their addresses rest before another app can get them; an app that comes back in the meantime finds its
 addresses, names and host keys again. Running deployments of the apps are ended.
 
 A group is removed with everything in it, as one deployment, after a question that --yes answers.`,
@@ -43,31 +43,36 @@ A group is removed with everything in it, as one deployment, after a question th
 		ValidArgsFunction: c.completeApps(false, 0),
 		RunE:              c.verb(func(ctx context.Context, a *apiClient, args []string) error { return c.remove(ctx, a, f, args) }),
 	}
-	cmd.Flags().BoolVar(&f.all, "all", false, "remove every app")
+	cmd.Flags().BoolVar(&f.all, "all", false, "remove every app and pod")
 	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "do not ask (needed with --all and for groups when nobody can be asked)")
 	f.register(cmd)
 	return cmd
 }
 
-// removal is one thing to remove: an app, or a group with all its apps.
+// removal is one thing to remove: an app, a pod, or a group with all its apps and pods.
 type removal struct {
 	id    spec.AppID
+	pod   bool
 	group bool
 	apps  []spec.AppID
 }
 
 func (c *cli) remove(ctx context.Context, a *apiClient, f *removeFlags, args []string) error {
-	known, err := a.ListApplications(nil)
+	known, err := a.ids()
 	if err != nil {
-		return doing(err, "list apps")
+		return err
+	}
+	pods, err := a.podIDs()
+	if err != nil {
+		return err
 	}
 	var todo []removal
 	if f.all {
 		for _, id := range known {
-			todo = append(todo, removal{id: spec.AppID(id), apps: []spec.AppID{spec.AppID(id)}})
+			todo = append(todo, removal{id: spec.AppID(id), pod: slices.Contains(pods, id), apps: []spec.AppID{spec.AppID(id)}})
 		}
 		if len(todo) == 0 {
-			c.say("There are no apps.")
+			c.say("There are no apps and no pods.")
 			return nil
 		}
 		if err := c.confirm(f.yes, "rm --all", len(todo)); err != nil {
@@ -79,6 +84,7 @@ func (c *cli) remove(ctx context.Context, a *apiClient, f *removeFlags, args []s
 		if err != nil {
 			return err
 		}
+		r.pod = slices.Contains(pods, string(r.id))
 		if r.group {
 			if err := c.confirm(f.yes, "rm "+string(r.id), len(r.apps)); err != nil {
 				return err
@@ -112,7 +118,7 @@ func (c *cli) remove(ctx context.Context, a *apiClient, f *removeFlags, args []s
 	return failed
 }
 
-// findRemoval says what an id means. Ids that are neither app nor group stay apps: the API's answer is the clearest.
+// findRemoval says what an id means. Ids that are neither app, pod nor group stay apps: the API's answer is the clearest.
 func findRemoval(a *apiClient, id spec.AppID, known []string) (removal, error) {
 	r := removal{id: id, apps: []spec.AppID{id}}
 	if id == "/" || slices.Contains(known, string(id)) {
@@ -133,6 +139,9 @@ func findRemoval(a *apiClient, id spec.AppID, known []string) (removal, error) {
 
 // remove starts the removal and returns its deployment.
 func (a *apiClient) remove(r removal) (string, error) {
+	if r.pod {
+		return a.deletePod(r.id)
+	}
 	if !r.group {
 		d, err := a.DeleteApplication(string(r.id), false)
 		if err != nil {
@@ -145,15 +154,15 @@ func (a *apiClient) remove(r removal) (string, error) {
 	return result.DeploymentID, err
 }
 
-// confirm asks before many apps are removed at once.
+// confirm asks before many apps and pods are removed at once.
 func (c *cli) confirm(yes bool, what string, apps int) error {
 	if yes {
 		return nil
 	}
 	if !c.tty {
-		return fmt.Errorf("%s would remove %d apps; --yes confirms it", what, apps)
+		return fmt.Errorf("%s would remove %d apps and pods; --yes confirms it", what, apps)
 	}
-	fmt.Fprintf(c.err, "%s: remove %d apps and end their instances? [y/N] ", what, apps)
+	fmt.Fprintf(c.err, "%s: remove %d apps and pods and end their instances? [y/N] ", what, apps)
 	answer, err := bufio.NewReader(c.in).ReadString('\n')
 	if err != nil || !strings.HasPrefix(strings.ToLower(strings.TrimSpace(answer)), "y") {
 		return errors.New("nothing was removed")

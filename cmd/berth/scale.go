@@ -15,9 +15,9 @@ func newScaleCommand(c *cli) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:     "scale APP N",
-		Short:   "Change how many instances an app has",
+		Short:   "Change how many instances an app or pod has",
 		GroupID: groupApps,
-		Long: `Set an app's number of instances. Scaling down ends the instances with the highest numbers; their addresses, names and
+		Long: `Set an app's or a pod's number of instances. Scaling down ends the instances with the highest numbers; their addresses, names and
 host keys are kept for when they come back.`,
 		Example: `  berth scale web 5
   berth scale /prod/web 0 --wait`,
@@ -37,23 +37,36 @@ host keys are kept for when they come back.`,
 				return err
 			}
 			id := absolute(args[0])
-			// Marathon's way to scale would try to create an app that does not exist, and complain about its missing command.
-			if _, err := a.Application(string(id)); err != nil {
-				return doing(err, "scale %s", id)
-			}
-			d, err := a.ScaleApplicationInstances(string(id), n, force)
+			deployment, err := scale(a, id, n, force)
 			if err != nil {
 				return doing(err, "scale %s", id)
 			}
-			if err := c.printDeployment(fmt.Sprintf("%s scaled to %d", id, n), id, d.DeploymentID); err != nil {
+			if err := c.printDeployment(fmt.Sprintf("%s scaled to %d", id, n), id, deployment); err != nil {
 				return err
 			}
-			return c.await(ctx, a, *f, d.DeploymentID, []spec.AppID{id})
+			return c.await(ctx, a, *f, deployment, []spec.AppID{id})
 		}),
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "end running deployments of the app")
 	f.register(cmd)
 	return cmd
+}
+
+func scale(a *apiClient, id spec.AppID, n int, force bool) (deployment string, err error) {
+	if pod, err := a.isPod(id); err != nil {
+		return "", err
+	} else if pod {
+		return a.scalePod(id, n, force)
+	}
+	// Marathon's way to scale would try to create an app that does not exist, and complain about its missing command.
+	if _, err := a.Application(string(id)); err != nil {
+		return "", err
+	}
+	d, err := a.ScaleApplicationInstances(string(id), n, force)
+	if err != nil {
+		return "", err
+	}
+	return d.DeploymentID, nil
 }
 
 // printDeployment is the result of verbs that start one deployment of one app.

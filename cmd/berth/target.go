@@ -90,7 +90,7 @@ func (c *cli) completeApps(seats bool, maxArgs int) cobra.CompletionFunc {
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		ids, err := a.ListApplications(nil)
+		ids, err := a.ids()
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}

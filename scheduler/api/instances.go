@@ -39,7 +39,16 @@ type Instance struct {
 	Mem       float64  `json:"mem"` // wanted, MiB
 	Host      string   `json:"host,omitempty"`
 	Since     string   `json:"since,omitempty"` // when State began
-	Why       []string `json:"why"`
+	// Containers are a pod's.
+	Containers []InstanceContainer `json:"containers,omitempty"`
+	Why        []string            `json:"why"`
+}
+
+// InstanceContainer is one container of a pod's instance.
+type InstanceContainer struct {
+	Name    string `json:"name"`
+	State   string `json:"state"` // Mesos's, "TASK_RUNNING"
+	Message string `json:"message,omitempty"`
 }
 
 // InstanceList is the answer of GET /berth/v1/instances.
@@ -195,6 +204,12 @@ func taskRow(snap *Snapshot, app *spec.App, t *spec.Task) Instance {
 	var since time.Time
 	out.State, since, out.Why = taskStory(t)
 	out.Since = optionalTime(since)
+	for _, c := range t.Containers {
+		out.Containers = append(out.Containers, InstanceContainer{Name: c.Name, State: c.State, Message: c.Message})
+		if spec.TerminalState(c.State) {
+			out.Why = append(out.Why, strings.TrimSpace("container "+c.Name+": "+c.State+" "+c.Message))
+		}
+	}
 	return out
 }
 
