@@ -52,13 +52,14 @@ type groupWriter struct {
 	embed   groupEmbed
 	version string
 	apps    map[spec.AppID][]*spec.App // by the group they lie in, sorted
+	pods    map[spec.AppID][]podStatusJSON
 	groups  map[spec.AppID][]spec.AppID
 }
 
 func newGroupWriter(snap *View, e groupEmbed) *groupWriter {
 	w := &groupWriter{
 		snap: snap, embed: e, version: treeVersion(snap.Version),
-		apps: map[spec.AppID][]*spec.App{}, groups: map[spec.AppID][]spec.AppID{},
+		apps: map[spec.AppID][]*spec.App{}, pods: map[spec.AppID][]podStatusJSON{}, groups: map[spec.AppID][]spec.AppID{},
 	}
 	seen := map[spec.AppID]bool{}
 	place := func(group spec.AppID) {
@@ -68,10 +69,15 @@ func newGroupWriter(snap *View, e groupEmbed) *groupWriter {
 		}
 	}
 	for _, app := range sortedApps(snap, func(*spec.App) bool { return true }) {
-		if app.Pod == nil {
-			w.apps[app.ID.Parent()] = append(w.apps[app.ID.Parent()], app)
+		w.apps[app.ID.Parent()] = append(w.apps[app.ID.Parent()], app)
+	}
+	if e.pods {
+		for _, status := range podStatuses(snap, nil, func(spec.AppID) bool { return true }) {
+			w.pods[status.ID.Parent()] = append(w.pods[status.ID.Parent()], status)
 		}
-		place(app.ID.Parent())
+	}
+	for id := range snap.Apps {
+		place(id.Parent()) // also where there are but pods
 	}
 	for id := range snap.Groups {
 		place(id)
@@ -97,7 +103,10 @@ func (w *groupWriter) encode(id spec.AppID) groupInfo {
 		out.Apps = &list
 	}
 	if w.embed.pods {
-		list := podStatuses(w.snap, nil, func(pod spec.AppID) bool { return pod.Parent() == id })
+		list := w.pods[id]
+		if list == nil {
+			list = []podStatusJSON{}
+		}
 		out.Pods = &list
 	}
 	if w.embed.groups {
@@ -138,7 +147,7 @@ func (s *Server) getAppsOfGroup(group, named spec.AppID) handler {
 		if !tree.HasGroup(group) {
 			return groupMissing(group)
 		}
-		apps := sortedApps(snap, func(app *spec.App) bool { return app.ID != group && app.ID.In(group) && app.Pod == nil })
+		apps := sortedApps(snap, func(app *spec.App) bool { return app.ID != group && app.ID.In(group) })
 		return respond(w, r, http.StatusOK, encodeApps(snap, apps, embeds(r, embed{counts: true, deployments: true})))
 	}
 }

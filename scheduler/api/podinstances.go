@@ -42,7 +42,7 @@ func encodeInstance(pod *spec.App, t *spec.Task) instanceJSON {
 		Unreachable: marathon.EncodeUnreachable(pod.Unreachable),
 	}
 	if t.Host != "" {
-		out.AgentInfo = &agentInfoJSON{Host: t.Host, AgentID: t.AgentID, Attributes: []string{}}
+		out.AgentInfo = &agentInfoJSON{Host: t.VisibleHost(), AgentID: t.AgentID, Attributes: []string{}}
 	}
 	return out
 }

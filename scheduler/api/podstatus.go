@@ -194,7 +194,7 @@ func podInstance(snap *View, pod *spec.App, t *spec.Task) podInstanceJSON {
 	since := spec.FormatTime(statusSince(t))
 	out := podInstanceJSON{
 		ID: t.Instance, Status: podInstanceStatus(pod, t), StatusSince: since, LastUpdated: spec.FormatTime(snap.Now), LastChanged: since,
-		Message: t.Message, AgentHostname: t.Host, AgentID: t.AgentID, Role: pod.Role, Conditions: []statusConditionJSON{},
+		Message: t.Message, AgentHostname: t.VisibleHost(), AgentID: t.AgentID, Role: pod.Role, Conditions: []statusConditionJSON{},
 		Resources: marathon.PodResourcesJSON{CPUs: pod.CPUs, Mem: pod.Mem, Disk: pod.Disk, GPUs: pod.GPUs},
 		Networks:  []podNetworkJSON{}, Containers: []containerStatusJSON{},
 		SpecReference: "/v2/pods" + string(pod.ID) + "::versions/" + spec.FormatTime(t.AppVersion),
@@ -246,14 +246,19 @@ func statusSince(t *spec.Task) time.Time {
 	return t.CreatedAt
 }
 
-// hostPortsByEndpoint are the ports of the host that lead to the endpoints, by name: those that the task has there, in the
-// order of the endpoints that ask for one.
+// hostPortsByEndpoint are the ports that lead to the endpoints at the task's visible host, by name: those that it has from
+// the host, in the order of the endpoints that ask for one; in host mode every port of its own.
 func hostPortsByEndpoint(pod *spec.App, t *spec.Task) map[string]int {
 	out := map[string]int{}
-	next := 0
+	hostMode := len(pod.Networks) > 0 && pod.Networks[0].Mode == spec.NetworkHost
+	next, i := 0, 0
 	for _, c := range pod.Pod.Containers {
 		for _, e := range c.Endpoints {
-			if e.HostPort != nil && next < len(t.HostPorts) {
+			if hostMode && i < len(t.Ports) {
+				out[e.Name] = t.Ports[i]
+			}
+			i++
+			if !hostMode && e.HostPort != nil && next < len(t.HostPorts) {
 				out[e.Name] = t.HostPorts[next]
 				next++
 			}

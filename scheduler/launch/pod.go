@@ -3,6 +3,7 @@ package launch
 import (
 	"cmp"
 	"math"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -143,7 +144,7 @@ func member(app *spec.App, c *spec.PodContainer, seat spec.Seat, t *spec.Task, p
 		if i < 0 {
 			continue
 		}
-		v := spec.LaunchVolume{HostPath: app.Pod.Volumes[i].HostPath, ContainerPath: mount.MountPath, ReadOnly: mount.ReadOnly}
+		v := spec.LaunchVolume{HostPath: app.Pod.Volumes[i].HostPath, ContainerPath: mountPath(mount), ReadOnly: mount.ReadOnly}
 		if v.HostPath == "" {
 			v.Shared = mount.Name
 		}
@@ -161,6 +162,14 @@ func member(app *spec.App, c *spec.PodContainer, seat spec.Seat, t *spec.Task, p
 		spec.Parameter{Key: "volume", Value: seatVolume(seat, o)})
 	runIn(&m, cmp.Or(c.User, app.User), c.Image == nil)
 	return m
+}
+
+// mountPath: a relative one is below the sandbox, where containers begin on Mesos.
+func mountPath(m spec.PodMount) string {
+	if path.IsAbs(m.MountPath) {
+		return m.MountPath
+	}
+	return path.Join(spec.SandboxMount, m.MountPath)
 }
 
 // endpoints: in host mode what $HOST is publishes every port, as it is the pod's own address.
