@@ -202,7 +202,10 @@ func (s *sampler) fill(i *instance, c docker.Container) {
 // healthOf is unknown until every probe has a result; a seat without probes is healthy.
 func healthOf(state spec.HostState, seat spec.HostSeat) int {
 	results := state.Health[seat.TaskID]
-	for i := range seat.Probes {
+	for i, p := range seat.Probes {
+		if p.Reported {
+			continue
+		}
 		if i >= len(results) || !results[i].Known {
 			return healthUnknown
 		}

@@ -81,11 +81,15 @@ type Probe struct {
 	Once bool `json:",omitempty"`
 	// KeepResponse: the last answer comes with the result, shortened.
 	KeepResponse bool `json:",omitempty"`
+	// Reported: the result counts for nothing, it is only shown; the last answer's code comes with it (Marathon's "check").
+	Reported bool `json:",omitempty"`
 }
 
-// ProbeResponse is the answer to an HTTP probe. Only readiness checks that ask for it have one.
+// ProbeResponse is the answer to a probe. Only those that keep it have one.
 type ProbeResponse struct {
-	Status      int
+	Status      int  // HTTP; 0: none
+	Exited      bool // COMMAND: it ended in time
+	ExitCode    int
 	ContentType string
 	Body        string // text, at most MaxProbeBody bytes
 }
@@ -131,7 +135,10 @@ type HostState struct {
 // Healthy says whether all probes of the task have passed; a task without probes is healthy.
 func (s HostState) Healthy(seat HostSeat) bool {
 	got := s.Health[seat.TaskID]
-	for i := range seat.Probes {
+	for i, p := range seat.Probes {
+		if p.Reported {
+			continue
+		}
 		if i >= len(got) || !got[i].Alive {
 			return false
 		}

@@ -77,6 +77,9 @@ type Task struct {
 	// own, each container a Mesos task id below it.
 	Containers []TaskContainer
 
+	// CheckResult is the last result of the app's check; nil before the first.
+	CheckResult *CheckResult `json:",omitempty"`
+
 	// Volumes are the persistent volumes that it uses, in the definition's order.
 	Volumes []SeatVolume `json:",omitempty"`
 
@@ -126,6 +129,14 @@ type CheckHealth struct {
 	LastFailure         time.Time
 	LastFailureCause    string
 	Response            ProbeResponse `json:",omitzero"` // of the last probe, if it keeps them
+}
+
+// CheckResult is the last result of a check that is only reported.
+type CheckResult struct {
+	Protocol string // HTTP, HTTPS, TCP or COMMAND
+	// Answered: Code is an HTTP status or an exit code; of TCP, that the connection was made.
+	Answered bool
+	Code     int
 }
 
 // Seat is the lasting identity of one instance: it outlives every task and is kept when the app scales down.

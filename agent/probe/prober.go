@@ -61,15 +61,19 @@ func NewProber(exec Exec) Prober {
 
 // Probe performs p against the target's own address.
 func (n *network) Probe(ctx context.Context, t Target, p spec.Probe) (spec.ProbeResponse, error) {
-	var none spec.ProbeResponse
+	var answer spec.ProbeResponse
 	if isCommand(p) {
 		container := t.Container
 		if p.Container != "" {
 			if container = t.Members[p.Container]; container == "" {
-				return none, fmt.Errorf("container %s does not run", p.Container)
+				return answer, fmt.Errorf("container %s does not run", p.Container)
 			}
 		}
-		return none, n.command(ctx, container, p.Command)
+		code, err := n.command(ctx, container, p.Command)
+		if p.Reported && code >= 0 {
+			answer.Exited, answer.ExitCode = true, code
+		}
+		return answer, err
 	}
 	switch strings.TrimPrefix(p.Protocol, "MESOS_") {
 	case "HTTP":
@@ -79,11 +83,11 @@ func (n *network) Probe(ctx context.Context, t Target, p spec.Probe) (spec.Probe
 	case "TCP":
 		c, err := n.dialer.DialContext(ctx, "tcp", hostPort(t.Address, p.Port))
 		if err != nil {
-			return none, plain(err)
+			return answer, plain(err)
 		}
-		return none, c.Close()
+		return answer, c.Close()
 	}
-	return none, fmt.Errorf("unknown protocol %q", p.Protocol)
+	return answer, fmt.Errorf("unknown protocol %q", p.Protocol)
 }
 
 func isCommand(p spec.Probe) bool { return strings.TrimPrefix(p.Protocol, "MESOS_") == "COMMAND" }
@@ -105,6 +109,9 @@ func (n *network) http(ctx context.Context, scheme string, a netip.Addr, p spec.
 	}
 	defer resp.Body.Close()
 	var kept bytes.Buffer
+	if p.Reported {
+		answer.Status = resp.StatusCode
+	}
 	if p.KeepResponse {
 		_, err = io.Copy(&kept, io.LimitReader(resp.Body, spec.MaxProbeBody))
 		answer = spec.ProbeResponse{Status: resp.StatusCode, ContentType: clip(resp.Header.Get("Content-Type")), Body: strings.ToValidUTF8(kept.String(), "?")}
@@ -122,20 +129,20 @@ func (n *network) http(ctx context.Context, scheme string, a netip.Addr, p spec.
 }
 
 // command counts exit code 0 as success. A command that outlives its timeout is killed by Exec: otherwise those of a check
-// that hangs would pile up in the container.
-func (n *network) command(ctx context.Context, container, line string) error {
+// that hangs would pile up in the container. The code is -1 when there is none.
+func (n *network) command(ctx context.Context, container, line string) (int, error) {
 	code, output, err := n.exec.Exec(ctx, container, []string{"/bin/sh", "-c", line})
 	if err != nil {
-		return plain(err)
+		return -1, plain(err)
 	}
 	if code == 0 {
-		return nil
+		return 0, nil
 	}
 	text := fmt.Sprintf("command ended with exit code %d", code)
 	if first, _, _ := strings.Cut(strings.TrimSpace(string(output)), "\n"); first != "" {
 		text += ": " + clip(first)
 	}
-	return errors.New(text)
+	return code, errors.New(text)
 }
 
 // hostPort is the target; without an address (host network) it is the host itself.

@@ -178,3 +178,32 @@ func TestHostPort(t *testing.T) {
 		}
 	}
 }
+
+// TestReportedKeepsTheCode: what was answered comes with the result of a check that is only reported, also when it failed.
+func TestReportedKeepsTheCode(t *testing.T) {
+	server := httptest.NewServer(handler(t))
+	defer server.Close()
+	target, port := at(t, server)
+	for _, c := range []struct {
+		probe spec.Probe
+		exec  shell
+		want  spec.ProbeResponse
+	}{
+		{spec.Probe{Protocol: "HTTP", Path: "/down", Port: port}, shell{}, spec.ProbeResponse{Status: 503}},
+		{spec.Probe{Protocol: "HTTP", Path: "/ok", Port: port}, shell{}, spec.ProbeResponse{Status: 200}},
+		{spec.Probe{Protocol: "COMMAND", Command: "x"}, shell{code: 3}, spec.ProbeResponse{Exited: true, ExitCode: 3}},
+		{spec.Probe{Protocol: "COMMAND", Command: "x"}, shell{}, spec.ProbeResponse{Exited: true}},
+		{spec.Probe{Protocol: "COMMAND", Command: "x"}, shell{err: errors.New("gone")}, spec.ProbeResponse{}},
+	} {
+		for _, reported := range []bool{true, false} {
+			want := c.want
+			if !reported {
+				want = spec.ProbeResponse{}
+			}
+			c.probe.Reported = reported
+			if got, _ := NewProber(&c.exec).Probe(t.Context(), target, c.probe); got != want {
+				t.Errorf("%+v: got %+v", c.probe, got)
+			}
+		}
+	}
+}

@@ -144,7 +144,7 @@ func (c *composition) addScheduler(ctx context.Context, engineURL, secret string
 		return errors.Join(err, db.Close())
 	}
 	server, err := api.New(api.Options{
-		Backend: sched, Events: events, Log: c.log, Marathon: marathon.Options{DefaultNetworkName: c.pools[0].Name, BridgeName: api.BridgeName},
+		Backend: sched, Events: events, Log: c.log, Marathon: marathon.Options{DefaultNetworkName: c.pools[0].Name, Features: map[string]bool{marathon.FeatureGPU: true}, BridgeName: api.BridgeName},
 		Admit: func(a *spec.App) error { return admit.Check(a, c.Admit) }, Logs: c.logs, Level: c.log,
 		AllowOrigins: c.AllowOrigins, MaxConcurrent: c.MaxConcurrent,
 		Info: api.Info{Version: buildVersion(), FrameworkName: "berth", Hostname: c.Hostname, Leader: c.leader(), HTTPPort: portOf(listeners), DefaultNetwork: c.pools[0].Name, LocalPortMin: 10000, LocalPortMax: 20000},

@@ -78,7 +78,7 @@ func verdict(state spec.HostState, seat spec.HostSeat, check spec.Probe) (passin
 		if p == check {
 			return got.Alive || !got.Known, got.Known
 		}
-		known = known && got.Known
+		known = known && (got.Known || p.Reported)
 	}
 	return state.Healthy(seat) || !known, known
 }

@@ -20,7 +20,45 @@ type taskJSON struct {
 	ServicePorts []int         `json:"servicePorts,omitempty"`
 	IPAddresses  []addressJSON `json:"ipAddresses"`
 	Health       []healthJSON  `json:"healthCheckResults"`
+	CheckResult  *checkJSON    `json:"checkResult,omitempty"`
 	LocalVolumes []localVolume `json:"localVolumes,omitempty"`
+}
+
+// checkJSON is the last result of a check; its one member is empty while there was no answer.
+type checkJSON struct {
+	HTTP *struct {
+		StatusCode int `json:"statusCode,omitempty"`
+	} `json:"http,omitempty"`
+	TCP *struct {
+		Succeeded bool `json:"succeeded"`
+	} `json:"tcp,omitempty"`
+	Exec *struct {
+		ExitCode *int `json:"exitCode,omitempty"`
+	} `json:"exec,omitempty"`
+}
+
+func encodeCheckResult(r *spec.CheckResult) *checkJSON {
+	var out checkJSON
+	switch {
+	case r == nil:
+		return nil
+	case r.Protocol == "TCP":
+		out.TCP = &struct {
+			Succeeded bool `json:"succeeded"`
+		}{r.Answered}
+	case r.Protocol == "COMMAND":
+		out.Exec = &struct {
+			ExitCode *int `json:"exitCode,omitempty"`
+		}{}
+		if r.Answered {
+			out.Exec.ExitCode = &r.Code
+		}
+	default:
+		out.HTTP = &struct {
+			StatusCode int `json:"statusCode,omitempty"`
+		}{r.Code}
+	}
+	return &out
 }
 
 // localVolume is one persistent volume of the task.
@@ -50,7 +88,7 @@ func encodeTask(t *spec.Task) taskJSON {
 	out := taskJSON{
 		ID: t.ID, AppID: t.Seat.App, Host: t.VisibleHost(), SlaveID: t.AgentID, State: t.VisibleState(),
 		StagedAt: optionalTime(t.StagedAt), StartedAt: optionalTime(t.StartedAt),
-		Ports: taskPorts(t), IPAddresses: taskAddresses(t), Health: []healthJSON{},
+		Ports: taskPorts(t), IPAddresses: taskAddresses(t), Health: []healthJSON{}, CheckResult: encodeCheckResult(t.CheckResult),
 	}
 	if !t.StagedAt.IsZero() || !t.StartedAt.IsZero() {
 		out.Version = spec.FormatTime(t.AppVersion)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-project/berth/scheduler/marathon"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -60,10 +61,28 @@ func Apply(app *spec.App, t spec.Task, results []spec.CheckHealth, now time.Time
 			t.Readiness = bounded(r)
 		}
 	}
+	if n := len(app.HealthChecks) + len(app.ReadinessChecks); app.Check != nil && len(results) > n && results[n].Known {
+		t.CheckResult = checked(app, results[n])
+	}
 	v.Healthy = Alive(app, &t)
 	v.Flipped = before != v.Healthy
 	t = Settle(app, t, now)
 	return t, v
+}
+
+// checked is the result of an app's check, which counts for nothing.
+func checked(app *spec.App, r spec.CheckHealth) *spec.CheckResult {
+	c, _ := marathon.CheckOf(app)
+	out := &spec.CheckResult{Protocol: c.Protocol}
+	switch c.Protocol {
+	case "TCP":
+		out.Answered = r.Alive
+	case "COMMAND":
+		out.Answered, out.Code = r.Response.Exited, r.Response.ExitCode
+	default:
+		out.Answered, out.Code = r.Response.Status != 0, r.Response.Status
+	}
+	return out
 }
 
 // bounded keeps an agent that sends too much from filling the state.

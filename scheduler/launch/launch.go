@@ -277,23 +277,19 @@ func reversed(s []string) []string {
 func Probes(app *spec.App, ports []Port) []spec.Probe {
 	var out []spec.Probe
 	for _, c := range app.HealthChecks {
-		// delaySeconds is left out: the agent probes from the start, and failures within the grace period do not count.
+		// The agent probes from the start, as it is no use to find out later than need be that an instance is up. Failures
+		// within the grace period do not count; nor do those before delaySeconds, when Mesos would not have begun.
 		p := spec.Probe{Protocol: strings.TrimPrefix(c.Protocol, "MESOS_"), Path: c.Path, Command: c.Command, Container: c.Container,
 			GracePeriod: c.GracePeriod, Interval: c.Interval, Timeout: c.Timeout}
+		if p.Protocol == "COMMAND" || p.Protocol != c.Protocol {
+			p.GracePeriod = max(c.GracePeriod, c.Delay)
+		}
 		switch {
 		case p.Protocol == "COMMAND":
-		case c.Port != nil:
-			p.Port = *c.Port
-		case c.Endpoint != "":
+		case c.Port == nil && c.Endpoint != "":
 			p.Port = portNamed(ports, c.Endpoint)
 		default:
-			i := 0
-			if c.PortIndex != nil {
-				i = *c.PortIndex
-			}
-			if i < len(ports) {
-				p.Port = ports[i].Port
-			}
+			p.Port = portAt(ports, c.Port, c.PortIndex)
 		}
 		if p.Path == "" && strings.HasPrefix(p.Protocol, "HTTP") {
 			p.Path = "/"
