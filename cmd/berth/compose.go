@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/berth-project/berth/agent"
@@ -147,7 +148,7 @@ func (c *composition) addScheduler(ctx context.Context, engineURL, secret string
 		Backend: sched, Events: events, Log: c.log, Marathon: marathon.Options{DefaultNetworkName: c.pools[0].Name, Features: map[string]bool{marathon.FeatureGPU: true}, BridgeName: api.BridgeName},
 		Admit: func(a *spec.App) error { return admit.Check(a, c.Admit) }, Logs: c.logs, Level: c.log,
 		AllowOrigins: c.AllowOrigins, MaxConcurrent: c.MaxConcurrent,
-		Info: api.Info{Version: buildVersion(), FrameworkName: "berth", Hostname: c.Hostname, Leader: c.leader(), HTTPPort: portOf(listeners), DefaultNetwork: c.pools[0].Name, LocalPortMin: 10000, LocalPortMax: 20000},
+		Info: api.Info{Version: buildVersion(), FrameworkName: "berth", Hostname: c.Hostname, Leader: c.leader(listeners), HTTPPort: portOf(listeners), DefaultNetwork: c.pools[0].Name, LocalPortMin: 10000, LocalPortMax: 20000},
 	})
 	if err != nil {
 		return errors.Join(err, db.Close())
@@ -159,11 +160,16 @@ func (c *composition) addScheduler(ctx context.Context, engineURL, secret string
 
 func (c *composition) socket() string { return filepath.Join(c.RunDir, "api.sock") }
 
-func (c *composition) leader() string {
-	if c.Listen != "" {
-		return c.Listen
+// leader is where clients find the API. One that is bound to all addresses, or to any port, is named as others reach it.
+func (c *composition) leader(listeners []api.Listener) string {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return "unix:" + c.socket()
 	}
-	return "unix:" + c.socket()
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = c.Hostname
+	}
+	return net.JoinHostPort(host, strconv.Itoa(portOf(listeners)))
 }
 
 // portOf is the API's TCP port, 0 without one.
