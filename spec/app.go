@@ -224,19 +224,23 @@ type Residency struct {
 type ResourceLimits struct{ CPUs, Mem *float64 }
 
 // CPULimit is how many cores an instance may use at most: the app's limit, or what it asks for.
-func (a *App) CPULimit() float64 {
-	if l := a.ResourceLimits; l != nil && l.CPUs != nil && *l.CPUs >= a.CPUs {
-		return *l.CPUs
-	}
-	return a.CPUs
-}
+func (a *App) CPULimit() float64 { return a.ResourceLimits.cpus(a.CPUs) }
 
 // MemLimit is how many MiB an instance may use at most: the app's limit, or what it asks for.
-func (a *App) MemLimit() float64 {
-	if l := a.ResourceLimits; l != nil && l.Mem != nil && *l.Mem >= a.Mem {
+func (a *App) MemLimit() float64 { return a.ResourceLimits.mem(a.Mem) }
+
+func (l *ResourceLimits) cpus(asked float64) float64 {
+	if l != nil && l.CPUs != nil && *l.CPUs >= asked {
+		return *l.CPUs
+	}
+	return asked
+}
+
+func (l *ResourceLimits) mem(asked float64) float64 {
+	if l != nil && l.Mem != nil && *l.Mem >= asked {
 		return *l.Mem
 	}
-	return a.Mem
+	return asked
 }
 
 // ExecutorResources are what the executor needs beside the task.

@@ -51,6 +51,12 @@ type PodContainer struct {
 	TTY        *bool
 }
 
+// CPULimit is the container's quota in cores: its limit, or what it asks for.
+func (c *PodContainer) CPULimit() float64 { return c.Limits.cpus(c.CPUs) }
+
+// MemLimit is how many MiB the container may use at most: its limit, or what it asks for.
+func (c *PodContainer) MemLimit() float64 { return c.Limits.mem(c.Mem) }
+
 // PodImage is a container's image; Kind is "DOCKER" or "APPC".
 type PodImage struct {
 	Kind       string

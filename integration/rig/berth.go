@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -248,6 +249,18 @@ func (b *Berth) removeApps() {
 	if err == nil {
 		err = json.Unmarshal(answer, &list)
 	}
+	var pods []struct{ ID string }
+	if err == nil {
+		_, answer, err = b.call(ctx, "GET", "/v2/pods", nil)
+	}
+	if err == nil {
+		err = json.Unmarshal(answer, &pods)
+	}
+	for _, pod := range pods {
+		if code, answer, failed := b.call(ctx, "DELETE", "/v2/pods"+pod.ID+"?force=true", nil); failed != nil || code != 202 {
+			err = fmt.Errorf("delete %s: %d %s (%v)", pod.ID, code, answer, failed)
+		}
+	}
 	for _, app := range list.Apps {
 		if code, answer, failed := b.call(ctx, "DELETE", "/v2/apps"+app.ID+"?force=true", nil); failed != nil || code != 200 {
 			err = fmt.Errorf("delete %s: %d %s (%v)", app.ID, code, answer, failed)
@@ -257,9 +270,22 @@ func (b *Berth) removeApps() {
 		b.t.Logf("remove all apps: %v", err) // what is left goes the slow way
 		return
 	}
-	for ctx.Err() == nil && len(b.Engine.ids(ctx, b.t, "ps", "-q", "--filter", "network="+b.Pool)) > 0 {
+	for ctx.Err() == nil && len(b.containers(ctx, "-q")) > 0 {
 		<-time.After(pollInterval)
 	}
+}
+
+// containers are those on the pool's network, and those of its pods, which are on the network of another container.
+func (b *Berth) containers(ctx context.Context, which string) []string {
+	ids := b.Engine.ids(ctx, b.t, "ps", which, "--no-trunc", "--filter", "network="+b.Pool)
+	all := strconv.FormatBool(strings.Contains(which, "a"))
+	members := b.Engine.ids(ctx, b.t, "ps", "--all="+all, "--no-trunc", "--filter", "label=berth.container", "--format", `{{.ID}}={{.Label "berth.app"}}`)
+	for _, m := range members {
+		if id, app, _ := strings.Cut(m, "="); strings.HasPrefix(app, b.AppID("")) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // Remove takes away what a stopped Berth left on the machine: its instances, which are meant to outlive it, and then the rest
@@ -267,7 +293,7 @@ func (b *Berth) removeApps() {
 func (b *Berth) Remove() {
 	ctx, cancel := outlive(b.t, time.Minute)
 	defer cancel()
-	if ids := b.Engine.ids(ctx, b.t, "ps", "-aq", "--no-trunc", "--filter", "network="+b.Pool); len(ids) > 0 {
+	if ids := b.containers(ctx, "-aq"); len(ids) > 0 {
 		if _, err := b.Engine.try(ctx, append([]string{"rm", "-f"}, ids...)...); err != nil {
 			b.t.Errorf("%v", err)
 		}

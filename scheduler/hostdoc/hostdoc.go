@@ -83,7 +83,7 @@ func seat(t Task) spec.HostSeat {
 	}
 	if t.App.Pod != nil {
 		for _, c := range t.App.Pod.Containers {
-			s.Containers = append(s.Containers, spec.SeatContainer{Name: c.Name, TaskID: spec.PodTaskID(t.Instance, c.Name), CPUs: c.CPUs})
+			s.Containers = append(s.Containers, spec.SeatContainer{Name: c.Name, TaskID: spec.PodTaskID(t.Instance, c.Name), CPUs: c.CPULimit()})
 		}
 	}
 	return s

@@ -117,16 +117,14 @@ func buildPod(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, por
 	publish(&l, ports)
 	l.Parameters = append(identity(app, seat, t.ID, l.CPUs),
 		spec.Parameter{Key: "hostname", Value: seat.Hostname}, spec.Parameter{Key: "ip", Value: t.Address.String()})
-	ssh := true // for the first container only that runs in the base image: they share the port
+	// One container has the SSH port of the address that they share: the first in the base image, or the first of all.
+	ssh := max(0, slices.IndexFunc(app.Pod.Containers, func(c spec.PodContainer) bool { return c.Image == nil }))
 	for i := range app.Pod.Containers {
 		c := &app.Pod.Containers[i]
 		m := member(app, c, seat, t, ports, o)
 		m.AgentID, m.OfferID = offer.AgentID, offer.ID
-		if c.Image == nil {
-			if !ssh {
-				m.Env["BERTH_SSHD"] = "off"
-			}
-			ssh = false
+		if i != ssh {
+			m.Env["BERTH_SSHD"] = "off"
 		}
 		l.Members = append(l.Members, m)
 	}
@@ -157,7 +155,11 @@ func member(app *spec.App, c *spec.PodContainer, seat spec.Seat, t *spec.Task, p
 	if c.TTY != nil && *c.TTY {
 		m.Parameters = append(m.Parameters, spec.Parameter{Key: "tty", Value: "true"})
 	}
-	m.Parameters = append(m.Parameters, identity(app, seat, m.TaskID, m.CPUs)...)
+	if limit := c.MemLimit(); limit > c.Mem { // the engine sets mem itself
+		m.Parameters = append(m.Parameters, spec.Parameter{Key: "memory", Value: strconv.Itoa(int(limit * (1 << 20)))},
+			spec.Parameter{Key: "memory-reservation", Value: strconv.Itoa(int(c.Mem * (1 << 20)))})
+	}
+	m.Parameters = append(m.Parameters, identity(app, seat, m.TaskID, c.CPULimit())...)
 	m.Parameters = append(m.Parameters, spec.Parameter{Key: "label", Value: spec.LabelContainer + "=" + c.Name},
 		spec.Parameter{Key: "volume", Value: seatVolume(seat, o)})
 	runIn(&m, cmp.Or(c.User, app.User), c.Image == nil)
