@@ -312,12 +312,29 @@ func (p *play) command(f []string) error {
 			return err
 		}
 		time.Sleep(d) // the bubble's clock
+	case "silent": // silent on|off: the engine takes its time to answer what is asked
+		p.w.mu.Lock()
+		p.w.silent = f[1] == "on"
+		asked := p.w.asked
+		if !p.w.silent {
+			p.w.asked = nil
+		}
+		p.w.mu.Unlock()
+		if f[1] == "off" {
+			return p.w.Reconcile(ctx, asked)
+		}
 	case "auto":
 		p.w.mu.Lock()
 		p.w.auto = f[1] == "on"
 		p.w.mu.Unlock()
-	case "crash": // the scheduler dies without a word and starts again
+	case "crash": // crash [SEAT STATE]: the scheduler dies without a word and starts again; meanwhile a task changes
 		p.stop()
+		if len(f) > 1 {
+			if err := p.command(append([]string{"task"}, f[1:]...)); err != nil {
+				p.start()
+				return err
+			}
+		}
 		p.start()
 	case "queue", "ps", "doc", "ports", "answers", "why":
 	case "GET", "POST", "PUT", "PATCH", "DELETE", "tree": // METHOD PATH [BODY]; tree PATH

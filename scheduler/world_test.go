@@ -29,6 +29,8 @@ type world struct {
 	refused map[string]time.Time
 	log     []string
 	auto    bool
+	silent  bool // questions wait in asked
+	asked   []mesos.TaskRef
 	check   func() // called after every change of a task
 	// launched and stopping are called when a task begins, and before it is told to end.
 	launched, stopping func(*worldTask)
@@ -305,6 +307,10 @@ func (w *world) Reconcile(_ context.Context, refs []mesos.TaskRef) error {
 	defer w.mu.Unlock()
 	if err := w.connected(); err != nil {
 		return err
+	}
+	if w.silent {
+		w.asked = append(w.asked, refs...)
+		return nil
 	}
 	for _, r := range refs {
 		st := spec.TaskStatus{TaskID: r.TaskID, AgentID: r.AgentID, State: "TASK_GONE", Reason: "REASON_RECONCILIATION", Timestamp: time.Now()}
