@@ -33,7 +33,9 @@ func (s *Scheduler) show() {
 	next := &published{state: api.View{
 		FrameworkID: s.state.FrameworkID, EngineURL: s.session.master, Connected: s.session.connected, Counters: s.counters, Version: s.treeVersion(),
 	}}
+	next.state.Generation = 1
 	if was != nil {
+		next.state.Generation = was.state.Generation + 1
 		next.state.Apps, next.state.Groups = was.state.Apps, was.state.Groups
 		next.state.Deployments, next.state.LastFailure = was.state.Deployments, was.state.LastFailure
 		same := was.state.FrameworkID == next.state.FrameworkID && was.state.EngineURL == next.state.EngineURL &&

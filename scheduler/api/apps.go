@@ -141,7 +141,9 @@ func (s *Server) listApps(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	e := embeds(r, embed{counts: true, deployments: true})
-	return respond(w, r, http.StatusOK, map[string]any{"apps": encodeApps(snap, sortedApps(snap, keep), e)})
+	q := r.URL.Query()
+	whole := q.Get("id") == "" && q.Get("cmd") == "" && q.Get("label") == ""
+	return s.respondApps(w, r, snap, func() []*spec.App { return sortedApps(snap, keep) }, whole, e, frame{`{"apps":[`, `]}`})
 }
 
 func appFilter(r *http.Request) (func(*spec.App) bool, error) {
@@ -172,7 +174,7 @@ func (s *Server) getGroupApps(group spec.AppID) handler {
 			return groupMissing(group)
 		}
 		e := embeds(r, embed{counts: true, deployments: true})
-		return respond(w, r, http.StatusOK, map[string]any{"*": encodeApps(snap, apps, e)})
+		return s.respondApps(w, r, snap, func() []*spec.App { return apps }, false, e, frame{`{"*":[`, `]}`})
 	}
 }
 
@@ -188,7 +190,7 @@ func (s *Server) getApp(id spec.AppID) handler {
 			return appMissing(id)
 		}
 		e := embeds(r, embed{counts: true, tasks: true, lastFailure: true, deployments: true})
-		return respond(w, r, http.StatusOK, map[string]any{"app": encodeApp(snap, app, e)})
+		return s.respondApps(w, r, snap, func() []*spec.App { return []*spec.App{app} }, false, e, frame{`{"app":`, `}`})
 	}
 }
 

@@ -80,6 +80,8 @@ type KillOptions struct {
 // View is what most calls need of the scheduler's state. It is immutable: a task, an app, a deployment or an app's list of
 // tasks that changes is another one, so whoever has looked at one before knows it by its address.
 type View struct {
+	// Generation grows with every change; 0: not counted, so that two views are never known to be the same.
+	Generation  uint64
 	Apps        map[spec.AppID]*spec.App
 	Groups      map[spec.AppID]*spec.Group
 	Tasks       map[spec.AppID][]*spec.Task // live tasks, by seat, then creation

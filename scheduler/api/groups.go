@@ -148,7 +148,8 @@ func (s *Server) getAppsOfGroup(group, named spec.AppID) handler {
 			return groupMissing(group)
 		}
 		apps := sortedApps(snap, func(app *spec.App) bool { return app.ID != group && app.ID.In(group) })
-		return respond(w, r, http.StatusOK, encodeApps(snap, apps, embeds(r, embed{counts: true, deployments: true})))
+		e := embeds(r, embed{counts: true, deployments: true})
+		return s.respondApps(w, r, snap, func() []*spec.App { return apps }, false, e, frame{"[", "]"})
 	}
 }
 

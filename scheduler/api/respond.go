@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -113,13 +112,11 @@ func (s *Server) respondError(w http.ResponseWriter, r *http.Request, err error)
 
 // respond writes v as JSON. It is handlers' last call, and its error (the client went away) needs no answer.
 func respond(w http.ResponseWriter, r *http.Request, code int, v any) error {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return fmt.Errorf("encode answer: %w", err)
+	body, err := encode(v)
+	if err != nil {
+		return err
 	}
-	return respondBytes(w, r, code, "application/json", bytes.TrimRight(buf.Bytes(), "\n"))
+	return respondBytes(w, r, code, "application/json", body)
 }
 
 // compressFrom is the size below which compressing only costs time.

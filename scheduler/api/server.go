@@ -133,6 +133,7 @@ type Server struct {
 	log      logrus.FieldLogger
 	measured *measured
 	levels   *levels // nil without Options.Level
+	kept     kept
 }
 
 // New makes a server.

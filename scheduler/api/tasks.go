@@ -34,7 +34,7 @@ func (s *Server) getAppTasks(id spec.AppID) handler {
 		} else {
 			return appMissing(id)
 		}
-		return respondTasks(w, r, snap, list, func() any {
+		return s.respondTasks(w, r, snap, list, false, func() any {
 			var tasks []*spec.Task
 			for _, app := range list {
 				tasks = append(tasks, snap.Tasks[app.ID]...)
@@ -51,14 +51,15 @@ func (s *Server) getTasks(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	list := sortedApps(snap, func(*spec.App) bool { return true })
+	if q := r.URL.Query(); len(q["status"])+len(q["status[]"]) == 0 && negotiate(r, "application/json", "text/plain") == "application/json" {
+		ids := func() []spec.AppID { return slices.Sorted(maps.Keys(snap.Tasks)) }
+		return s.respondKept(w, r, snap, taskForm{}, ids, true, frame{`{"tasks":[`, `]}`})
+	}
 	wanted := statusFilter(r)
-	return respondTasks(w, r, snap, list, func() any {
+	return s.respondTasks(w, r, snap, list, true, func() any {
 		out := []taskJSON{}
 		for _, id := range slices.Sorted(maps.Keys(snap.Tasks)) {
-			for _, t := range snap.Tasks[id] {
-				if snap.pod(id) != nil || t.Containers != nil {
-					continue // Marathon's list has apps only; see /v2/pods/::status
-				}
+			for _, t := range tasksOfApp(snap, id) {
 				if j := encodeTask(t); wanted(j.State) {
 					j.ServicePorts = servicePorts(snap.Apps[id])
 					out = append(out, j)
@@ -67,6 +68,15 @@ func (s *Server) getTasks(w http.ResponseWriter, r *http.Request) error {
 		}
 		return out
 	})
+}
+
+// tasksOfApp are those that the list of all tasks has. Marathon's has apps only; see /v2/pods/::status.
+func tasksOfApp(v *View, id spec.AppID) []*spec.Task {
+	tasks := v.Tasks[id]
+	if v.pod(id) != nil || slices.ContainsFunc(tasks, func(t *spec.Task) bool { return t.Containers != nil }) {
+		return nil
+	}
+	return tasks
 }
 
 // statusFilter reads status and status[].
@@ -85,14 +95,14 @@ func statusFilter(r *http.Request) func(state string) bool {
 	return func(state string) bool { return len(states) == 0 || states[state] }
 }
 
-// respondTasks answers with JSON, or with lines when the client prefers text/plain.
-func respondTasks(w http.ResponseWriter, r *http.Request, snap *View, list []*spec.App, tasks func() any) error {
+// respondTasks answers with JSON, or with lines when the client prefers text/plain. whole says that list are all apps.
+func (s *Server) respondTasks(w http.ResponseWriter, r *http.Request, snap *View, list []*spec.App, whole bool, tasks func() any) error {
 	switch negotiate(r, "application/json", "text/plain") {
 	case "application/json":
 		return respond(w, r, http.StatusOK, map[string]any{"tasks": tasks()})
 	case "text/plain":
-		networks := strings.Split(r.URL.Query().Get("containerNetworks"), ",")
-		return respondBytes(w, r, http.StatusOK, "text/plain; charset=utf-8", []byte(tasksText(snap, list, networks)))
+		f := textForm{r.URL.Query().Get("containerNetworks")}
+		return s.respondKept(w, r, snap, f, func() []spec.AppID { return idsOf(list) }, whole, frame{})
 	}
 	return notAcceptable(r, "application/json and text/plain")
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/pprof"
 	"syscall"
 	"time"
 )
@@ -35,10 +36,11 @@ func main() {
 	flag.DurationVar(&z.measure, "measure", 30*time.Second, "how long to measure")
 	flag.IntVar(&z.batch, "update", 50, "apps that one rolling update changes")
 	limit := flag.Duration("limit", 150*time.Millisecond, "fail when the 99th percentile is above this; 0: only print")
+	profile := flag.String("cpuprofile", "", "write a CPU profile of the measured time to this file")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	worst, err := run(ctx, z)
+	worst, err := run(ctx, z, *profile)
 	switch {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "bench list:", err)
@@ -53,7 +55,7 @@ func main() {
 const path = "/v2/apps?embed=apps.tasks"
 
 // run does it all and returns the worst 99th percentile of the list.
-func run(ctx context.Context, z size) (time.Duration, error) {
+func run(ctx context.Context, z size, profile string) (time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	b, err := begin(ctx, z)
@@ -72,10 +74,22 @@ func run(ctx context.Context, z size) (time.Duration, error) {
 		return 0, err
 	}
 
+	if profile != "" {
+		file, err := os.Create(profile)
+		if err != nil {
+			return 0, fmt.Errorf("create profile: %w", err)
+		}
+		defer file.Close()
+		if err := pprof.StartCPUProfile(file); err != nil {
+			return 0, fmt.Errorf("profile: %w", err)
+		}
+		defer pprof.StopCPUProfile()
+	}
 	updates := b.update(ctx)
 	loop := b.watchLoop(ctx)
 	list := ask(ctx, z, b.url+path)
 	waits := loop()
+	pprof.StopCPUProfile()
 	static, err := b.static(ctx)
 	if err != nil {
 		return 0, err

@@ -144,7 +144,7 @@ func (b *bench) idle(ctx context.Context) error {
 	look := time.NewTicker(100 * time.Millisecond)
 	defer look.Stop()
 	for {
-		snap, err := b.sched.Snapshot(ctx)
+		snap, err := b.sched.View(ctx)
 		if err != nil {
 			return err
 		}
