@@ -16,13 +16,15 @@ import (
 func newLogsCommand(c *cli) *cobra.Command {
 	var follow bool
 	var tail int
+	var container string
 	cmd := &cobra.Command{
 		Use:     "logs APP[.N]",
 		Short:   "Show what an instance's first process wrote",
 		GroupID: groupLook,
-		Long:    "Copy an instance's standard output and error. Without .N the first instance with a task is taken.",
+		Long:    "Copy an instance's standard output and error. Without .N the first instance with a task is taken, and of a pod its first container.",
 		Example: `  berth logs web.0
-  berth logs -f --tail 20 web`,
+  berth logs -f --tail 20 web
+  berth logs pod.1 --container side`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.completeApps(true, 1),
 		RunE: c.verb(func(ctx context.Context, a *apiClient, args []string) error {
@@ -42,6 +44,9 @@ func newLogsCommand(c *cli) *cobra.Command {
 			if tail >= 0 {
 				q.Set("tail", strconv.Itoa(tail))
 			}
+			if container != "" {
+				q.Set("container", container)
+			}
 			resp, err := a.do(http.MethodGet, "/berth/v1/logs?"+q.Encode(), http.Header{"Accept": {"*/*"}}, nil)
 			if err != nil {
 				return doing(err, "read output of %s", name(row))
@@ -54,6 +59,7 @@ func newLogsCommand(c *cli) *cobra.Command {
 		}),
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as more is written, until interrupted")
+	cmd.Flags().StringVar(&container, "container", "", "the `name` of a pod's container")
 	cmd.Flags().IntVar(&tail, "tail", -1, "begin with the last `lines` only (-1: all)")
 	return cmd
 }

@@ -5,12 +5,14 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/berth-project/berth/spec"
 )
 
 // getLogs is GET /berth/v1/logs?task=ID or ?app=ID&seat=N, with follow=true and tail=LINES. The answer is the task's
-// standard output and error as they are.
+// standard output and error as they are. Of a pod it is those of the container that container=NAME or the task's id names,
+// otherwise of its first.
 func (s *Server) getLogs(w http.ResponseWriter, r *http.Request) error {
 	if s.o.Logs == nil {
 		return fail(http.StatusNotFound, "This scheduler does not hold the instances' output.")
@@ -32,15 +34,19 @@ func (s *Server) getLogs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	id, err := logID(t, q.Get("task"), q.Get("container"))
+	if err != nil {
+		return err
+	}
 	ctx, cancel := streamContext(r)
 	defer cancel()
 	out := &logWriter{eventWriter: eventWriter{w: w, rc: http.NewResponseController(w)}}
-	err = s.o.Logs(ctx, t.ID, o, out)
+	err = s.o.Logs(ctx, id, o, out)
 	if err != nil && !out.begun && ctx.Err() == nil {
-		return fmt.Errorf("output of task %s: %w", t.ID, err)
+		return fmt.Errorf("output of task %s: %w", id, err)
 	}
 	if err != nil && ctx.Err() == nil {
-		s.log.WithError(err).WithField("task", t.ID).Warn("output broke off")
+		s.log.WithError(err).WithField("task", id).Warn("output broke off")
 		panic(http.ErrAbortHandler) // the client must see that the rest is missing
 	}
 	if !out.begun {
@@ -77,6 +83,27 @@ func logTask(snap *View, task, app, seat string) (*spec.Task, error) {
 		return nil, &NotFoundError{Message: fmt.Sprintf("Instance '%s' has no task", spec.SeatID{App: id, Index: index})}
 	}
 	return of[len(of)-1], nil
+}
+
+// logID is the engine's id of what wrote the output: the task's own, or that of one of a pod's containers.
+func logID(t *spec.Task, task, container string) (string, error) {
+	if len(t.Containers) == 0 && container == "" {
+		return t.ID, nil
+	}
+	var names []string
+	for _, c := range t.Containers {
+		if c.Name == container || container == "" && c.TaskID == task {
+			return c.TaskID, nil
+		}
+		names = append(names, c.Name)
+	}
+	switch {
+	case container == "":
+		return t.Containers[0].TaskID, nil
+	case names == nil:
+		return "", &NotFoundError{Message: fmt.Sprintf("Instance '%s' is no pod's and has no containers to choose from", t.Seat)}
+	}
+	return "", &NotFoundError{Message: fmt.Sprintf("Instance '%s' has no container '%s'; it has %s", t.Seat, container, strings.Join(names, ", "))}
 }
 
 // logWriter passes every piece on at once.
