@@ -47,7 +47,7 @@ func Check(app *spec.App, p Policy) error {
 		f.Add("/executor", "custom executors are not supported: every app runs in a Docker container; leave it empty")
 	}
 	checkSize(app, f)
-	checkLimits(app, f)
+	checkLimits(app.ResourceLimits, "/resourceLimits", f)
 	checkOneAddress(app, f)
 	if app.Container != nil {
 		checkContainer(app, p, f)
@@ -79,16 +79,15 @@ func checkSize(app *spec.App, f *marathon.Faults) {
 }
 
 // checkLimits: a container's quota and memory limit are always numbers here.
-func checkLimits(app *spec.App, f *marathon.Faults) {
-	l := app.ResourceLimits
+func checkLimits(l *spec.ResourceLimits, at string, f *marathon.Faults) {
 	if l == nil {
 		return
 	}
 	if l.CPUs != nil && *l.CPUs < 0 {
-		f.Add("/resourceLimits/cpus", "cannot be unlimited: every instance has a hard quota; give a number of cores")
+		f.Add(at+"/cpus", "cannot be unlimited: every instance has a hard quota; give a number of cores")
 	}
 	if l.Mem != nil && *l.Mem < 0 {
-		f.Add("/resourceLimits/mem", "cannot be unlimited: every instance has a memory limit; give a number of MiB")
+		f.Add(at+"/mem", "cannot be unlimited: every instance has a memory limit; give a number of MiB")
 	}
 }
 

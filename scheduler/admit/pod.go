@@ -16,9 +16,6 @@ func checkPod(app *spec.App, p Policy, f *marathon.Faults) {
 		f.Add("/", "pods need the embedded engine (berth standalone): on Mesos, Berth can give a task group no address of its own")
 	}
 	checkNoLinuxInfo(app.Pod.LinuxInfo, "/linuxInfo", f)
-	if len(app.Networks) > 1 {
-		f.Add("/networks", "a pod has one address: name one network")
-	}
 	for i, v := range app.Pod.Volumes {
 		at := fmt.Sprintf("/volumes(%d)", i)
 		switch {
@@ -39,6 +36,7 @@ func checkPod(app *spec.App, p Policy, f *marathon.Faults) {
 
 func checkPodContainer(c *spec.PodContainer, at string, p Policy, f *marathon.Faults) {
 	checkNoLinuxInfo(c.LinuxInfo, at+"/linuxInfo", f)
+	checkLimits(c.Limits, at+"/resourceLimits", f)
 	checkFetch(c.Artifacts, at+"/artifacts", p, f)
 	if c.Check != nil {
 		f.Add(at+"/check", "checks that are only reported are not supported for pods; use healthCheck")
