@@ -297,4 +297,6 @@ func scaleGroup(current Tree, group spec.AppID, by float64, out Tree, f *Faults)
 }
 
 // NeedsGroup says that the update only makes sense for a group that is there.
-func (u *GroupUpdate) NeedsGroup() bool { return u.root.alone && (u.Version != nil || u.root.scaleBy != nil) }
+func (u *GroupUpdate) NeedsGroup() bool {
+	return u.root.alone && (u.Version != nil || u.root.scaleBy != nil)
+}
