@@ -190,7 +190,7 @@ func newDesk(t *testing.T) *desk {
 	t.Cleanup(p.stop)
 	policy := admit.Policy{AllowPrivileged: true, AllowHostNetwork: true, HostPaths: []string{"/"}, Pods: true}
 	server, err := api.New(api.Options{
-		Backend: p.s, Events: p.events, Marathon: marathon.Options{DefaultNetworkName: "p", BridgeName: api.BridgeName},
+		Backend: p.s, Events: p.events, Marathon: marathon.Options{DefaultNetworkName: "p", BridgeName: api.BridgeName, Features: map[string]bool{marathon.FeatureGPU: true}},
 		Admit: func(app *spec.App) error { return admit.Check(app, policy) },
 	})
 	if err != nil {
