@@ -45,6 +45,7 @@ func chaos(t *testing.T, seed uint64) {
 	p := newPlay(t)
 	defer func() { p.stop() }()
 	n, identity := 1+rnd.IntN(5), []string{"seat", "float"}[rnd.IntN(2)]
+	isPod := rnd.IntN(3) == 0
 	p.w.mu.Lock()
 	p.w.hosts["h1"] = &worldHost{name: "h1", cpus: 100, mem: 100000}
 	p.w.check = func() {
@@ -59,7 +60,15 @@ func chaos(t *testing.T, seed uint64) {
 		min := []float64{0, 0.5, 1}[rnd.IntN(3)]
 		body := fmt.Sprintf(`{"id":"/web","cmd":"v%d","instances":%d,"cpus":0.1,"labels":{"BERTH_IDENTITY":"%s"},"healthChecks":[{"protocol":"TCP","maxConsecutiveFailures":0}],
 			"upgradeStrategy":{"minimumHealthCapacity":%g,"maximumOverCapacity":%d}}`, version, n, identity, min, rnd.IntN(2))
-		for p.put(body, true) != nil {
+		send := p.put
+		if isPod {
+			send = p.pod
+			body = fmt.Sprintf(`{"id":"/web","labels":{"BERTH_IDENTITY":"%s"},"networks":[{"mode":"container","name":"p"}],"containers":[
+				{"name":"a","exec":{"command":{"shell":"v%d"}},"resources":{"cpus":0.1,"mem":32},"endpoints":[{"name":"h","containerPort":80}],"healthCheck":{"tcp":{"endpoint":"h"},"maxConsecutiveFailures":0}},
+				{"name":"b","exec":{"command":{"shell":"b"}},"resources":{"cpus":0.1,"mem":32}}],
+				"scaling":{"kind":"fixed","instances":%d},"scheduling":{"upgrade":{"minimumHealthCapacity":%g,"maximumOverCapacity":%d}}}`, identity, version, n, min, rnd.IntN(2))
+		}
+		for send(body, true) != nil {
 			p.revive() // the scheduler died before the change was durable: ask again, as a client does
 		}
 	}
@@ -105,7 +114,7 @@ func settle(t *testing.T, p *play, rnd *rand.Rand, faults int) {
 		}
 		app := snap.Apps["/web"]
 		live := p.w.alive()
-		if len(snap.Deployments) == 0 && len(live) == app.Instances && len(snap.Tasks["/web"]) == app.Instances && allWell(snap.Tasks["/web"], app) {
+		if len(snap.Deployments) == 0 && len(live) == app.Instances*members(app) && len(snap.Tasks["/web"]) == app.Instances && allWell(snap.Tasks["/web"], app) {
 			return
 		}
 		if step > 3000 {
@@ -135,6 +144,14 @@ func settle(t *testing.T, p *play, rnd *rand.Rand, faults int) {
 		synctest.Wait()
 		consistent(t, p.s)
 	}
+}
+
+// members is how many of the engine's tasks an instance is.
+func members(app *spec.App) int {
+	if app.Pod == nil {
+		return 1
+	}
+	return len(app.Pod.Containers)
 }
 
 func allWell(tasks []*spec.Task, app *spec.App) bool {
@@ -175,14 +192,14 @@ func (p *play) move(t *testing.T, x *worldTask, known []*spec.Task, app *spec.Ap
 	}
 	for _, k := range known {
 		switch {
-		case k.ID != x.TaskID:
+		case k.ID != x.owner():
 		case k.Rung == spec.Killing && !k.Drained:
 			if floor, _ := deploy.Bounds(app.Instances, app.Upgrade); strings.Contains(k.KillReason, "new version") && k.HealthySince.IsZero() == false && healthy < floor {
 				t.Errorf("%s is replaced although only %d of %d are healthy", k.Seat, healthy, floor)
 			}
-			r.Drained = []string{x.TaskID}
+			r.Drained = []string{x.owner()}
 		default:
-			r.Health = map[string][]spec.CheckHealth{x.TaskID: {{Known: true, Alive: true, LastSuccess: time.Now()}}}
+			r.Health = map[string][]spec.CheckHealth{x.owner(): {{Known: true, Alive: true, LastSuccess: time.Now()}}}
 		}
 	}
 	_ = p.s.Report(context.Background(), r) // a scheduler that died in this moment gets it again
