@@ -129,3 +129,18 @@ func TestReport(t *testing.T) {
 		}
 	})
 }
+
+func TestProbesOfAPod(t *testing.T) {
+	since := time.Unix(1e9, 0)
+	doc := &spec.HostDocument{Seats: []spec.HostSeat{{
+		TaskID: "p", Address: addr("10.1.0.10"), Probes: []spec.Probe{{Protocol: "COMMAND", Container: "web"}},
+		Containers: []spec.SeatContainer{{Name: "web", TaskID: "p.web"}, {Name: "side", TaskID: "p.side"}},
+	}}}
+	snap := docker.Snapshot{Containers: []docker.Container{
+		box("1", "sandbox", "blue", "10.1.0.10", true, "p", since), box("2", "web", "", "", true, "p.web", since), box("3", "side", "", "", false, "p.side", since),
+	}}
+	got := targets(doc, running(snap))
+	if len(got) != 1 || got[0].Container != "1" || len(got[0].Members) != 1 || got[0].Members["web"] != "2" {
+		t.Errorf("got %+v", got)
+	}
+}

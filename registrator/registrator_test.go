@@ -534,3 +534,27 @@ func TestOptions(t *testing.T) {
 		t.Error("a token file that is not there was accepted")
 	}
 }
+
+// A pod whose container fails is taken out although its sandbox, which has the address, runs on; one that ended well is fine.
+func TestPodLosesAContainer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pod := seat(0, httpProbe)
+		pod.Containers = []spec.SeatContainer{{Name: "web", TaskID: pod.TaskID + ".web"}, {Name: "init", TaskID: pod.TaskID + ".init"}}
+		w := newWorld(t, pod)
+		w.publish()
+		w.start()
+		defer w.stop()
+		w.want(service(0))
+		lose := func(code int) {
+			s, _ := w.inventory.Get()
+			s.Containers = append(append([]docker.Container(nil), s.Containers...), docker.Container{
+				ID: "x", State: "exited", ExitCode: code, Labels: map[string]string{spec.LabelTask: pod.TaskID + ".init"},
+			})
+			w.inventory.Set(s)
+		}
+		lose(0)
+		w.want(service(0))
+		lose(1)
+		w.want()
+	})
+}

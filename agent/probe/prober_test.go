@@ -207,3 +207,23 @@ func TestReportedKeepsTheCode(t *testing.T) {
 		}
 	}
 }
+
+// member is an Exec that says in which container it was asked.
+type member struct{ asked *string }
+
+func (m member) Exec(_ context.Context, id string, _ []string) (int, []byte, error) {
+	*m.asked = id
+	return 0, nil, nil
+}
+
+func TestCommandRunsInThePodsContainer(t *testing.T) {
+	var asked string
+	p := NewProber(member{&asked})
+	target := Target{Container: "sandbox", Members: map[string]string{"web": "c-web"}}
+	if _, err := p.Probe(t.Context(), target, spec.Probe{Protocol: "COMMAND", Command: "x", Container: "web"}); err != nil || asked != "c-web" {
+		t.Errorf("asked %q: %v", asked, err)
+	}
+	if _, err := p.Probe(t.Context(), target, spec.Probe{Protocol: "COMMAND", Command: "x", Container: "side"}); err == nil || err.Error() != "container side does not run" {
+		t.Errorf("got %v", err)
+	}
+}

@@ -24,7 +24,7 @@ func newLogsCommand(c *cli) *cobra.Command {
 		Long:    "Copy an instance's standard output and error. Without .N the first instance with a task is taken, and of a pod its first container.",
 		Example: `  berth logs web.0
   berth logs -f --tail 20 web
-  berth logs pod.1 --container side`,
+  berth logs pod.1 -c side`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.completeApps(true, 1),
 		RunE: c.verb(func(ctx context.Context, a *apiClient, args []string) error {
@@ -59,7 +59,7 @@ func newLogsCommand(c *cli) *cobra.Command {
 		}),
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as more is written, until interrupted")
-	cmd.Flags().StringVar(&container, "container", "", "the `name` of a pod's container")
+	cmd.Flags().StringVarP(&container, "container", "c", "", "the `name` of a pod's container")
 	cmd.Flags().IntVar(&tail, "tail", -1, "begin with the last `lines` only (-1: all)")
 	return cmd
 }

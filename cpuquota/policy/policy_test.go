@@ -81,3 +81,15 @@ func TestAssignedQuotaIsTheShare(t *testing.T) {
 		}
 	})
 }
+
+// The containers of a pod have quotas of their own; its sandbox has the one of its label.
+func TestPodQuotas(t *testing.T) {
+	doc := spec.HostDocument{Seats: []spec.HostSeat{{TaskID: "p", CPUs: 0.8, Containers: []spec.SeatContainer{{Name: "web", TaskID: "p.web", CPUs: 0.5}}}}}
+	got := Assign(doc, []Container{
+		{ID: "1", Labels: map[string]string{spec.LabelTask: "p", spec.LabelCPUs: "0.1"}},
+		{ID: "2", Labels: map[string]string{spec.LabelTask: "p.web", spec.LabelCPUs: "0.4"}},
+	})
+	if len(got) != 2 || got[0].Cores != 0.1 || got[0].Source != FromLabel || got[1].Cores != 0.5 || got[1].Source != FromDocument {
+		t.Errorf("got %+v", got)
+	}
+}
