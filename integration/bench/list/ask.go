@@ -45,14 +45,21 @@ func encoding(packed bool) string {
 // byEncoding are the answers to the clients that accept gzip and to the others.
 type byEncoding map[bool]*answers
 
+func newAnswers() byEncoding { return byEncoding{false: {}, true: {}} }
+
+func (b byEncoding) sort() {
+	for _, a := range b {
+		slices.Sort(a.took)
+	}
+}
+
 func (b byEncoding) of(packed bool) answers { return *b[packed] }
 
-// ask lets all clients ask for a while, spread evenly over their interval. A duration ends with the last byte.
-func ask(ctx context.Context, z size, url string) byEncoding {
-	ctx, cancel := context.WithTimeout(ctx, z.measure)
+// ask lets all clients ask for one turn, spread evenly over their interval. A duration ends with the last byte.
+func ask(ctx context.Context, z size, url string, out byEncoding) {
+	ctx, cancel := context.WithTimeout(ctx, z.measure/turns)
 	defer cancel()
 	var mu sync.Mutex // guards out
-	out := byEncoding{false: {}, true: {}}
 	var all sync.WaitGroup
 	for i := range z.clients {
 		all.Go(func() {
@@ -89,10 +96,6 @@ func ask(ctx context.Context, z size, url string) byEncoding {
 		})
 	}
 	all.Wait()
-	for _, a := range out {
-		slices.Sort(a.took)
-	}
-	return out
 }
 
 func get(ctx context.Context, client *http.Client, url string, packed bool) (time.Duration, int64, error) {

@@ -42,6 +42,7 @@ type bench struct {
 	all   sync.WaitGroup
 	apps  []map[string]any
 	begun int
+	also  *http.Server // serves from memory
 }
 
 // begin starts everything; nothing is deployed yet.
@@ -89,6 +90,9 @@ func begin(ctx context.Context, z size) (*bench, error) {
 
 func (b *bench) end() {
 	b.stop()
+	if b.also != nil {
+		_ = b.also.Close()
+	}
 	b.all.Wait()
 	_ = b.store.Close()
 	_ = os.RemoveAll(b.dir)
@@ -289,6 +293,6 @@ func (b *bench) static(ctx context.Context) (string, error) {
 		_, _ = w.Write(bodies[packed])
 	})}
 	b.all.Go(func() { _ = server.Serve(listener) })
-	context.AfterFunc(ctx, func() { _ = server.Close() })
+	b.also = server
 	return "http://" + listener.Addr().String(), nil
 }
