@@ -73,6 +73,7 @@ func (s *Scheduler) advance(now time.Time) []want {
 
 // advanceApp decides about one app. What it decides holds until something of the app's changes.
 func (s *Scheduler) advanceApp(id spec.AppID, sure bool, now time.Time) {
+	s.restless[id] = true // a seat that is no longer to be launched may have an address
 	delete(s.launches, id)
 	delete(s.done, id)
 	delete(s.waits, id)

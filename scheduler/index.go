@@ -94,6 +94,9 @@ func (s *Scheduler) index(t *spec.Task) {
 func (s *Scheduler) unindex(t *spec.Task) {
 	delete(s.byApp[t.Seat.App], t.ID)
 	delete(s.byHost[t.Host], t.ID)
+	if len(s.byHost[t.Host]) == 0 {
+		delete(s.byHost, t.Host)
+	}
 	delete(s.underway, t.ID)
 	delete(s.untimed, t.ID)
 	s.taskTimes.set(t.ID, time.Time{})
@@ -106,6 +109,9 @@ func (s *Scheduler) unindex(t *spec.Task) {
 func (s *Scheduler) indexLease(old, l spec.Lease) {
 	if old.Seat.App != l.Seat.App {
 		delete(s.leasesOf[old.Seat.App], l.Address)
+		if len(s.leasesOf[old.Seat.App]) == 0 {
+			delete(s.leasesOf, old.Seat.App)
+		}
 	}
 	if s.leasesOf[l.Seat.App] == nil {
 		s.leasesOf[l.Seat.App] = map[netip.Addr]bool{}

@@ -73,7 +73,15 @@ func (s *Scheduler) inconsistencies(now time.Time) (faults []string) {
 		app := s.state.Apps[seat.App]
 		return app != nil && !app.Floats() && app.HasSeat(seat.Index) || seats[seat] || slices.Contains(s.launches[seat.App], seat.Index)
 	}
-	for _, l := range address.Release(s.state.Leases, wanted, func(id spec.AppID) bool { return s.state.Apps[id] != nil }, now) {
+	pinned := func(l spec.Lease) bool {
+		app := s.state.Apps[l.Seat.App]
+		if app == nil {
+			return false
+		}
+		pins, _ := address.Pins(app)
+		return l.Seat.Index < len(pins) && pins[l.Seat.Index] == l.Address
+	}
+	for _, l := range address.Release(s.state.Leases, wanted, pinned, now) {
 		if !s.restless[l.Seat.App] {
 			fault("the lease of %s for %s should rest", l.Address, l.Seat)
 		}

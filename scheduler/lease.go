@@ -36,7 +36,14 @@ func (s *Scheduler) rest(now time.Time) {
 		app := s.state.Apps[seat.App]
 		return app != nil && !app.Floats() && app.HasSeat(seat.Index) || taken[seat]
 	}
-	pinned := func(id spec.AppID) bool { return s.state.Apps[id] != nil }
+	pinned := func(l spec.Lease) bool {
+		app := s.state.Apps[l.Seat.App]
+		if app == nil {
+			return false
+		}
+		pins, err := address.Pins(app)
+		return err != nil || l.Seat.Index < len(pins) && pins[l.Seat.Index] == l.Address
+	}
 	for _, l := range address.Release(leases, wanted, pinned, now) {
 		s.putLease(l)
 	}

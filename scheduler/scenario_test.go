@@ -170,7 +170,7 @@ func (p *play) do(line string) []string {
 	if isHTTP(f[0]) {
 		out = append(p.http(f), out...)
 	}
-	if slices.Contains([]string{"queue", "ps", "doc", "ports", "answers", "volumes"}, f[0]) {
+	if slices.Contains([]string{"queue", "ps", "doc", "ports", "answers", "volumes", "leases"}, f[0]) {
 		out = append(out, p.show(f[0])...)
 	}
 	if f[0] == "why" {
@@ -336,7 +336,7 @@ func (p *play) command(f []string) error {
 			}
 		}
 		p.start()
-	case "queue", "ps", "doc", "ports", "answers", "why":
+	case "queue", "ps", "doc", "ports", "answers", "leases", "why":
 	case "GET", "POST", "PUT", "PATCH", "DELETE", "tree": // METHOD PATH [BODY]; tree PATH
 	default:
 		return p.volumeCommand(f)
@@ -423,6 +423,17 @@ func (p *play) show(what string) []string {
 	switch what {
 	case "volumes":
 		out = p.volumes(snap)
+	case "leases":
+		for _, l := range snap.Leases {
+			text := fmt.Sprintf("%s of %s", l.Address, l.Seat)
+			if !l.IdleSince.IsZero() {
+				text += ", resting"
+			}
+			if l.Pinned {
+				text += ", pinned"
+			}
+			out = append(out, text)
+		}
 	case "queue":
 		for _, q := range snap.Queue {
 			for _, why := range q.Why {

@@ -261,16 +261,16 @@ func Usable(p spec.Pool, addr netip.Addr) bool {
 }
 
 // Release lets all leases rest since now whose seats are no longer wanted, and returns what changed. A seat counts as
-// wanted as long as its task may live: a lease in use never rests. pinned says whether an app still pins addresses; the
-// pinned addresses of an app that is gone are free for others when they have rested.
-func Release(leases map[netip.Addr]spec.Lease, wanted func(spec.SeatID) bool, pinned func(spec.AppID) bool, now time.Time) []spec.Lease {
+// wanted as long as its task may live: a lease in use never rests. pinned says whether the seat's app still names the
+// address; one that nobody names any more is free for others when it has rested.
+func Release(leases map[netip.Addr]spec.Lease, wanted func(spec.SeatID) bool, pinned func(spec.Lease) bool, now time.Time) []spec.Lease {
 	var out []spec.Lease
 	for _, l := range leases {
 		was := l
 		if l.IdleSince.IsZero() && !wanted(l.Seat) {
 			l.IdleSince = now
 		}
-		if !l.IdleSince.IsZero() && l.Pinned && !pinned(l.Seat.App) {
+		if !l.IdleSince.IsZero() && l.Pinned && !pinned(l) {
 			l.Pinned = false
 		}
 		if l != was {

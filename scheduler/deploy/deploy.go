@@ -105,7 +105,9 @@ func Advance(in Input) Result {
 		if t.Healthy && !t.Killing {
 			d.healthy++
 		}
-		d.live++
+		if !d.gone(t) {
+			d.live++
+		}
 	}
 	if in.App.Floats() {
 		d.float()
@@ -127,11 +129,14 @@ type decider struct {
 	seats          map[int][]Task
 	floor, ceiling int
 	healthy        int // tasks that answer and are not being killed; goes down with each kill decided here
-	live           int // tasks that occupy capacity; goes up with each launch decided here
+	live           int // tasks that occupy capacity (see gone); goes up with each launch decided here
 	blocked        int // wanted seats that the ceiling keeps from being launched
 	free           int // floating: no seat below is free
 	out            Result
 }
+
+// gone says that a task is neither wanted nor there to be ended. It may stay so for ever, so nothing waits for it.
+func (d *decider) gone(t Task) bool { return t.Unreachable && d.n > 0 && !d.app.Floats() && !d.has(t.Seat) }
 
 // has says whether a kept seat is wanted.
 func (d *decider) has(seat int) bool { return d.n > 0 && d.app.HasSeat(seat) }
@@ -265,14 +270,14 @@ func (d *decider) finish() {
 	// Too many at once: the ceiling holds for the surplus of a shrinking app too, and wanted seats go before it.
 	over := d.live + d.blocked - max(d.ceiling, d.n)
 	for _, t := range d.tasks {
-		if t.Killing {
+		if t.Killing && !d.gone(t) {
 			over-- // on its way out already
 		}
 	}
 	// While seats are still being replaced, the surplus carries the floor; the highest seats go first.
 	slices.Reverse(surplus)
 	for _, t := range surplus {
-		if t.Unreachable && d.n > 0 {
+		if d.gone(t) {
 			continue // it may come back; then it is killed as surplus
 		}
 		settled := missing+unhealthy+outdated+dying == 0
@@ -285,7 +290,7 @@ func (d *decider) finish() {
 	}
 	left := 0
 	for _, t := range d.tasks {
-		if !d.has(t.Seat) && !(t.Unreachable && d.n > 0) {
+		if !d.has(t.Seat) && !d.gone(t) {
 			left++
 		}
 	}

@@ -128,6 +128,10 @@ func TestResidentNeverHasHelpers(t *testing.T) {
 		{4, 1, 0, "0oh 1oh 2oh 3oh", "kill s0#0"},
 		{4, 1, 0, "0 1oh 2oh 3oh", ""},
 		{4, 1, 0, "0h 1oh 2oh 3oh", "kill s1#1"},
+		// One beyond the wanted that cannot be reached takes nobody's place: it may never come back.
+		{2, 0.5, 0, "0oh 1oh 2ou", "kill s0#0"},
+		{2, 0.5, 0, "1oh 2ou", "launch 0"},
+		{2, 0.5, 0, "1oh 2ouk", "launch 0"},
 	} {
 		app := &spec.App{ID: "/db", Instances: c.n, Upgrade: spec.UpgradeStrategy{MinimumHealthCapacity: c.min, MaximumOverCapacity: c.over},
 			Container: &spec.Container{Volumes: []spec.Volume{{ContainerPath: "d", Persistent: []byte(`{"type":"root","size":1}`)}}}}

@@ -34,12 +34,14 @@ type pretence struct {
 	mode   Mode
 	live   []Task
 	next   int
-	faults int // how much may still go wrong
+	faults int  // how much may still go wrong
+	never  bool // tasks that cannot be reached and are not wanted never come back
 	last   Result
 }
 
 func newPretence(t *rapid.T) *pretence {
-	w := &pretence{mode: rapid.SampledFrom([]Mode{Replace, Replace, Keep}).Draw(t, "mode"), faults: rapid.IntRange(0, 8).Draw(t, "faults")}
+	w := &pretence{mode: rapid.SampledFrom([]Mode{Replace, Replace, Keep}).Draw(t, "mode"), faults: rapid.IntRange(0, 8).Draw(t, "faults"),
+		never: rapid.Bool().Draw(t, "never")}
 	was := &spec.App{Instances: rapid.IntRange(0, 10).Draw(t, "was"), Labels: map[string]string{}}
 	if rapid.Bool().Draw(t, "float") {
 		was.Labels[spec.AppLabelIdentity] = spec.IdentityFloat
@@ -68,7 +70,10 @@ func (w *pretence) change(t *rapid.T) {
 
 // occupies says that a task counts for the ceiling.
 func (w *pretence) occupies(t Task) bool {
-	return !w.app.Floats() || !t.Unreachable || !t.GivenUp && !t.Killing
+	if !w.app.Floats() {
+		return !t.Unreachable || w.app.Instances == 0 || w.app.HasSeat(t.Seat)
+	}
+	return !t.Unreachable || !t.GivenUp && !t.Killing
 }
 
 func (w *pretence) count(of func(Task) bool) (n int) {
@@ -130,6 +135,9 @@ func (w *pretence) happen(t *rapid.T) {
 	}
 	var choices []int
 	for i, x := range w.live {
+		if w.never && !w.app.Floats() && !w.occupies(x) {
+			continue
+		}
 		if x.Killing || !x.Healthy {
 			choices = append(choices, i)
 		}
