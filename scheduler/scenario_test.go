@@ -173,6 +173,9 @@ func (p *play) do(line string) []string {
 	if slices.Contains([]string{"queue", "ps", "doc", "ports", "answers", "volumes", "leases"}, f[0]) {
 		out = append(out, p.show(f[0])...)
 	}
+	if f[0] == "status" { // status POD
+		out = append(out, p.status(f[1])...)
+	}
 	if f[0] == "why" {
 		out = append(out, p.why(f[1])...)
 	}

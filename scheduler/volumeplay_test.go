@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -53,11 +54,53 @@ func (p *play) volumeCommand(f []string) error {
 			p.w.say("%s removes %s", f[1], briefPath(path))
 		}
 		return p.s.Report(context.Background(), spec.HostReport{Host: f[1], Networks: map[string]string{"p": ""}, FreedVolumes: d.FreeVolumes})
-	case "volumes":
+	case "check": // check SEAT tcp=yes|no exec=CODE: the results of a pod's two checks
+		p.w.mu.Lock()
+		t, err := p.w.find(f[1])
+		p.w.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		tcp, exec := spec.CheckHealth{Known: true, Alive: f[2] == "tcp=yes"}, spec.CheckHealth{Known: true, Response: spec.ProbeResponse{Exited: true}}
+		if _, err := fmt.Sscanf(f[3], "exec=%d", &exec.Response.ExitCode); err != nil {
+			return err
+		}
+		return p.s.Report(ctx, spec.HostReport{Host: t.host, Networks: map[string]string{"p": ""}, Health: map[string][]spec.CheckHealth{t.owner(): {tcp, exec}}})
+	case "volumes", "status":
 	default:
 		return fmt.Errorf("unknown command %s", f[0])
 	}
 	return nil
+}
+
+// status is in short what clients see of a pod's instances: their volumes, and the containers with the results of checks.
+func (p *play) status(pod string) []string {
+	var answer struct {
+		Instances []struct {
+			Status       string
+			LocalVolumes []struct{ PersistenceID string }
+			Containers   []struct {
+				Name        string
+				CheckResult json.RawMessage
+			}
+		}
+	}
+	w := p.serve("GET", "/v2/pods"+pod+"::status", "")
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
+		return []string{err.Error()}
+	}
+	var out []string
+	for _, i := range answer.Instances {
+		text := i.Status
+		for _, v := range i.LocalVolumes {
+			text += " " + idText.ReplaceAllString(v.PersistenceID, "ID")
+		}
+		for _, c := range i.Containers {
+			text += fmt.Sprintf(" %s=%s", c.Name, c.CheckResult)
+		}
+		out = append(out, text)
+	}
+	return out
 }
 
 // briefPath is a volume's folder without its random id.
@@ -102,8 +145,15 @@ func (p *play) volumes(snap *api.Snapshot) []string {
 	defer p.w.mu.Unlock()
 	for _, t := range p.w.live() {
 		for _, m := range t.Volumes {
-			path := strings.TrimPrefix(m.HostPath, "/volumes/")
-			out = append(out, fmt.Sprintf("%s mounts %s at %s", t.seat, briefPath(path), m.ContainerPath))
+			what := briefPath(strings.TrimPrefix(m.HostPath, "/volumes/"))
+			if m.Shared != "" {
+				what = "the instance's " + m.Shared
+			}
+			text := fmt.Sprintf("%s mounts %s at %s", t.name(), what, m.ContainerPath)
+			if m.ReadOnly {
+				text += " to read"
+			}
+			out = append(out, text)
 		}
 	}
 	return out

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"net/netip"
+	"reflect"
 	"time"
 )
 
@@ -68,14 +69,14 @@ type Probe struct {
 	Protocol    string // HTTP, HTTPS, TCP, COMMAND
 	Path        string
 	Port        int
-	Command     string
-	Container   string // pods: the container in which COMMAND runs; "" otherwise
+	Command     string   // COMMAND: a shell line, or
+	Argv        []string `json:",omitempty"` // words that run as they are, without a shell
+	Container   string   // pods: the container in which COMMAND runs; "" otherwise
 	GracePeriod time.Duration
 	Interval    time.Duration
 	Timeout     time.Duration
 	Delay       time.Duration
-	// Statuses are the HTTP status codes that count as success, comma separated ("200,204"); empty: 200 to 399. A text, so
-	// that probes can be compared.
+	// Statuses are the HTTP status codes that count as success, comma separated ("200,204"); empty: 200 to 399.
 	Statuses string
 	// Once: the probe ends for good with its first success (readiness).
 	Once bool `json:",omitempty"`
@@ -84,6 +85,9 @@ type Probe struct {
 	// Reported: the result counts for nothing, it is only shown; the last answer's code comes with it (Marathon's "check").
 	Reported bool `json:",omitempty"`
 }
+
+// Equal says whether the two probe the same in the same way.
+func (p Probe) Equal(o Probe) bool { return reflect.DeepEqual(p, o) }
 
 // ProbeResponse is the answer to a probe. Only those that keep it have one.
 type ProbeResponse struct {

@@ -40,7 +40,8 @@ type PodContainer struct {
 	User      string
 	// HealthCheck is the container's entry of App.HealthChecks; nil: none.
 	HealthCheck *HealthCheck
-	// HealthArgv is the argument vector of a COMMAND check that was given as one; HealthCheck.Command is its shell form.
+	// HealthArgv is the argument vector of a COMMAND check that was given as one, and what is run; HealthCheck.Command is its
+	// shell form, for clients that know no other.
 	HealthArgv []string
 	Check      *Check // as sent, in canonical form
 	Mounts     []PodMount
@@ -116,6 +117,8 @@ type TaskContainer struct {
 	ExitCode    *int   // when it ended and the engine told
 	Since       time.Time
 	StartedAt   time.Time
+	// CheckResult is the last result of the container's check; nil before the first.
+	CheckResult *CheckResult `json:",omitempty"`
 }
 
 // PodTaskID is Marathon's id of the task that runs a pod's container.
@@ -135,7 +138,7 @@ func (t *Task) Member(taskID string) int {
 func (t *Task) MemberTask(i int) *Task {
 	c, out := &t.Containers[i], *t
 	out.ID, out.State, out.Message, out.ContainerID, out.Containers = c.TaskID, c.State, c.Message, c.ContainerID, nil
-	out.StartedAt = c.StartedAt
+	out.StartedAt, out.CheckResult = c.StartedAt, c.CheckResult
 	if TerminalState(c.State) {
 		out.Rung, out.EndedAt = Terminal, c.Since
 	}

@@ -77,7 +77,7 @@ type Task struct {
 	// own, each container a Mesos task id below it.
 	Containers []TaskContainer
 
-	// CheckResult is the last result of the app's check; nil before the first.
+	// CheckResult is the last result of the app's check; nil before the first. Those of a pod are its containers'.
 	CheckResult *CheckResult `json:",omitempty"`
 
 	// Volumes are the persistent volumes that it uses, in the definition's order.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -78,9 +79,9 @@ func quiet() logrus.FieldLogger {
 // newWorld starts an engine with 2 CPUs and 4096 MiB.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	d := dockertest.New("bb:1")
+	d, state := dockertest.New("bb:1"), t.TempDir()
 	w := &world{t: t, whole: t, docker: d, url: "http://engine" + APIPath, opts: Options{
-		Docker: d, Inventory: d, Hostname: "host1", StateDir: t.TempDir(), CPUs: 2, MemMiB: 4096, DiskMiB: 1000, Log: quiet(),
+		Docker: d, Inventory: d, Hostname: "host1", StateDir: state, VolumesDir: filepath.Join(state, "volumes"), CPUs: 2, MemMiB: 4096, DiskMiB: 1000, Log: quiet(),
 	}}
 	w.start()
 	t.Cleanup(func() { w.stop() })

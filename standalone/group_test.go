@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -156,6 +157,43 @@ func TestGroupLivesAndEndsTogether(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestGroupKeepsVolumes: persistent volumes are made before the containers start, are the same folder in all that mount
+// them, and outlive the group and what its tasks share.
+func TestGroupKeepsVolumes(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		dir := filepath.Join(w.opts.VolumesDir, "p.0", "data-1")
+		mount := func(g *mesos.Offer_Operation_LaunchGroup) {
+			for i, mode := range []mesos.Volume_Mode{mesos.RW, mesos.RO} {
+				c := g.TaskGroup.Tasks[i].Container
+				c.Volumes = append(c.Volumes, mesos.Volume{ContainerPath: "/mnt/mesos/sandbox/data", HostPath: &dir, Mode: mode.Enum()})
+			}
+		}
+		f := w.subscribe(info(""))
+		for _, id := range []string{"a", "b"} {
+			p := f.runGroup(id, mount)
+			for name, bind := range map[string]string{p.web: dir + ":/mnt/mesos/sandbox/data", p.side: dir + ":/mnt/mesos/sandbox/data:ro"} {
+				if got := must(w.docker.Spec(name)).Binds; !slices.Contains(got, bind) {
+					t.Errorf("%s: %v", name, got)
+				}
+			}
+			if _, err := os.Stat(dir); err != nil {
+				t.Error(err)
+			}
+			if id == "a" { // the second finds what the first left
+				must(0, os.WriteFile(filepath.Join(dir, "kept"), nil, 0o600))
+			}
+			f.kill(id+".web", time.Second)
+			f.until(map[string]mesos.TaskState{id + ".web": mesos.TASK_KILLED, id + ".side": mesos.TASK_KILLED})
+			if left := w.sharedFolders(); len(left) > 0 {
+				t.Errorf("left: %v", left)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "kept")); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }
 
 func TestGroupIsRefusedAsAWhole(t *testing.T) {

@@ -30,7 +30,7 @@ type Target struct {
 
 func (t Target) equal(o Target) bool {
 	return t.TaskID == o.TaskID && t.Container == o.Container && t.Address == o.Address && t.Since.Equal(o.Since) &&
-		maps.Equal(t.Members, o.Members) && slices.Equal(t.Probes, o.Probes)
+		maps.Equal(t.Members, o.Members) && slices.EqualFunc(t.Probes, o.Probes, spec.Probe.Equal)
 }
 
 // Options are what a Manager needs.
@@ -140,7 +140,7 @@ func (m *Manager) reconcile(ctx context.Context, tasks map[string]*running, targ
 		r := &running{target: t, health: make([]spec.CheckHealth, len(t.Probes))}
 		if old != nil {
 			old.stop()
-			if slices.Equal(old.target.Probes, t.Probes) && old.target.Container == t.Container {
+			if slices.EqualFunc(old.target.Probes, t.Probes, spec.Probe.Equal) && old.target.Container == t.Container {
 				copy(r.health, old.health) // only the address, the start or a pod's container became known: what was seen stays true
 			}
 		}

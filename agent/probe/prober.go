@@ -69,7 +69,7 @@ func (n *network) Probe(ctx context.Context, t Target, p spec.Probe) (spec.Probe
 				return answer, fmt.Errorf("container %s does not run", p.Container)
 			}
 		}
-		code, err := n.command(ctx, container, p.Command)
+		code, err := n.command(ctx, container, p)
 		if p.Reported && code >= 0 {
 			answer.Exited, answer.ExitCode = true, code
 		}
@@ -130,8 +130,12 @@ func (n *network) http(ctx context.Context, scheme string, a netip.Addr, p spec.
 
 // command counts exit code 0 as success. A command that outlives its timeout is killed by Exec: otherwise those of a check
 // that hangs would pile up in the container. The code is -1 when there is none.
-func (n *network) command(ctx context.Context, container, line string) (int, error) {
-	code, output, err := n.exec.Exec(ctx, container, []string{"/bin/sh", "-c", line})
+func (n *network) command(ctx context.Context, container string, p spec.Probe) (int, error) {
+	words := p.Argv
+	if len(words) == 0 {
+		words = []string{"/bin/sh", "-c", p.Command}
+	}
+	code, output, err := n.exec.Exec(ctx, container, words)
 	if err != nil {
 		return -1, plain(err)
 	}

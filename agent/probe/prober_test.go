@@ -171,6 +171,15 @@ func TestCommand(t *testing.T) {
 	}
 }
 
+// TestArgv: an argument vector runs without a shell.
+func TestArgv(t *testing.T) {
+	var s shell
+	check(t, NewProber(&s), Target{Container: "box", Members: map[string]string{"web": "c2"}}, spec.Probe{Protocol: "COMMAND", Argv: []string{"test", "-f", "a b"}, Container: "web"}, "")
+	if got := strings.Join(s.got, "|"); got != "c2|test|-f|a b" {
+		t.Errorf("ran %s", got)
+	}
+}
+
 func TestHostPort(t *testing.T) {
 	for want, a := range map[string]netip.Addr{"127.0.0.1:80": {}, "[fd00::1]:80": netip.MustParseAddr("fd00::1"), "10.0.0.1:80": netip.MustParseAddr("10.0.0.1")} {
 		if got := hostPort(a, 80); got != want {

@@ -75,7 +75,7 @@ func verdict(state spec.HostState, seat spec.HostSeat, check spec.Probe) (passin
 		if i < len(results) {
 			got = results[i]
 		}
-		if p == check {
+		if p.Equal(check) {
 			return got.Alive || !got.Known, got.Known
 		}
 		known = known && (got.Known || p.Reported)

@@ -19,8 +19,6 @@ func checkPod(app *spec.App, p Policy, f *marathon.Faults) {
 	for i, v := range app.Pod.Volumes {
 		at := fmt.Sprintf("/volumes(%d)", i)
 		switch {
-		case v.Persistent != nil:
-			f.Add(at+"/persistent", "persistent volumes of pods are not supported; use a volume with host below an allowed path")
 		case v.Secret != "":
 			f.Add(at+"/secret", "secrets are not supported: there is no store of them")
 		case v.HostPath != "":
@@ -38,9 +36,6 @@ func checkPodContainer(c *spec.PodContainer, at string, p Policy, f *marathon.Fa
 	checkNoLinuxInfo(c.LinuxInfo, at+"/linuxInfo", f)
 	checkLimits(c.Limits, at+"/resourceLimits", f)
 	checkFetch(c.Artifacts, at+"/artifacts", p, f)
-	if c.Check != nil {
-		f.Add(at+"/check", "checks that are only reported are not supported for pods; use healthCheck")
-	}
 	if i := c.Image; i != nil {
 		if i.Kind != "DOCKER" {
 			f.Add(at+"/image/kind", "%s images are not supported: every container is a Docker container", i.Kind)

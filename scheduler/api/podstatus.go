@@ -36,6 +36,7 @@ type podInstanceJSON struct {
 	Networks      []podNetworkJSON          `json:"networks"`
 	Containers    []containerStatusJSON     `json:"containers"`
 	SpecReference string                    `json:"specReference"`
+	LocalVolumes  []localVolume             `json:"localVolumes,omitempty"`
 	LastUpdated   string                    `json:"lastUpdated"`
 	LastChanged   string                    `json:"lastChanged"`
 	Role          string                    `json:"role"`
@@ -54,6 +55,7 @@ type containerStatusJSON struct {
 	ContainerID string                    `json:"containerId,omitempty"`
 	Endpoints   []endpointStatusJSON      `json:"endpoints"`
 	Conditions  []statusConditionJSON     `json:"conditions"`
+	CheckResult *checkJSON                `json:"checkResult,omitempty"`
 	Resources   marathon.PodResourcesJSON `json:"resources"`
 	Termination *terminationJSON          `json:"termination,omitempty"`
 	LastUpdated string                    `json:"lastUpdated"`
@@ -198,6 +200,7 @@ func podInstance(snap *View, pod *spec.App, t *spec.Task) podInstanceJSON {
 		Resources: marathon.PodResourcesJSON{CPUs: pod.CPUs, Mem: pod.Mem, Disk: pod.Disk, GPUs: pod.GPUs},
 		Networks:  []podNetworkJSON{}, Containers: []containerStatusJSON{},
 		SpecReference: "/v2/pods" + string(pod.ID) + "::versions/" + spec.FormatTime(t.AppVersion),
+		LocalVolumes:  localVolumes(t),
 	}
 	if t.Address.IsValid() {
 		out.Networks = append(out.Networks, podNetworkJSON{Name: t.Pool, Addresses: []string{t.Address.String()}})
@@ -275,7 +278,7 @@ func containerStatus(snap *View, pod *spec.App, c *spec.PodContainer, t *spec.Ta
 	since := statusSince(t)
 	if i := slices.IndexFunc(t.Containers, func(run spec.TaskContainer) bool { return run.Name == c.Name }); i >= 0 {
 		run := t.Containers[i]
-		out.ContainerID, out.Message = run.TaskID, run.Message
+		out.ContainerID, out.Message, out.CheckResult = run.TaskID, run.Message, encodeCheckResult(run.CheckResult)
 		if run.State != "" {
 			out.Status = run.State
 		}

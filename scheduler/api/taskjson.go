@@ -61,7 +61,7 @@ func encodeCheckResult(r *spec.CheckResult) *checkJSON {
 	return &out
 }
 
-// localVolume is one persistent volume of the task.
+// localVolume is one persistent volume of a task or of a pod's instance.
 type localVolume struct {
 	RunSpecID     spec.AppID `json:"runSpecId"`
 	ContainerPath string     `json:"containerPath"`
@@ -102,8 +102,14 @@ func encodeTask(t *spec.Task) taskJSON {
 			})
 		}
 	}
+	out.LocalVolumes = localVolumes(t)
+	return out
+}
+
+func localVolumes(t *spec.Task) []localVolume {
+	var out []localVolume
 	for _, v := range t.Volumes {
-		out.LocalVolumes = append(out.LocalVolumes, localVolume{
+		out = append(out, localVolume{
 			RunSpecID: t.Seat.App, ContainerPath: v.ContainerPath, UUID: v.ID, PersistenceID: v.PersistenceID(t.Seat.App),
 		})
 	}

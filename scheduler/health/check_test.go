@@ -34,3 +34,24 @@ func TestCheckOnlyReports(t *testing.T) {
 		}
 	}
 }
+
+// TestPodChecksOnlyReport: each result goes to its container, in the order of those that have a check.
+func TestPodChecksOnlyReport(t *testing.T) {
+	http, exec := spec.Check(`{"http":{"endpoint":"e","scheme":"HTTP"}}`), spec.Check(`{"exec":{"command":{"argv":["x"]}}}`)
+	app := &spec.App{HealthChecks: []spec.HealthCheck{{Protocol: "TCP"}}, Pod: &spec.Pod{Containers: []spec.PodContainer{
+		{Name: "a", Check: &http}, {Name: "b"}, {Name: "c", Check: &exec},
+	}}}
+	good := spec.CheckHealth{Known: true, Alive: true}
+	before := spec.Task{Rung: spec.Running, Health: []spec.CheckHealth{good}, Containers: []spec.TaskContainer{{Name: "a"}, {Name: "b"}, {Name: "c"}}}
+	next, v := Apply(app, before, []spec.CheckHealth{good, {Known: true, Response: spec.ProbeResponse{Status: 503}}, {}}, time.Unix(1, 0))
+	want := []spec.TaskContainer{{Name: "a", CheckResult: &spec.CheckResult{Protocol: "HTTP", Answered: true, Code: 503}}, {Name: "b"}, {Name: "c"}}
+	if d := cmp.Diff(want, next.Containers); d != "" || !v.Healthy || v.Kill != "" || before.Containers[0].CheckResult != nil {
+		t.Errorf("%+v %s", v, d)
+	}
+	ended := spec.CheckHealth{Known: true, Response: spec.ProbeResponse{Exited: true, ExitCode: 2}}
+	next, _ = Apply(app, next, []spec.CheckHealth{good, {}, ended}, time.Unix(2, 0))
+	want[2].CheckResult = &spec.CheckResult{Protocol: "COMMAND", Answered: true, Code: 2}
+	if d := cmp.Diff(want, next.Containers); d != "" || next.CheckResult != nil {
+		t.Error(d)
+	}
+}

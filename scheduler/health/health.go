@@ -61,8 +61,8 @@ func Apply(app *spec.App, t spec.Task, results []spec.CheckHealth, now time.Time
 			t.Readiness = bounded(r)
 		}
 	}
-	if n := len(app.HealthChecks) + len(app.ReadinessChecks); app.Check != nil && len(results) > n && results[n].Known {
-		t.CheckResult = checked(app, results[n])
+	if n := len(app.HealthChecks) + len(app.ReadinessChecks); len(results) > n {
+		t = checked(app, t, results[n:])
 	}
 	v.Healthy = Alive(app, &t)
 	v.Flipped = before != v.Healthy
@@ -70,9 +70,27 @@ func Apply(app *spec.App, t spec.Task, results []spec.CheckHealth, now time.Time
 	return t, v
 }
 
-// checked is the result of an app's check, which counts for nothing.
-func checked(app *spec.App, r spec.CheckHealth) *spec.CheckResult {
-	c, _ := marathon.CheckOf(app)
+// checked takes in the results of the checks that count for nothing: the app's, or those of the pod's containers.
+func checked(app *spec.App, t spec.Task, results []spec.CheckHealth) spec.Task {
+	t.Containers = slices.Clone(t.Containers)
+	for i, c := range marathon.Checks(app) {
+		if i >= len(results) || !results[i].Known {
+			continue
+		}
+		if c.Container == "" {
+			t.CheckResult = checkResult(c, results[i])
+			continue
+		}
+		for j := range t.Containers {
+			if t.Containers[j].Name == c.Container {
+				t.Containers[j].CheckResult = checkResult(c, results[i])
+			}
+		}
+	}
+	return t
+}
+
+func checkResult(c marathon.CheckSpec, r spec.CheckHealth) *spec.CheckResult {
 	out := &spec.CheckResult{Protocol: c.Protocol}
 	switch c.Protocol {
 	case "TCP":

@@ -75,7 +75,8 @@ func seat(t Task) spec.HostSeat {
 	s := spec.HostSeat{
 		Seat: t.Seat.ID, TaskID: t.ID, Instance: t.Instance, Hostname: t.Seat.Hostname, Pool: t.Pool, Address: t.Address,
 		HostKeys: t.Seat.HostKeys, AppVersion: spec.FormatTime(t.AppVersion), Labels: t.App.Labels, CPUs: t.App.CPULimit(), Mem: t.App.MemLimit(),
-		Probes: append(append(probes, launch.Readiness(t.App, ports)...), launch.Check(t.App, ports)...), Services: launch.Services(t.App, ports, probes), Drain: t.Rung == spec.Killing,
+		Probes:   append(append(probes, launch.Readiness(t.App, ports)...), launch.Checks(t.App, ports)...),
+		Services: launch.Services(t.App, ports, probes), Drain: t.Rung == spec.Killing,
 		Temporary: t.Now != nil && deploy.Temporary(t.Now, t.Seat.ID.Index),
 	}
 	for _, p := range ports {

@@ -7,25 +7,26 @@ import (
 	"github.com/berth-project/berth/spec"
 )
 
-// Check is the app's check as a probe, if it has one. It comes after the health checks and the readiness check, and its
-// result is only reported.
-func Check(app *spec.App, ports []Port) []spec.Probe {
-	c, ok := marathon.CheckOf(app)
-	if !ok {
-		return nil
+// Checks are the checks of an app or of a pod's containers as probes. They come after the health checks and the readiness
+// check, and their results are only reported.
+func Checks(app *spec.App, ports []Port) []spec.Probe {
+	var out []spec.Probe
+	for _, c := range marathon.Checks(app) {
+		p := spec.Probe{Protocol: c.Protocol, Path: c.Path, Command: c.Shell, Argv: c.Argv, Container: c.Container,
+			Interval: c.Interval, Timeout: c.Timeout, Delay: c.Delay, Reported: true}
+		switch {
+		case c.Protocol == "COMMAND":
+		case c.Endpoint != "":
+			p.Port = portNamed(ports, c.Endpoint)
+		default:
+			p.Port = portAt(ports, c.Port, c.PortIndex)
+		}
+		if p.Path == "" && strings.HasPrefix(p.Protocol, "HTTP") {
+			p.Path = "/"
+		}
+		out = append(out, p)
 	}
-	p := spec.Probe{Protocol: c.Protocol, Path: c.Path, Command: c.Shell, Interval: c.Interval, Timeout: c.Timeout, Delay: c.Delay, Reported: true}
-	switch {
-	case c.Protocol == "COMMAND" && c.Shell == "":
-		p.Command = "exec " + shellWords(c.Argv)
-	case c.Protocol == "COMMAND":
-	default:
-		p.Port = portAt(ports, c.Port, c.PortIndex)
-	}
-	if p.Path == "" && strings.HasPrefix(p.Protocol, "HTTP") {
-		p.Path = "/"
-	}
-	return []spec.Probe{p}
+	return out
 }
 
 // portAt is the port that a check names: itself, or by its place among the task's.
@@ -41,13 +42,4 @@ func portAt(ports []Port, port, index *int) int {
 		return ports[i].Port
 	}
 	return 0
-}
-
-// shellWords quotes an argument vector for a shell.
-func shellWords(argv []string) string {
-	quoted := make([]string, len(argv))
-	for i, a := range argv {
-		quoted[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
-	}
-	return strings.Join(quoted, " ")
 }

@@ -26,7 +26,7 @@ func TestCheck(t *testing.T) {
 		{`{"http":{"scheme":"HTTPS","path":"/x","portIndex":1},`, probe(func(p *spec.Probe) { p.Protocol, p.Path, p.Port = "HTTPS", "/x", 81 })},
 		{`{"tcp":{"port":9},`, probe(func(p *spec.Probe) { p.Protocol, p.Port = "TCP", 9 })},
 		{`{"exec":{"command":{"shell":"a b"}},`, probe(func(p *spec.Probe) { p.Protocol, p.Command = "COMMAND", "a b" })},
-		{`{"exec":{"command":{"argv":["a b","it's"]}},`, probe(func(p *spec.Probe) { p.Protocol, p.Command = "COMMAND", `exec 'a b' 'it'\''s'` })},
+		{`{"exec":{"command":{"argv":["a b","it's"]}},`, probe(func(p *spec.Probe) { p.Protocol, p.Argv = "COMMAND", []string{"a b", "it's"} })},
 		{"", nil},
 	} {
 		app := &spec.App{}
@@ -34,7 +34,7 @@ func TestCheck(t *testing.T) {
 			check := spec.Check(c.check + `"intervalSeconds":3,"timeoutSeconds":2,"delaySeconds":1}`)
 			app.Check = &check
 		}
-		if d := cmp.Diff(c.want, Check(app, ports)); d != "" {
+		if d := cmp.Diff(c.want, Checks(app, ports)); d != "" {
 			t.Errorf("%s\n%s", c.check, d)
 		}
 	}
@@ -76,5 +76,43 @@ func TestRunIn(t *testing.T) {
 		if d := cmp.Diff(c.args, l.Args) + cmp.Diff(c.params, own); d != "" {
 			t.Errorf("%+v\n%s", c.app, d)
 		}
+	}
+}
+
+// TestPodChecks: an argument vector runs as it is; what probes an endpoint finds its port.
+func TestPodChecks(t *testing.T) {
+	check := func(text string) *spec.Check {
+		c := spec.Check(text + `,"intervalSeconds":3,"timeoutSeconds":2,"delaySeconds":1}`)
+		return &c
+	}
+	command := spec.HealthCheck{Protocol: "COMMAND", Command: "'test' 'a b'", Container: "a", Interval: time.Second}
+	shell := spec.HealthCheck{Protocol: "COMMAND", Command: "test -e x", Container: "b"}
+	app := &spec.App{ID: "/p", HealthChecks: []spec.HealthCheck{command, shell}, Pod: &spec.Pod{Containers: []spec.PodContainer{
+		{Name: "a", HealthCheck: &command, HealthArgv: []string{"test", "a b"}, Check: check(`{"http":{"endpoint":"web","scheme":"HTTPS"}`),
+			Endpoints: []spec.PodEndpoint{{Name: "other", ContainerPort: 80}, {Name: "web", ContainerPort: 443}}},
+		{Name: "b", HealthCheck: &shell, Check: check(`{"exec":{"command":{"argv":["a b","it's"]}}`)},
+		{Name: "c", Check: check(`{"exec":{"command":{"shell":"a | b"}}`)},
+		{Name: "d"},
+		{Name: "e", Check: check(`{"tcp":{"endpoint":"db"}`), Endpoints: []spec.PodEndpoint{{Name: "db", ContainerPort: 5432}}},
+	}}}
+	ports := Ports(app, nil)
+	want := []spec.Probe{
+		{Protocol: "COMMAND", Argv: []string{"test", "a b"}, Container: "a", Interval: time.Second},
+		{Protocol: "COMMAND", Command: "test -e x", Container: "b"},
+	}
+	if d := cmp.Diff(want, Probes(app, ports)); d != "" {
+		t.Error(d)
+	}
+	want = []spec.Probe{
+		{Protocol: "HTTPS", Path: "/", Port: 443, Container: "a"},
+		{Protocol: "COMMAND", Argv: []string{"a b", "it's"}, Container: "b"},
+		{Protocol: "COMMAND", Command: "a | b", Container: "c"},
+		{Protocol: "TCP", Port: 5432, Container: "e"},
+	}
+	for i := range want {
+		want[i].Interval, want[i].Timeout, want[i].Delay, want[i].Reported = 3*time.Second, 2*time.Second, time.Second, true
+	}
+	if d := cmp.Diff(want, Checks(app, ports)); d != "" {
+		t.Error(d)
 	}
 }

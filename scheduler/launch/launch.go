@@ -286,6 +286,9 @@ func Probes(app *spec.App, ports []Port) []spec.Probe {
 		}
 		switch {
 		case p.Protocol == "COMMAND":
+			if p.Argv = healthArgv(app, c.Container); p.Argv != nil {
+				p.Command = ""
+			}
 		case c.Port == nil && c.Endpoint != "":
 			p.Port = portNamed(ports, c.Endpoint)
 		default:
@@ -297,6 +300,18 @@ func Probes(app *spec.App, ports []Port) []spec.Probe {
 		out = append(out, p)
 	}
 	return out
+}
+
+// healthArgv is the argument vector that a pod's container is checked with; nil: a shell line.
+func healthArgv(app *spec.App, container string) []string {
+	if app.Pod != nil {
+		for i := range app.Pod.Containers {
+			if c := &app.Pod.Containers[i]; c.Name == container {
+				return c.HealthArgv
+			}
+		}
+	}
+	return nil
 }
 
 // readinessGrace: failures of a readiness check never count, however long it takes.

@@ -65,10 +65,7 @@ func podPorts(app *spec.App, taken []int) []Port {
 	host, next := hostMode(app), 0
 	for _, c := range app.Pod.Containers {
 		for _, e := range c.Endpoints {
-			p := Port{HostPort: spec.HostPort{Name: e.Name, Port: e.ContainerPort, Protocol: strings.Join(e.Protocols, ","), Labels: e.Labels}}
-			if p.Protocol == "" {
-				p.Protocol = "tcp"
-			}
+			p := Port{HostPort: spec.HostPort{Name: e.Name, Port: e.ContainerPort, Protocol: strings.Join(e.Transports(), ","), Labels: e.Labels}}
 			switch {
 			case e.HostPort == nil:
 			case host:
@@ -137,17 +134,7 @@ func member(app *spec.App, c *spec.PodContainer, seat spec.Seat, t *spec.Task, p
 		Fetch: c.Artifacts, KillGrace: MemberGrace(c, o), Labels: c.Labels,
 	}
 	memberCommand(&m, c, o)
-	for _, mount := range c.Mounts {
-		i := slices.IndexFunc(app.Pod.Volumes, func(v spec.PodVolume) bool { return v.Name == mount.Name })
-		if i < 0 {
-			continue
-		}
-		v := spec.LaunchVolume{HostPath: app.Pod.Volumes[i].HostPath, ContainerPath: mountPath(mount), ReadOnly: mount.ReadOnly}
-		if v.HostPath == "" {
-			v.Shared = mount.Name
-		}
-		m.Volumes = append(m.Volumes, v)
-	}
+	m.Volumes = podMounts(app.Pod, c, t.Volumes, o)
 	m.Env = marathon.PodEnv(app, c, marathon.PodEnvInput{
 		TaskID: m.TaskID, Instance: t.Instance, Host: t.Address.String(), Endpoints: endpoints(ports, hostMode(app)), EnvPrefix: o.EnvPrefix,
 	})
@@ -164,6 +151,27 @@ func member(app *spec.App, c *spec.PodContainer, seat spec.Seat, t *spec.Task, p
 		spec.Parameter{Key: "volume", Value: seatVolume(seat, o)})
 	runIn(&m, cmp.Or(c.User, app.User), c.Image == nil)
 	return m
+}
+
+// podMounts are the volumes of a pod's container. A persistent volume is the seat's folder, an ephemeral one a folder that
+// the instance's containers share.
+func podMounts(pod *spec.Pod, c *spec.PodContainer, have []spec.SeatVolume, o Options) []spec.LaunchVolume {
+	var out []spec.LaunchVolume
+	for _, mount := range c.Mounts {
+		i := slices.IndexFunc(pod.Volumes, func(v spec.PodVolume) bool { return v.Name == mount.Name })
+		if i < 0 {
+			continue
+		}
+		m := spec.LaunchVolume{HostPath: pod.Volumes[i].HostPath, ContainerPath: mountPath(mount), ReadOnly: mount.ReadOnly}
+		if own, ok := volumeAt(have, mount.Name); ok {
+			m.HostPath = path.Join(o.VolumesDir, own.Path)
+		}
+		if m.HostPath == "" {
+			m.Shared = mount.Name
+		}
+		out = append(out, m)
+	}
+	return out
 }
 
 // mountPath: a relative one is below the sandbox, where containers begin on Mesos.

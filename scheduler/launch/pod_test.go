@@ -110,3 +110,23 @@ func TestPodProbesAndPorts(t *testing.T) {
 		t.Errorf("host mode's ports: %v", got)
 	}
 }
+
+// TestPodProtocols: hosts publish tcp and udp, whatever the endpoint calls it.
+func TestPodProtocols(t *testing.T) {
+	for _, c := range []struct {
+		protocols []string
+		want      []spec.LaunchPort
+	}{
+		{[]string{"tcp"}, []spec.LaunchPort{{Container: 80, Host: 31000, Protocol: "tcp"}}},
+		{[]string{"http", "https"}, []spec.LaunchPort{{Container: 80, Host: 31000, Protocol: "tcp"}}},
+		{[]string{"udp", "http"}, []spec.LaunchPort{{Container: 80, Host: 31000, Protocol: "udp"}, {Container: 80, Host: 31000, Protocol: "tcp"}}},
+	} {
+		app := &spec.App{ID: "/p", Pod: &spec.Pod{Containers: []spec.PodContainer{
+			{Name: "c", Endpoints: []spec.PodEndpoint{{Name: "e", ContainerPort: 80, HostPort: new(int), Protocols: c.protocols}}},
+		}}}
+		l := Build(app, spec.Seat{}, &spec.Task{}, spec.Offer{}, []int{31000}, Options{})
+		if d := cmp.Diff(c.want, l.PortMappings); d != "" {
+			t.Errorf("%v\n%s", c.protocols, d)
+		}
+	}
+}

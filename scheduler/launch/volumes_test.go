@@ -74,3 +74,35 @@ func TestSpecialDisks(t *testing.T) {
 		t.Error("a pod's volumes count, too")
 	}
 }
+
+// TestPodMounts: what is persistent is the seat's folder in every container that mounts it.
+func TestPodMounts(t *testing.T) {
+	mount := func(name, at string, ro bool) spec.PodMount {
+		return spec.PodMount{Name: name, MountPath: at, ReadOnly: ro}
+	}
+	app := &spec.App{ID: "/p", Pod: &spec.Pod{
+		Volumes: []spec.PodVolume{{Name: "kept", Persistent: []byte(`{"type":"root","size":10}`)}, {Name: "common"}, {Name: "host", HostPath: "/srv/x"}},
+		Containers: []spec.PodContainer{
+			{Name: "a", Mounts: []spec.PodMount{mount("common", "tmp", false), mount("kept", "data", false), mount("host", "/x", true)}},
+			{Name: "b", Mounts: []spec.PodMount{mount("kept", "backup", true)}},
+			{Name: "c"},
+		},
+	}}
+	task := &spec.Task{Volumes: []spec.SeatVolume{{ID: "1", ContainerPath: "kept", Path: "p.0/kept-1"}}}
+	l := Build(app, spec.Seat{}, task, spec.Offer{}, nil, Options{VolumesDir: "/v"})
+	var got [][]spec.LaunchVolume
+	for _, m := range l.Members {
+		got = append(got, m.Volumes)
+	}
+	want := [][]spec.LaunchVolume{
+		{
+			{Shared: "common", ContainerPath: "/mnt/mesos/sandbox/tmp"}, {HostPath: "/v/p.0/kept-1", ContainerPath: "/mnt/mesos/sandbox/data"},
+			{HostPath: "/srv/x", ContainerPath: "/x", ReadOnly: true},
+		},
+		{{HostPath: "/v/p.0/kept-1", ContainerPath: "/mnt/mesos/sandbox/backup", ReadOnly: true}},
+		nil,
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}

@@ -2,6 +2,7 @@ package marathon
 
 import (
 	"reflect"
+	"slices"
 
 	"github.com/berth-project/berth/spec"
 )
@@ -49,6 +50,7 @@ func decodePod(body []byte, keepRole string, o Options) (*spec.App, error) {
 	f := &Faults{Message: invalidMessage}
 	pod := d.complete(o, f)
 	validatePod(pod, keepRole, o, f)
+	validateResidentRole(pod, d.role, keepRole, f)
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
@@ -64,18 +66,53 @@ func validateResidentPodUpdate(current, pod *spec.App) error {
 	if !reflect.DeepEqual(persistentOfPod(current), persistentOfPod(pod)) {
 		f.Add("/", "Persistent volumes can not be changed!")
 	}
-	for _, r := range []struct {
-		key     string
-		changed bool
-	}{
-		{"cpus", current.CPUs != pod.CPUs}, {"mem", current.Mem != pod.Mem}, {"disk", current.Disk != pod.Disk},
-		{"gpus", current.GPUs != pod.GPUs},
-	} {
-		if r.changed {
-			f.Add("/"+r.key, "Resident tasks: resource requirements can not be changed!")
+	changed := false
+	frozen := func(path string, differs bool) {
+		if differs {
+			changed = true
+			f.Add(path, "Resident tasks: resource requirements can not be changed!")
 		}
 	}
+	for i := range pod.Pod.Containers {
+		to, path := &pod.Pod.Containers[i], at("/containers", i)+"/resources"
+		from := containerNamed(current.Pod, to.Name)
+		if from == nil {
+			continue // renamed or added: the sums below
+		}
+		frozen(path+"/cpus", from.CPUs != to.CPUs)
+		frozen(path+"/mem", from.Mem != to.Mem)
+		frozen(path+"/disk", from.Disk != to.Disk)
+		frozen(path+"/gpus", from.GPUs != to.GPUs)
+	}
+	frozen("/executorResources", !reflect.DeepEqual(current.ExecutorResources, pod.ExecutorResources))
+	frozen("/containers", !changed && (current.CPUs != pod.CPUs || current.Mem != pod.Mem || current.Disk != pod.Disk || current.GPUs != pod.GPUs))
+	if !slices.Equal(podHostPorts(current.Pod), podHostPorts(pod.Pod)) {
+		f.Add("/containers", "Resident tasks: host ports can not be changed!")
+	}
 	return f.Err()
+}
+
+func containerNamed(p *spec.Pod, name string) *spec.PodContainer {
+	for i := range p.Containers {
+		if p.Containers[i].Name == name {
+			return &p.Containers[i]
+		}
+	}
+	return nil
+}
+
+// podHostPorts are the ports that the pod demands of its host, sorted; 0 is any.
+func podHostPorts(p *spec.Pod) []int {
+	var out []int
+	for _, c := range p.Containers {
+		for _, e := range c.Endpoints {
+			if e.HostPort != nil {
+				out = append(out, *e.HostPort)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 func persistentOfPod(pod *spec.App) map[string]string {

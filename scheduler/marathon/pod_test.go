@@ -32,7 +32,7 @@ func checkPodRoundTrip(t failer, pod *spec.App, o Options) {
 	if err != nil {
 		t.Fatalf("encode: %v", err)
 	}
-	again, err := DecodePod(body, o)
+	again, err := decodePod(body, pod.Role, o)
 	if err != nil {
 		t.Fatalf("own output refused: %v\n%s", err, body)
 	}
@@ -186,7 +186,7 @@ func TestPodFaults(t *testing.T) {
 		"artifact":                    {podBody(`,"artifacts":[{"uri":"a b"}]`, ""), "/containers(0)/artifacts(0)/uri", "invalid syntax"},
 		"seccomp":                     {podBody(`,"linuxInfo":{"seccomp":{}}`, ""), "/containers(0)/linuxInfo/seccomp", "either profileName"},
 		"shm of the parent":           {podBody("", `"linuxInfo":{"ipcInfo":{"mode":"SHARE_PARENT","shmSize":1}}`), "/linuxInfo/ipcInfo/shmSize", "PRIVATE"},
-		"resident role":               {podBody(hostVolume, resident), "/role", "role of their own"},
+		"resident role":               {podBody(hostVolume, resident+`,"role":"*"`), "/role", "role of their own"},
 		"resident surplus":            {podBody(hostVolume, resident+`,"role":"dev","scheduling":{"upgrade":{"maximumOverCapacity":0.1}}`), "/scheduling/upgrade/maximumOverCapacity", "got 0.1, expected 0.0"},
 		"resident unreachable":        {podBody(hostVolume, resident+`,"role":"dev","scheduling":{"unreachableStrategy":{}}`), "/", "must be disabled"},
 		"resident path":               {podBody(`,"volumeMounts":[{"name":"v","mountPath":"/d"}]`, resident+`,"role":"dev"`), "/containers(0)/volumeMounts(0)/mountPath", "must be a name"},
@@ -250,6 +250,44 @@ func TestPodUpdate(t *testing.T) {
 	_, err = UpdatePod(resident, []byte(podBody(mount+`,"resources":{"cpus":2}`, `"volumes":[{"name":"v","persistent":{"size":2}}]`+role)), testOptions())
 	if err == nil || !strings.Contains(err.Error(), "Persistent volumes can not be changed!") || !strings.Contains(err.Error(), "/cpus: ") {
 		t.Errorf("resident: %v", err)
+	}
+}
+
+// TestResidentPodUpdate: volumes, resources and host ports are frozen, everything else is free.
+func TestResidentPodUpdate(t *testing.T) {
+	body := func(a, b, rest string) string {
+		const mount = `"volumeMounts":[{"name":"v","mountPath":"d"}]`
+		return `{"id":"/p","volumes":[{"name":"v","persistent":{"size":1}}]` + rest + `,"containers":[{"name":"a","image":{"kind":"DOCKER","id":"i"},` + mount + a +
+			`},{"name":"b","image":{"kind":"DOCKER","id":"i"}` + b + `}]}`
+	}
+	const port = `,"endpoints":[{"name":"e","hostPort":0}]`
+	current := mustDecodePod(t, body(port, "", ""))
+	if !current.Unreachable.Disabled || current.Upgrade != (spec.UpgradeStrategy{MinimumHealthCapacity: 0.5}) || current.Role != "*" {
+		t.Errorf("defaults: %+v %+v %s", current.Unreachable, current.Upgrade, current.Role)
+	}
+	for name, c := range map[string]struct{ body, fault string }{
+		"the same":         {body(port, "", ""), ""},
+		"its role":         {body(port, "", `,"role":"*"`), ""},
+		"another command":  {body(port+`,"exec":{"command":{"shell":"x"}}`, "", ""), ""},
+		"instances":        {body(port, "", `,"scaling":{"instances":3}`), ""},
+		"mem":              {body(port+`,"resources":{"mem":1}`, "", ""), "/containers(0)/resources/mem: Resident tasks: resource requirements can not be changed!"},
+		"moved":            {body(port+`,"resources":{"disk":1}`, `,"resources":{"gpus":1}`, ""), "/containers(1)/resources/gpus: Resident tasks"},
+		"executor":         {body(port, "", `,"executorResources":{"cpus":1}`), "/executorResources: Resident tasks"},
+		"renamed, changed": {strings.Replace(body(port, `,"resources":{"cpus":2}`, ""), `"name":"b"`, `"name":"c"`, 1), "/containers: Resident tasks: resource requirements"},
+		"host port":        {body(`,"endpoints":[{"name":"e","hostPort":80}]`, "", ""), "/containers: Resident tasks: host ports can not be changed!"},
+		"no host port":     {body("", "", ""), "/containers: Resident tasks: host ports can not be changed!"},
+		"volume":           {strings.Replace(body(port, "", ""), `"size":1`, `"size":2`, 1), "/: Persistent volumes can not be changed!"},
+		"stateless":        {podBody("", ""), "/: Persistent volumes can not be changed!"},
+		"surplus":          {body(port, "", `,"scheduling":{"upgrade":{"maximumOverCapacity":1}}`), "/scheduling/upgrade/maximumOverCapacity: got 1.0, expected 0.0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := testOptions()
+			o.Features = map[string]bool{FeatureGPU: true}
+			_, err := UpdatePod(current, []byte(c.body), o)
+			if (err == nil) != (c.fault == "") || err != nil && !strings.Contains(err.Error(), c.fault) {
+				t.Errorf("got %v, want %s", err, c.fault)
+			}
+		})
 	}
 }
 

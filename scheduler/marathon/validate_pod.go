@@ -263,7 +263,12 @@ func validatePodStrategies(pod *spec.App, f *Faults) {
 	if over := pod.Upgrade.MaximumOverCapacity; over != 0 {
 		f.Add("/scheduling/upgrade/maximumOverCapacity", "got %s, expected 0.0", decimal(over))
 	}
-	if pod.Role == "*" {
+}
+
+// validateResidentRole: a pod with volumes cannot ask for the role of everybody. It may have it, if that is the server's own:
+// nothing is reserved here, and else a pod outside of a group could have no volumes at all.
+func validateResidentRole(pod *spec.App, sent *string, keepRole string, f *Faults) {
+	if isResident(pod) && or(sent, "") == "*" && keepRole != "*" {
 		f.Add("/role", "got *, but volumes can only be reserved for a role of their own")
 	}
 }
