@@ -89,6 +89,10 @@ func (s *Scheduler) changeInstead(c api.Change, instead string, now time.Time) (
 	if c.DryRun {
 		return s.changed(d), nil
 	}
+	// Those that it cancels make room: reverting and forcing stay possible at the limit. Without steps nothing runs.
+	if limit := s.opts.MaxRunningDeployments; len(d.steps) > 0 && len(s.state.Deployments)-len(d.locks) >= limit {
+		return nil, &api.TooManyDeploymentsError{Max: limit}
+	}
 	return s.store(d, now), nil
 }
 

@@ -252,5 +252,20 @@ func TestGroupRole(t *testing.T) {
 				t.Errorf("%s is told %q", task.seat, got)
 			}
 		}
+		var listed struct {
+			Tasks []struct {
+				AppID spec.AppID
+				Role  string
+			}
+		}
+		p.answer(200, "GET", "/v2/tasks", "", &listed)
+		for _, task := range listed.Tasks {
+			if want := map[spec.AppID]string{"/prod/a": "prod", "/other/a": "*"}[task.AppID]; task.Role != want {
+				t.Errorf("a task of %s has role %q", task.AppID, task.Role)
+			}
+		}
+		if len(listed.Tasks) != 2 {
+			t.Errorf("tasks: %+v", listed.Tasks)
+		}
 	})
 }

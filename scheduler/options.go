@@ -43,6 +43,8 @@ type Options struct {
 
 	// ServicePortMin and ServicePortMax are the range that port 0 is assigned from; default 10000 to 20000.
 	ServicePortMin, ServicePortMax int
+	// MaxRunningDeployments is how many deployments may run at a time (Marathon's max_running_deployments); default 100.
+	MaxRunningDeployments int
 	// AddressRest is how long a released address rests before another app may get it; default 10 min.
 	AddressRest time.Duration
 	// DrainTimeout bounds the wait for a host to confirm a drain; default 7 s, a little more than the agent's own bound.
@@ -63,6 +65,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.ServicePortMin == 0 && o.ServicePortMax == 0 {
 		o.ServicePortMin, o.ServicePortMax = 10000, 20000
+	}
+	if o.MaxRunningDeployments == 0 {
+		o.MaxRunningDeployments = 100
 	}
 	for _, d := range []struct {
 		field *time.Duration
@@ -101,6 +106,9 @@ func (o Options) Validate() error {
 	}
 	if o.ServicePortMin > o.ServicePortMax {
 		errs = append(errs, errors.New("the range of service ports is empty"))
+	}
+	if o.MaxRunningDeployments < 0 {
+		errs = append(errs, errors.New("the number of running deployments must be positive"))
 	}
 	return errors.Join(errs...)
 }

@@ -155,7 +155,7 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.Se
 		seat := s.seat(it.Seat, offer.Host)
 		t := &spec.Task{
 			Instance: spec.InstanceID(it.App.ID, s.uuid()), Seat: it.Seat, AppVersion: it.App.Version, ConfigVersion: it.App.LastConfigChange,
-			State: "TASK_STAGING", Host: offer.Host, AgentID: offer.AgentID, Attributes: place.Fields(offer), CreatedAt: now, HostPorts: p.HostPorts,
+			State: "TASK_STAGING", Role: it.App.Role, Host: offer.Host, AgentID: offer.AgentID, Attributes: place.Fields(offer), CreatedAt: now, HostPorts: p.HostPorts,
 			Ports: launch.Effective(launch.Ports(it.App, p.HostPorts)),
 		}
 		t.ID, t.Containers = launch.Identity(it.App, t.Instance)

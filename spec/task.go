@@ -40,6 +40,7 @@ type Task struct {
 	Message string // the engine's last message
 	Reason  string // Mesos reason, "" when none was given
 
+	Role    string `json:",omitempty"` // Mesos role it was launched in, which a later definition may change
 	Host    string // the agent's host name
 	AgentID string
 	// Attributes of the agent as constraints name them ("rack", "@zone", "hostname"), as they were at the launch.

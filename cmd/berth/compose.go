@@ -135,7 +135,7 @@ func (c *composition) addScheduler(ctx context.Context, engineURL, secret string
 	sched, err := scheduler.New(scheduler.Options{
 		Store: db, State: state, Engine: client, Events: events, Pools: c.pools, AuthorizedKeys: c.keys,
 		Launch:      launch.Options{BaseImage: c.BaseImage, SeatsDir: filepath.Join(c.StateDir, "seats"), VolumesDir: agent.VolumesDir(c.StateDir), KillGrace: c.KillGrace},
-		AddressRest: c.AddressRest, Log: c.log,
+		AddressRest: c.AddressRest, MaxRunningDeployments: c.MaxDeployments, Log: c.log,
 	})
 	if err != nil {
 		return errors.Join(err, db.Close())

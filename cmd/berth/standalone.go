@@ -25,6 +25,7 @@ type standaloneOptions struct {
 	InsecureAPI       bool
 	AllowOrigins      []string
 	MaxConcurrent     int
+	MaxDeployments    int
 	PoolsFile         string
 	AuthorizedKeys    string
 	DockerHost        string
@@ -83,6 +84,7 @@ func newStandaloneCommand(c *cli) *cobra.Command {
 	f.BoolVar(&o.InsecureAPI, "insecure-api", false, "serve TCP without a token: everyone who reaches it is root on this machine")
 	f.StringArrayVar(&o.AllowOrigins, "access-control-allow-origin", nil, "web origin whose pages may use the API, such as https://ui.example.com (repeatable; * for all)")
 	f.IntVar(&o.MaxConcurrent, "http-max-concurrent-requests", 1000, "API requests under way beyond which further ones get 503")
+	f.IntVar(&o.MaxDeployments, "max-running-deployments", 100, "deployments under way beyond which a change that starts a further one gets 403")
 	f.StringVar(&o.PoolsFile, "pools", "", "Calico v3 IPPool YAML; the first pool is the default (default: berth, 10.88.0.0/16)")
 	f.StringVar(&o.AuthorizedKeys, "authorized-keys", "", "file with the operators' public SSH keys, for every instance")
 	f.StringVar(&o.DockerHost, "docker-host", "", "the Docker Engine (default: DOCKER_HOST, then unix:///var/run/docker.sock)")
@@ -136,6 +138,9 @@ func (o standaloneOptions) settle(c *cli) (settings, error) {
 	s.Admit.Pods = true // the embedded engine runs them
 	if o.FetchLimit < 0 || o.FetchCache < 0 {
 		errs = append(errs, errors.New("--fetch-limit and --fetch-cache must not be negative"))
+	}
+	if o.MaxDeployments < 1 {
+		errs = append(errs, errors.New("--max-running-deployments must be at least 1"))
 	}
 	if err := o.Admit.Validate(); err != nil {
 		errs = append(errs, err)

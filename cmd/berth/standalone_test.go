@@ -20,13 +20,13 @@ func TestSettleFindsEveryFault(t *testing.T) {
 	c := &cli{err: new(strings.Builder)}
 	o := standaloneOptions{
 		LogLevel: "loud", PoolsFile: write("pools", "kind: IPPool\napiVersion: projectcalico.org/v3\nmetadata: {name: p}\nspec: {cidr: 10.1.0.1/16}\n"),
-		AuthorizedKeys: write("keys", "# mine\nssh-ed25519 nonsense\n"), TokenFile: write("token", "\n"), Listen: "127.0.0.1:0",
+		AuthorizedKeys: write("keys", "# mine\nssh-ed25519 nonsense\n"), TokenFile: write("token", "\n"), Listen: "127.0.0.1:0", MaxDeployments: -1,
 	}
 	_, err := o.settle(c)
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{"--log-level", "did you mean 10.1.0.0/16", "line 2: not a public key", "is empty", "--listen needs --token-file"} {
+	for _, want := range []string{"--log-level", "did you mean 10.1.0.0/16", "line 2: not a public key", "is empty", "--listen needs --token-file", "--max-running-deployments"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not said:\n%v", want, err)
 		}
@@ -34,7 +34,7 @@ func TestSettleFindsEveryFault(t *testing.T) {
 }
 
 func TestSettleHasDefaults(t *testing.T) {
-	s, err := standaloneOptions{LogLevel: "info"}.settle(&cli{err: new(strings.Builder)})
+	s, err := standaloneOptions{LogLevel: "info", MaxDeployments: 1}.settle(&cli{err: new(strings.Builder)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,13 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("App is locked by one or more deployments. Override with the option '?force=true'. View details at '/v2/deployments/<DEPLOYMENT_ID>'. Deployments: %s", strings.Join(e.Deployments, ", "))
 }
 
+// TooManyDeploymentsError is a 403: as many deployments run as may.
+type TooManyDeploymentsError struct{ Max int }
+
+func (e *TooManyDeploymentsError) Error() string {
+	return fmt.Sprintf("Max number (%d) of running deployments is achieved. Wait for existing deployments to complete or cancel one using force=true parameter.", e.Max)
+}
+
 // RefusedError is a 422 with a plain message.
 type RefusedError struct{ Message string }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
@@ -196,7 +197,7 @@ func podInstance(snap *View, pod *spec.App, t *spec.Task) podInstanceJSON {
 	since := spec.FormatTime(statusSince(t))
 	out := podInstanceJSON{
 		ID: t.Instance, Status: podInstanceStatus(pod, t), StatusSince: since, LastUpdated: spec.FormatTime(snap.Now), LastChanged: since,
-		Message: t.Message, AgentHostname: t.VisibleHost(), AgentID: t.AgentID, Role: pod.Role, Conditions: []statusConditionJSON{},
+		Message: t.Message, AgentHostname: t.VisibleHost(), AgentID: t.AgentID, Role: cmp.Or(t.Role, pod.Role), Conditions: []statusConditionJSON{},
 		Resources: marathon.PodResourcesJSON{CPUs: pod.CPUs, Mem: pod.Mem, Disk: pod.Disk, GPUs: pod.GPUs},
 		Networks:  []podNetworkJSON{}, Containers: []containerStatusJSON{},
 		SpecReference: "/v2/pods" + string(pod.ID) + "::versions/" + spec.FormatTime(t.AppVersion),

@@ -56,6 +56,7 @@ func describe(err error) (code int, body errorBody, ok bool) {
 		status   *statusError
 		locked   *LockedError
 		conflict *ConflictError
+		tooMany  *TooManyDeploymentsError
 		refused  *RefusedError
 		tooBig   *http.MaxBytesError
 	)
@@ -82,6 +83,8 @@ func describe(err error) (code int, body errorBody, ok bool) {
 		return http.StatusConflict, body, true
 	case errors.As(err, &conflict):
 		return http.StatusConflict, errorBody{Message: conflict.Message}, true
+	case errors.As(err, &tooMany):
+		return http.StatusForbidden, errorBody{Message: tooMany.Error()}, true
 	case errors.As(err, &refused):
 		return http.StatusUnprocessableEntity, errorBody{Message: refused.Message}, true
 	case errors.As(err, &tooBig):

@@ -22,6 +22,7 @@ type taskJSON struct {
 	Health       []healthJSON  `json:"healthCheckResults"`
 	CheckResult  *checkJSON    `json:"checkResult,omitempty"`
 	LocalVolumes []localVolume `json:"localVolumes,omitempty"`
+	Role         string        `json:"role,omitempty"`
 }
 
 // checkJSON is the last result of a check; its one member is empty while there was no answer.
@@ -88,7 +89,7 @@ func encodeTask(t *spec.Task) taskJSON {
 	out := taskJSON{
 		ID: t.ID, AppID: t.Seat.App, Host: t.VisibleHost(), SlaveID: t.AgentID, State: t.VisibleState(),
 		StagedAt: optionalTime(t.StagedAt), StartedAt: optionalTime(t.StartedAt),
-		Ports: taskPorts(t), IPAddresses: taskAddresses(t), Health: []healthJSON{}, CheckResult: encodeCheckResult(t.CheckResult),
+		Ports: taskPorts(t), IPAddresses: taskAddresses(t), Health: []healthJSON{}, CheckResult: encodeCheckResult(t.CheckResult), Role: t.Role,
 	}
 	if !t.StagedAt.IsZero() || !t.StartedAt.IsZero() {
 		out.Version = spec.FormatTime(t.AppVersion)
