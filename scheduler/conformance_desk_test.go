@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"github.com/berth-project/berth/scheduler/admit"
 	"github.com/berth-project/berth/scheduler/api"
@@ -207,7 +206,7 @@ func (d *desk) ask(method, target string, body []byte) (int, []byte) {
 	}
 	w := httptest.NewRecorder()
 	d.handler.ServeHTTP(w, r)
-	synctest.Wait()
+	calm()
 	return w.Code, w.Body.Bytes()
 }
 

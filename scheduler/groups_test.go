@@ -150,7 +150,7 @@ func TestGroupEvents(t *testing.T) {
 			if w := p.serve(c.method, c.path, c.body); w.Code >= 500 {
 				t.Fatal(w.Code, w.Body)
 			}
-			synctest.Wait()
+			calm()
 			var got []string
 			for e, ok := p.sub.Next(time.Now()); ok; e, ok = p.sub.Next(time.Now()) {
 				if e.Type == api.EventGroupChangeSuccess || e.Type == api.EventGroupChangeFailed {
@@ -245,7 +245,7 @@ func TestGroupRole(t *testing.T) {
 		}
 		p.answer(422, "PUT", "/v2/apps/prod/b", `{"cmd":"run","role":"*"}`, nil)
 		p.answer(422, "PUT", "/v2/apps", `[{"id":"/prod/b","cmd":"run","role":"*"}]`, nil)
-		synctest.Wait()
+		calm()
 		for _, task := range p.w.alive() {
 			want := map[spec.AppID]string{"/prod/a": "TRUE", "/other/a": "FALSE"}[task.seat.App]
 			if got := task.Env["MARATHON_APP_ENFORCE_GROUP_ROLE"]; want != "" && got != want {

@@ -110,7 +110,7 @@ func (p *play) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel, p.done = cancel, make(chan error, 1)
 	go func(s *Scheduler) { p.done <- s.Run(ctx) }(p.s)
-	synctest.Wait()
+	calm()
 	p.report()
 }
 
@@ -128,7 +128,7 @@ func (p *play) report() {
 			p.t.Fatal(err)
 		}
 	}
-	synctest.Wait()
+	calm()
 }
 
 func mapsKeys(m map[string]string) func(func(string) bool) {
@@ -155,7 +155,7 @@ func (p *play) do(line string) []string {
 		text, _, _ := strings.Cut(err.Error(), " Deployments: ") // their ids are random
 		out = append(out, "error: "+text)
 	}
-	synctest.Wait()
+	calm()
 	consistent(p.t, p.s)
 	for _, w := range p.warned {
 		out = append(out, "warning: "+w)

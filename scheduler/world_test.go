@@ -10,6 +10,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"testing/synctest"
 	"time"
 
 	"github.com/berth-project/berth/scheduler/mesos"
@@ -112,8 +113,17 @@ func (w *world) Run(ctx context.Context, events chan<- mesos.Event) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
+			// The bubble's clock moves when all else stands still: the scheduler has done what follows from this event before
+			// the next one comes, so a scenario's lines have one order only.
+			time.Sleep(time.Nanosecond)
 		}
 	}
+}
+
+// calm waits until nothing moves any more: no event is on its way.
+func calm() {
+	time.Sleep(time.Microsecond) // a thousand events
+	synctest.Wait()
 }
 
 func (w *world) send(ev mesos.Event) {
