@@ -160,7 +160,8 @@ func (s *Scheduler) forgetUnheld(id spec.SeatID) {
 	s.forgetSeat(id)
 }
 
-// wipe gives up the volumes of the tasks killed, and those of the app's seats without a task when the call was for all.
+// wipe gives up the volumes of the tasks killed, and those of seats without a task: of the ones named, or of the whole app
+// when the call was for all.
 func (s *Scheduler) wipe(killed []*spec.Task, o api.KillOptions) {
 	if !o.Wipe {
 		return
@@ -168,6 +169,11 @@ func (s *Scheduler) wipe(killed []*spec.Task, o api.KillOptions) {
 	const reason = "wiped through the API"
 	for _, t := range killed {
 		s.freeVolumes(t.Seat, reason)
+	}
+	for _, id := range o.Seats {
+		if !s.seatTaken(id) {
+			s.freeVolumes(id, reason)
+		}
 	}
 	if o.Idle != "" {
 		s.freeIdle(o.Idle, reason)

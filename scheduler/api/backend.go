@@ -75,6 +75,8 @@ type KillOptions struct {
 	Scale, Wipe, Force bool
 	// Idle, with Wipe: the app whose seats without a task give their persistent volumes up, too.
 	Idle spec.AppID
+	// Seats, with Wipe: those of these seats that have no task give their persistent volumes up, too.
+	Seats []spec.SeatID
 }
 
 // View is what most calls need of the scheduler's state. It is immutable: a task, an app, a deployment or an app's list of

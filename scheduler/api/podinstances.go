@@ -110,6 +110,13 @@ func (s *Server) killPodInstances(r *http.Request, id spec.AppID, instances []st
 			out = append(out, encodeInstance(pod, t))
 		}
 	}
-	_, _, err = s.o.Backend.Kill(r.Context(), ids, KillOptions{Wipe: flag(r, "wipe", false)})
+	o := KillOptions{Wipe: flag(r, "wipe", false)}
+	for _, name := range instances {
+		// A seat that waits for the host of its volumes has no instance, but the queue tells its name.
+		if seat, err := spec.ParseSeatID(name); err == nil && seat.App == id {
+			o.Seats = append(o.Seats, seat)
+		}
+	}
+	_, _, err = s.o.Backend.Kill(r.Context(), ids, o)
 	return out, err
 }
