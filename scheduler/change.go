@@ -128,8 +128,9 @@ func (s *Scheduler) before(puts marathon.Tree, d decision) spec.TreeChange {
 // warnings say what can never come true of the apps that were named, on the hosts and in the pools known now.
 func (s *Scheduler) warnings(d decision) []string {
 	var out []string
+	known := s.known()
 	for _, id := range d.named {
-		out = append(out, s.outlook(d.wanted.Apps[id])...)
+		out = append(out, s.outlook(d.wanted.Apps[id], known)...)
 	}
 	return out
 }

@@ -35,13 +35,21 @@ func (s *Scheduler) Snapshot(ctx context.Context) (*api.Snapshot, error) {
 	var usage cow.View[string, spec.Usage]
 	var seats cow.View[spec.SeatID, spec.Seat]
 	var leases cow.View[netip.Addr, spec.Lease]
+	var known []place.Known
 	err := s.do(ctx, func() {
-		out = s.snapshot(time.Now())
+		out, known = s.snapshot(time.Now()), s.known()
 		s.show()
 		shown, usage, seats, leases = s.published.Load(), s.usage.View(), s.seats.View(), s.leases.View()
 	})
 	if err != nil {
 		return nil, err
+	}
+	for i := range out.Queue {
+		if item := &out.Queue[i]; item.Count > 0 {
+			for _, never := range slices.Backward(s.outlook(item.App, known)) {
+				item.Why = slices.Insert(item.Why, 0, api.Reason{Kind: api.ReasonNever, Text: never})
+			}
+		}
 	}
 	out.View = *shown.at(out.Now)
 	out.Usage, out.Seats = maps.Collect(usage.All()), maps.Collect(seats.All())
@@ -85,10 +93,7 @@ func (s *Scheduler) queueItems(now time.Time) []api.QueueItem {
 		}
 		if q := s.queue[id]; q != nil {
 			item.Count, item.Since, item.LastUnused, item.LastUsed = q.count, q.since, q.lastUnused, q.lastUsed
-			for _, never := range s.outlook(app) {
-				item.Why = append(item.Why, api.Reason{Kind: api.ReasonNever, Text: never})
-			}
-			item.Why = append(item.Why, q.why...)
+			item.Why = slices.Clone(q.why)
 			item.Processed, item.Unused = q.attempt.Processed, q.attempt.Processed
 			item.Refusals, item.Attempt = funnel(q.refused), funnel(q.attempt)
 			for _, o := range q.refused.Offers {

@@ -47,7 +47,7 @@ type Result struct {
 // Assign serves the wants in order of seat: kept leases first, then pinned addresses, then new ones.
 func Assign(in Input) Result {
 	a := assigner{in: in, leases: in.Leases, changed: map[netip.Addr]spec.Lease{}, pools: map[string]spec.Pool{},
-		held: map[netip.Addr]string{}, bySeat: map[spec.SeatID][]spec.Lease{}, cursor: map[string]netip.Addr{},
+		held: map[netip.Addr]string{}, bySeat: map[spec.SeatID][]spec.Lease{}, cursor: map[string]netip.Addr{}, fulls: map[string]*full{},
 		out: Result{Leases: map[spec.SeatID]spec.Lease{}, Waiting: map[spec.SeatID]string{}}}
 	for _, p := range in.Pools {
 		a.pools[p.Name] = p
@@ -108,6 +108,7 @@ type assigner struct {
 	held    map[netip.Addr]string
 	bySeat  map[spec.SeatID][]spec.Lease
 	cursor  map[string]netip.Addr // where the search for an unused address goes on
+	fulls   map[string]*full
 	out     Result
 }
 
@@ -208,49 +209,66 @@ func (a *assigner) pick(w Want) {
 	a.reuse(w, p)
 }
 
-// reuse takes the address that has rested longest.
-func (a *assigner) reuse(w Want, p spec.Pool) {
-	var resting []spec.Lease
-	active, held := 0, 0
+// full is a pool without an unused address: who has them, and those that rest, the longest first.
+type full struct {
+	active, held int
+	resting      []spec.Lease
+}
+
+// full is worked out once a pool and call: when addresses are picked, nothing else changes any more.
+func (a *assigner) full(p spec.Pool) *full {
+	if f := a.fulls[p.Name]; f != nil {
+		return f
+	}
+	f := &full{}
+	a.fulls[p.Name] = f
 	for addr := range a.leases {
 		l, _ := a.lease(addr)
 		switch {
 		case l.Pool != p.Name:
 		case a.held[l.Address] != "":
-			held++
+			f.held++
 		case l.IdleSince.IsZero() || l.Pinned:
-			active++
+			f.active++
 		default:
-			resting = append(resting, l)
+			f.resting = append(f.resting, l)
 		}
 	}
 	for addr, l := range a.changed {
 		if _, old := a.leases[addr]; !old && l.Pool == p.Name {
-			active++
+			f.active++
 		}
 	}
 	for addr := range a.held {
 		if _, leased := a.lease(addr); !leased && Usable(p, addr) {
-			held++
+			f.held++
 		}
 	}
-	slices.SortFunc(resting, func(x, y spec.Lease) int {
+	slices.SortFunc(f.resting, func(x, y spec.Lease) int {
 		return cmp.Or(x.IdleSince.Compare(y.IdleSince), x.Address.Compare(y.Address))
 	})
-	if len(resting) > 0 {
-		ready := resting[0].IdleSince.Add(a.in.Rest)
-		if !ready.After(a.in.Now) {
-			a.give(w, spec.Lease{Address: resting[0].Address})
-			return
-		}
-		if a.out.Again.IsZero() || ready.Before(a.out.Again) {
-			a.out.Again = ready
-		}
-		a.wait(w, "pool %s (%s) has no free address: %d leased, %d held by others, %d resting (the first until %s)",
-			p.Name, p.CIDR, active, held, len(resting), ready.UTC().Format(time.RFC3339))
+	return f
+}
+
+// reuse takes the address that has rested longest.
+func (a *assigner) reuse(w Want, p spec.Pool) {
+	f := a.full(p)
+	if len(f.resting) == 0 {
+		a.wait(w, "pool %s (%s) has no free address: %d leased, %d held by others", p.Name, p.CIDR, f.active, f.held)
 		return
 	}
-	a.wait(w, "pool %s (%s) has no free address: %d leased, %d held by others", p.Name, p.CIDR, active, held)
+	ready := f.resting[0].IdleSince.Add(a.in.Rest)
+	if !ready.After(a.in.Now) {
+		a.give(w, spec.Lease{Address: f.resting[0].Address})
+		f.resting = f.resting[1:]
+		f.active++
+		return
+	}
+	if a.out.Again.IsZero() || ready.Before(a.out.Again) {
+		a.out.Again = ready
+	}
+	a.wait(w, "pool %s (%s) has no free address: %d leased, %d held by others, %d resting (the first until %s)",
+		p.Name, p.CIDR, f.active, f.held, len(f.resting), ready.UTC().Format(time.RFC3339))
 }
 
 // Usable says whether an address of the pool can be given to a container: not the network's, the gateway's or, in IPv4,

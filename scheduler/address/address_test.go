@@ -109,6 +109,37 @@ func TestReleasedAddressRests(t *testing.T) {
 	}
 }
 
+// A full pool: those that rest go to others one after the other, the longest first. With thousands of seats that ask, the
+// pool must not be looked through for each of them.
+func TestResting(t *testing.T) {
+	p := pool("p", "10.0.0.0/19")
+	leases, at := map[netip.Addr]spec.Lease{}, p.CIDR.Addr()
+	for ; p.CIDR.Contains(at); at = at.Next() {
+		if Usable(p, at) {
+			leases[at] = spec.Lease{Address: at, Pool: "p", Seat: spec.SeatID{App: "/old", Index: len(leases)}, IdleSince: t0.Add(-time.Duration(len(leases)) * time.Second)}
+		}
+	}
+	in := Input{Pools: []spec.Pool{p}, Leases: leases, Rest: time.Minute, Now: t0}
+	for i := range 9000 {
+		in.Wants = append(in.Wants, Want{Seat: spec.SeatID{App: "/new", Index: i}, Pool: "p"})
+	}
+	r := Assign(in)
+	ready := len(leases) - 60 // the others rest for less than a minute
+	if len(r.Leases) != ready || len(r.Waiting) != len(in.Wants)-ready {
+		t.Fatalf("%d are served and %d wait, want %d", len(r.Leases), len(r.Waiting), ready)
+	}
+	for i := range ready {
+		l := r.Leases[spec.SeatID{App: "/new", Index: i}]
+		if was := leases[l.Address].Seat.Index; was != len(leases)-1-i {
+			t.Fatalf("seat %d got what was seat %d's", i, was)
+		}
+	}
+	const want = "pool p (10.0.0.0/19) has no free address: 8129 leased, 0 held by others, 60 resting (the first until 2026-01-02T03:04:06Z)"
+	if got := r.Waiting[spec.SeatID{App: "/new", Index: 8999}]; got != want {
+		t.Errorf("got %q", got)
+	}
+}
+
 // No address ever belongs to two seats that both want it, whatever is asked, and a served seat keeps what it has.
 func TestAssignNeverGivesTwice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -136,7 +136,9 @@ type decider struct {
 }
 
 // gone says that a task is neither wanted nor there to be ended. It may stay so for ever, so nothing waits for it.
-func (d *decider) gone(t Task) bool { return t.Unreachable && d.n > 0 && !d.app.Floats() && !d.has(t.Seat) }
+func (d *decider) gone(t Task) bool {
+	return t.Unreachable && d.n > 0 && !d.app.Floats() && !d.has(t.Seat)
+}
 
 // has says whether a kept seat is wanted.
 func (d *decider) has(seat int) bool { return d.n > 0 && d.app.HasSeat(seat) }

@@ -168,7 +168,7 @@ func (m *matcher) place(i int) {
 	}
 	for o := range m.in.Offers {
 		ref.Processed++
-		if reason, why := m.refuse(it, o); reason != "" {
+		if reason, why := m.refuse(it, o, len(ref.Offers) < MaxRefused); reason != "" {
 			refuse(o, reason, why)
 			continue
 		}
@@ -215,18 +215,27 @@ func (m *matcher) take(i, o int) {
 // slack absorbs the rounding of Mesos's three decimals.
 const slack = 1e-6
 
-func (m *matcher) refuse(it Intent, o int) (Reason, string) {
-	offer, f, app := m.in.Offers[o], m.free[o], it.App
+// refuse says why an intent cannot have an offer; in words only when they are asked for, as there may be a million pairs.
+func (m *matcher) refuse(it Intent, o int, inWords bool) (Reason, string) {
+	reason, why := m.refusal(it, o)
+	if reason == "" || !inWords {
+		return reason, ""
+	}
+	return reason, m.in.Offers[o].Host + ": " + why()
+}
+
+func (m *matcher) refusal(it Intent, o int) (Reason, func() string) {
+	offer, f, app := &m.in.Offers[o], &m.free[o], it.App
 	if why := m.rules[app.ID].never(f.attributes); why != "" {
-		return UnfulfilledConstraint, fmt.Sprintf("%s: %s", offer.Host, why)
+		return UnfulfilledConstraint, func() string { return why }
 	}
 	if it.Pinned != "" && it.Pinned != offer.Host {
-		return NoReservation, fmt.Sprintf("%s: the volumes of %s are on %s", offer.Host, it.Seat, it.Pinned)
+		return NoReservation, func() string { return fmt.Sprintf("the volumes of %s are on %s", it.Seat, it.Pinned) }
 	}
 	if len(it.Disks) > 0 {
-		return InsufficientDisk, fmt.Sprintf("%s: %s, and the host offers none", offer.Host, it.Disks[0])
+		return InsufficientDisk, func() string { return it.Disks[0] + ", and the host offers none" }
 	}
-	for _, r := range []struct {
+	for _, r := range [...]struct {
 		reason     Reason
 		name, unit string
 		want, have float64
@@ -237,11 +246,13 @@ func (m *matcher) refuse(it Intent, o int) (Reason, string) {
 		{InsufficientGpus, "gpus", "", float64(app.GPUs), f.gpus},
 	} {
 		if r.want > r.have+slack {
-			return r.reason, fmt.Sprintf("%s: %s: %s%s wanted, %s%s free", offer.Host, r.name, number(r.want), r.unit, number(max(0, r.have)), r.unit)
+			return r.reason, func() string {
+				return fmt.Sprintf("%s: %s%s wanted, %s%s free", r.name, number(r.want), r.unit, number(max(0, r.have)), r.unit)
+			}
 		}
 	}
 	if _, _, missing := takePorts(f.ports, it.HostPorts); missing != "" {
-		return InsufficientPorts, fmt.Sprintf("%s: %s", offer.Host, missing)
+		return InsufficientPorts, func() string { return missing }
 	}
 	if it.Pool != "" {
 		why, known := m.in.Hosts[offer.Host].Pools[it.Pool]
@@ -249,13 +260,15 @@ func (m *matcher) refuse(it Intent, o int) (Reason, string) {
 			why = "its agent has not reported the network yet"
 		}
 		if why != "" {
-			return NetworkNotReady, fmt.Sprintf("%s: network %s is not ready: %s", offer.Host, it.Pool, why)
+			return NetworkNotReady, func() string { return fmt.Sprintf("network %s is not ready: %s", it.Pool, why) }
 		}
 	}
 	if h := m.in.Hosts[offer.Host]; h.MaxStarting > 0 && m.starting[offer.Host] >= h.MaxStarting {
-		return HostBusy, fmt.Sprintf("%s: the host is starting %d tasks, at most %d at a time", offer.Host, m.starting[offer.Host], h.MaxStarting)
+		return HostBusy, func() string {
+			return fmt.Sprintf("the host is starting %d tasks, at most %d at a time", m.starting[offer.Host], h.MaxStarting)
+		}
 	}
-	return "", ""
+	return "", nil
 }
 
 // number writes a figure with at most three decimals (Mesos's precision) and without an exponent.
