@@ -102,8 +102,12 @@ func (s *Scheduler) forgetIfGone(app spec.AppID, now time.Time) {
 	s.forget(app)
 }
 
-// forget drops what is kept for an app beside its seats and leases, which rest in case it comes back.
+// forget drops what is kept for an app beside its seats and leases, which rest in case it comes back. A seat without a lease
+// (on its host's network) has nothing that could rest, and would never be looked at again.
 func (s *Scheduler) forget(app spec.AppID) {
+	for id := range s.seatsOf[app] {
+		s.forgetUnheld(id)
+	}
 	s.dropDelay(app)
 	delete(s.queue, app)
 	delete(s.byApp, app)

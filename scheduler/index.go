@@ -15,6 +15,7 @@ type indexes struct {
 	byHost    map[string]map[string]*spec.Task // live tasks
 	underway  map[string]*spec.Task            // live tasks that do not run yet, or are being stopped
 	leasesOf  map[spec.AppID]map[netip.Addr]bool
+	seatsOf   map[spec.AppID]map[spec.SeatID]bool
 	inDeploy  map[spec.AppID]bool // apps that running deployments touch; nil: to be computed again
 	targeted  map[spec.AppID]target
 	done      map[spec.AppID]bool // the app's part of the current step is fulfilled
@@ -44,7 +45,8 @@ type indexes struct {
 func newIndexes() *indexes {
 	return &indexes{
 		byHost: map[string]map[string]*spec.Task{}, underway: map[string]*spec.Task{}, leasesOf: map[spec.AppID]map[netip.Addr]bool{},
-		done: map[spec.AppID]bool{}, launches: map[spec.AppID][]int{}, dirty: map[spec.AppID]bool{}, unsure: map[spec.AppID]bool{}, restless: map[spec.AppID]bool{},
+		seatsOf: map[spec.AppID]map[spec.SeatID]bool{},
+		done:    map[spec.AppID]bool{}, launches: map[spec.AppID][]int{}, dirty: map[spec.AppID]bool{}, unsure: map[spec.AppID]bool{}, restless: map[spec.AppID]bool{},
 		unseen: map[spec.AppID]bool{}, untimed: map[string]bool{}, staleDocs: map[string]bool{}, retarget: true, newTree: true, newFails: true,
 		lists: cow.New[spec.AppID, *taskList](), seats: cow.New[spec.SeatID, spec.Seat](), leases: cow.New[netip.Addr, spec.Lease](),
 		usage: cow.New[string, spec.Usage](),
@@ -119,4 +121,24 @@ func (s *Scheduler) indexLease(old, l spec.Lease) {
 	s.leasesOf[l.Seat.App][l.Address] = true
 	s.leases.Set(l.Address, l)
 	s.restless[l.Seat.App] = true
+}
+
+// indexSeat takes a seat, new or changed, into the indexes.
+func (s *Scheduler) indexSeat(seat spec.Seat) {
+	s.seats.Set(seat.ID, seat)
+	s.hostnames[seat.Hostname] = seat.ID
+	if s.seatsOf[seat.ID.App] == nil {
+		s.seatsOf[seat.ID.App] = map[spec.SeatID]bool{}
+	}
+	s.seatsOf[seat.ID.App][seat.ID] = true
+}
+
+// unindexSeat takes a forgotten seat out of them.
+func (s *Scheduler) unindexSeat(seat spec.Seat) {
+	s.seats.Delete(seat.ID)
+	delete(s.hostnames, seat.Hostname)
+	delete(s.seatsOf[seat.ID.App], seat.ID)
+	if len(s.seatsOf[seat.ID.App]) == 0 {
+		delete(s.seatsOf, seat.ID.App)
+	}
 }

@@ -86,6 +86,14 @@ func (s *Scheduler) inconsistencies(now time.Time) (faults []string) {
 			fault("the lease of %s for %s should rest", l.Address, l.Seat)
 		}
 	}
+	seatsOf := map[spec.AppID]map[spec.SeatID]bool{}
+	for id := range s.state.Seats {
+		if seatsOf[id.App] == nil {
+			seatsOf[id.App] = map[spec.SeatID]bool{}
+		}
+		seatsOf[id.App][id] = true
+	}
+	same("seats by app", s.seatsOf, seatsOf)
 	same("seats", maps.Collect(s.seats.View().All()), s.state.Seats)
 	same("leases", maps.Collect(s.leases.View().All()), s.state.Leases)
 	s.consistentDocs(fault)

@@ -73,8 +73,7 @@ func (s *Scheduler) putLease(l spec.Lease) {
 func (s *Scheduler) forgetSeat(id spec.SeatID) {
 	if seat, ok := s.state.Seats[id]; ok && len(seat.Volumes) == 0 {
 		delete(s.state.Seats, id)
-		s.seats.Delete(id)
-		delete(s.hostnames, seat.Hostname)
+		s.unindexSeat(seat)
 		s.batch.txn.DeleteSeat(id)
 	}
 }

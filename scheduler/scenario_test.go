@@ -170,7 +170,7 @@ func (p *play) do(line string) []string {
 	if isHTTP(f[0]) {
 		out = append(p.http(f), out...)
 	}
-	if slices.Contains([]string{"queue", "ps", "doc", "ports", "answers", "volumes", "leases"}, f[0]) {
+	if slices.Contains([]string{"queue", "ps", "doc", "ports", "answers", "volumes", "leases", "seats"}, f[0]) {
 		out = append(out, p.show(f[0])...)
 	}
 	if f[0] == "status" { // status POD
@@ -339,7 +339,7 @@ func (p *play) command(f []string) error {
 			}
 		}
 		p.start()
-	case "queue", "ps", "doc", "ports", "answers", "leases", "why":
+	case "queue", "ps", "doc", "ports", "answers", "leases", "seats", "why":
 	case "GET", "POST", "PUT", "PATCH", "DELETE", "tree": // METHOD PATH [BODY]; tree PATH
 	default:
 		return p.volumeCommand(f)
@@ -426,6 +426,11 @@ func (p *play) show(what string) []string {
 	switch what {
 	case "volumes":
 		out = p.volumes(snap)
+	case "seats":
+		for id, seat := range snap.Seats {
+			out = append(out, fmt.Sprintf("%s %s", id, seat.Hostname))
+		}
+		slices.Sort(out)
 	case "leases":
 		for _, l := range snap.Leases {
 			text := fmt.Sprintf("%s of %s", l.Address, l.Seat)

@@ -107,11 +107,10 @@ func New(opts Options) (*Scheduler, error) {
 		}
 	}
 	for id, seat := range s.state.Seats {
-		s.hostnames[seat.Hostname] = id
 		if slices.ContainsFunc(seat.Volumes, func(v spec.SeatVolume) bool { return v.Freed }) {
 			s.freed[id] = true
 		}
-		s.seats.Set(id, seat)
+		s.indexSeat(seat)
 	}
 	for _, l := range s.state.Leases {
 		s.indexLease(l, l)

@@ -20,7 +20,6 @@ func (s *Scheduler) seat(id spec.SeatID, host string) spec.Seat {
 	}
 	if !ok {
 		seat = spec.Seat{ID: id, Hostname: s.hostname(id), HostKeys: []spec.HostKey{s.hostKey(id)}}
-		s.hostnames[seat.Hostname] = id
 	}
 	seat.LastHost = host
 	s.putSeat(seat)

@@ -33,7 +33,7 @@ func (s *Scheduler) withVolumes(seat spec.Seat, app *spec.App, host string) (spe
 
 func (s *Scheduler) putSeat(seat spec.Seat) {
 	s.state.Seats[seat.ID] = seat
-	s.seats.Set(seat.ID, seat)
+	s.indexSeat(seat)
 	s.batch.txn.PutSeat(seat)
 }
 
@@ -88,8 +88,8 @@ func (s *Scheduler) freeIdle(app spec.AppID, reason string) {
 
 func (s *Scheduler) seatsWithVolumes(app spec.AppID) []spec.SeatID {
 	var out []spec.SeatID
-	for id, seat := range s.state.Seats {
-		if id.App == app && len(seat.Volumes) > 0 {
+	for id := range s.seatsOf[app] {
+		if len(s.state.Seats[id].Volumes) > 0 {
 			out = append(out, id)
 		}
 	}
@@ -152,8 +152,8 @@ func (s *Scheduler) forgetUnheld(id spec.SeatID) {
 	if s.state.Apps[id.App] != nil || s.seatTaken(id) || len(s.state.Seats[id].Volumes) > 0 {
 		return
 	}
-	for _, l := range s.state.Leases {
-		if l.Seat == id {
+	for addr := range s.leasesOf[id.App] {
+		if s.state.Leases[addr].Seat == id {
 			return
 		}
 	}
