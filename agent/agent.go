@@ -64,9 +64,6 @@ func New(o Options) (*Agent, error) {
 	}, nil
 }
 
-// State is what the other components of this host need: the document and the health of its tasks.
-func (a *Agent) State() *watch.Value[spec.HostState] { return a.state }
-
 // Run works until ctx ends. It fails at once when another process answers for the same IPAM driver.
 func (a *Agent) Run(ctx context.Context) error {
 	own := newOwner(a)

@@ -198,7 +198,7 @@ func TestOneHost(t *testing.T) {
 		if len(r.Held) != 2 || r.Held[0].By != `container "debug"` {
 			t.Errorf("held %+v", r.Held)
 		}
-		s, _ := w.agent.State().Get()
+		s, _ := w.agent.state.Get()
 		if !s.Healthy(s.Document.Seats[0]) {
 			t.Errorf("state %+v", s)
 		}
@@ -306,7 +306,7 @@ func TestStartsFromTheKeptDocument(t *testing.T) {
 		w.sched = &scheduler{away: true}
 		startHost(t, w)
 		synctest.Wait()
-		s, _ := w.agent.State().Get()
+		s, _ := w.agent.state.Get()
 		if len(s.Document.Seats) != 1 || len(networkNames(t, w.engine)) != 1 {
 			t.Errorf("without the scheduler: %+v", s)
 		}

@@ -95,8 +95,8 @@ func TestLayouts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if fs.Mode() != c.mode {
-				t.Errorf("mode %s, want %s", fs.Mode(), c.mode)
+			if fs.mode != c.mode {
+				t.Errorf("mode %s, want %s", fs.mode, c.mode)
 			}
 			byPid, err := fs.ByPid(42)
 			if err != nil {

@@ -57,9 +57,6 @@ func Open(root, proc string) (*FS, error) {
 	return f, nil
 }
 
-// Mode says how the groups are mounted.
-func (f *FS) Mode() Mode { return f.mode }
-
 // ByPid finds the group of a process, given in the PID namespace that the proc file system shows. The group of a process
 // that ended is ErrNotFound.
 func (f *FS) ByPid(pid int) (*Group, error) {

@@ -32,15 +32,6 @@ func New[K comparable, V any]() *Map[K, V] {
 	return &Map[K, V]{view: View[K, V]{&root[K, V]{seed: maphash.MakeSeed()}}}
 }
 
-// Of makes a View of a plain map.
-func Of[K comparable, V any](m map[K]V) View[K, V] {
-	out := New[K, V]()
-	for k, v := range m {
-		out.Set(k, v)
-	}
-	return out.View()
-}
-
 func (r *root[K, V]) index(k K) int { return int(maphash.Comparable(r.seed, k) % parts) }
 
 // own makes the part of k writable.

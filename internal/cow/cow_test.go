@@ -59,7 +59,4 @@ func TestViewsAreSharedUntilAChange(t *testing.T) {
 	if _, ok := zero.Get("a"); ok || zero.Len() != 0 || len(maps.Collect(zero.All())) != 0 {
 		t.Error("the zero view is not empty")
 	}
-	if n, ok := Of(map[string]int{"x": 7}).Get("x"); n != 7 || !ok {
-		t.Errorf("of a map: %d %t", n, ok)
-	}
 }

@@ -43,37 +43,6 @@ func contains(list []string, v string) bool {
 	return false
 }
 
-// String writes the selector in the form that ParseSelector reads.
-func (s Selector) String() string {
-	parts := make([]string, 0, len(s))
-	for _, r := range s {
-		text := escapeWord(r.key)
-		switch r.op {
-		case "==", "!=":
-			text += r.op + escapeWord(r.values[0])
-		case "in", "notin":
-			words := make([]string, 0, len(r.values))
-			for _, v := range r.values {
-				words = append(words, escapeWord(v))
-			}
-			text += " " + r.op + " (" + strings.Join(words, ", ") + ")"
-		}
-		parts = append(parts, text)
-	}
-	return strings.Join(parts, ", ")
-}
-
-func escapeWord(word string) string {
-	var b strings.Builder
-	for _, c := range word {
-		if !plain(c) {
-			b.WriteByte('\\')
-		}
-		b.WriteRune(c)
-	}
-	return b.String()
-}
-
 func plain(c rune) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-'
 }

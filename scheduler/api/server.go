@@ -209,6 +209,9 @@ func streamContext(r *http.Request) (context.Context, context.CancelFunc) {
 	streaming(r)
 	ctx, cancel := context.WithCancel(r.Context())
 	if server, ok := r.Context().Value(stopping{}).(context.Context); ok {
+		if server.Err() != nil {
+			cancel() // at once, not some time later
+		}
 		release := context.AfterFunc(server, cancel)
 		return ctx, func() { release(); cancel() }
 	}

@@ -31,6 +31,9 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := streamContext(r)
 	defer cancel()
+	if ctx.Err() != nil { // whoever is told that it is attached must get the next events
+		return fail(http.StatusServiceUnavailable, "The scheduler is stopping")
+	}
 	s.measured.streams.Add(1)
 	defer s.measured.streams.Add(-1)
 	sub := s.o.Events.Subscribe(SubscribeOptions{Types: r.URL.Query()["event_type"], After: r.Header.Get("Last-Event-ID")})

@@ -146,3 +146,7 @@ func readLines(t *testing.T, file string) []string {
 	}
 	return strings.Split(string(text), "\n")
 }
+
+func (n *node) has(key string) bool {
+	return n.fields[key] != nil && n.fields[key].kind != kindNull
+}

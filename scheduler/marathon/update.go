@@ -82,10 +82,6 @@ func checkVersion(n *node, current *spec.App) error {
 	return f.Err()
 }
 
-func (n *node) has(key string) bool {
-	return n.fields[key] != nil && n.fields[key].kind != kindNull
-}
-
 // redraft is the draft of which the app is the completion: the way through its canonical form.
 func redraft(app *spec.App, o Options) (*draft, error) {
 	body, err := json.Marshal(Encode(app))
