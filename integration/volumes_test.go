@@ -162,12 +162,13 @@ func TestFetch(t *testing.T) {
 	app := b.AppID("fetched")
 	b.Want(201, "POST", "/v2/apps", map[string]any{
 		"id": app, "cmd": "./run.sh", "cpus": 0.2, "mem": 64, "user": "nobody",
+		"container": map[string]any{"type": "MESOS", "volumes": []map[string]any{{"hostPath": "conf/greeting", "containerPath": "/opt/greeting", "mode": "RO"}}},
 		"fetch": []map[string]any{{"uri": url + "/app.tar.gz", "cache": true}, {"uri": url + "/run.sh", "executable": true}},
 		"check": map[string]any{"exec": map[string]any{"command": map[string]any{"argv": []string{"grep", "-q", "other", "/mnt/mesos/sandbox/out"}}}, "intervalSeconds": 1, "delaySeconds": 1},
 	}, nil)
 	c := b.Running(app, 1, 60*time.Second)[0]
 	rig.Eventually(t, 20*time.Second, "what was fetched has run", func() error {
-		text, err := b.Engine.TryDocker("exec", c.ID, "sh", "-c", "cat /mnt/mesos/sandbox/out; stat -c %U /mnt/mesos/sandbox/out")
+		text, err := b.Engine.TryDocker("exec", c.ID, "sh", "-c", "cat /mnt/mesos/sandbox/out; stat -c %U /mnt/mesos/sandbox/out; cmp /opt/greeting /mnt/mesos/sandbox/conf/greeting")
 		if err == nil && text != greeting+"nobody\n" && strings.TrimSpace(text) != strings.TrimSpace(greeting+"nobody") {
 			err = fmt.Errorf("got %q", text)
 		}

@@ -108,6 +108,9 @@ func (o *owner) create(ctx context.Context, t *task, p plan) (string, error) {
 	if err := o.fetchURIs(ctx, t, sandbox, p.fetch); err != nil {
 		return "", err
 	}
+	if err := mountInside(&p.spec, sandbox, p.inside); err != nil {
+		return "", launchError{err}
+	}
 	key := pullKey{image: p.spec.Image}
 	if len(p.fetch) > 0 {
 		var err error

@@ -105,6 +105,7 @@ type plan struct {
 	grace   time.Duration
 	folders []string // to be made beforehand, shared with other containers
 	fetch   []fetch.Item
+	inside  []insideVolume // mounts of what lies in the task's own sandbox
 	pull    bool   // whether or not the image is there
 	refused string // what docker run would have refused, for the message
 }
@@ -137,7 +138,7 @@ func (o *owner) translate(f *framework, info *mesos.TaskInfo, res bundle, cid st
 	}
 	problem := command(&s, info.Command)
 	others, fault := o.sharedFolders(&s, &p, g, info.Container.Volumes)
-	problem = first(problem, fault, volumes(&s, others))
+	problem = first(problem, fault, volumes(&s, &p, others))
 	if g == nil {
 		problem = first(problem, o.connect(&s, &p.net, info.Container, res))
 	} else {
@@ -208,7 +209,7 @@ func command(s *docker.CreateSpec, c *mesos.CommandInfo) string {
 	return ""
 }
 
-func volumes(s *docker.CreateSpec, vs []mesos.Volume) string {
+func volumes(s *docker.CreateSpec, p *plan, vs []mesos.Volume) string {
 	for _, v := range vs {
 		source := v.GetHostPath()
 		if src := v.GetSource(); src != nil {
@@ -217,7 +218,11 @@ func volumes(s *docker.CreateSpec, vs []mesos.Volume) string {
 			}
 			source = src.DockerVolume.Name
 		} else if source != "" && !path.IsAbs(source) {
-			return "host path '" + source + "' is not absolute"
+			if !filepath.IsLocal(source) {
+				return "host path '" + source + "' is not below the sandbox"
+			}
+			p.inside = append(p.inside, insideVolume{source, v.ContainerPath, v.GetMode() == mesos.RO})
+			continue
 		}
 		text := v.ContainerPath
 		if source != "" {

@@ -3,41 +3,51 @@ package standalone
 import (
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+
+	"github.com/berth-project/berth/internal/docker"
 )
 
-func TestMakeVolumes(t *testing.T) {
-	state := t.TempDir()
-	dir := filepath.Join(state, "volumes")
-	o := &owner{Engine: &Engine{opts: Options{StateDir: state, VolumesDir: dir}}}
-	mode := func(path string) os.FileMode {
-		i, err := os.Lstat(path)
+func TestMountInside(t *testing.T) {
+	sandbox, outside := t.TempDir(), t.TempDir()
+	for _, err := range []error{
+		os.WriteFile(filepath.Join(sandbox, "app.py"), nil, 0o644),
+		os.Symlink("app.py", filepath.Join(sandbox, "link")),
+		os.Symlink(outside, filepath.Join(sandbox, "escape")),
+		os.Symlink("../../nowhere", filepath.Join(sandbox, "dangling")),
+	} {
 		if err != nil {
-			return 0
+			t.Fatal(err)
 		}
-		return i.Mode().Perm() | i.Mode()&os.ModeSticky
 	}
-	at := filepath.Join(dir, "db.0", "data-1")
-	binds := []string{at + ":/mnt/mesos/sandbox/data", state + "/elsewhere:/x", dir + "/../other:/y", "named:/z"}
-	if err := o.makeVolumes(binds); err != nil {
-		t.Fatal(err)
+	for _, c := range []struct{ path, want, fault string }{
+		{path: "app.py", want: "app.py"},
+		{path: "link", want: "app.py"},
+		{path: "new/folder", want: "new/folder"},
+		{path: "escape", fault: "leads out of the sandbox"},
+		{path: "escape/etc", fault: "mount escape/etc"},
+		{path: "dangling", fault: "mount dangling"},
+	} {
+		t.Run(c.path, func(t *testing.T) {
+			var s docker.CreateSpec
+			err := mountInside(&s, sandbox, []insideVolume{{path: c.path, containerPath: "/opt/x", readOnly: true}})
+			if c.fault != "" {
+				if err == nil || !strings.Contains(err.Error(), c.fault) || len(s.Binds) > 0 {
+					t.Fatalf("got %v, %v", s.Binds, err)
+				}
+				return
+			}
+			if want := filepath.Join(sandbox, c.want) + ":/opt/x:ro"; err != nil || !slices.Equal(s.Binds, []string{want}) {
+				t.Fatalf("got %v, %v, want %s", s.Binds, err, want)
+			}
+			if _, err := os.Stat(filepath.Join(sandbox, c.want)); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
-	if got := mode(at); got != 0o777|os.ModeSticky {
-		t.Errorf("mode %v", got)
-	}
-	if mode(filepath.Join(state, "elsewhere")) != 0 || mode(filepath.Join(state, "other")) != 0 {
-		t.Error("only volumes are made")
-	}
-	if err := os.Chmod(at, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := o.makeVolumes(binds); err != nil || mode(at) != 0o700 {
-		t.Errorf("one that is there is left alone: %v, %v", mode(at), err)
-	}
-	if err := os.Symlink(state, filepath.Join(dir, "db.1")); err != nil {
-		t.Fatal(err)
-	}
-	if err := o.makeVolumes([]string{filepath.Join(dir, "db.1", "data-2") + ":/x"}); err == nil || mode(filepath.Join(state, "data-2")) != 0 {
-		t.Errorf("a link leads out: %v", err)
+	if left, _ := os.ReadDir(outside); len(left) > 0 {
+		t.Errorf("made outside: %v", left)
 	}
 }

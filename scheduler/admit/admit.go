@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -139,7 +140,7 @@ func imageFault(image string) string {
 }
 
 // checkVolume: persistent are the names of the app's persistent volumes. A host path that is not absolute names one of
-// them, so it needs no permission.
+// them, or something in the task's own sandbox, so it needs no permission.
 func checkVolume(v spec.Volume, at string, persistent map[string]bool, p Policy, f *marathon.Faults) {
 	switch {
 	case v.Persistent != nil:
@@ -151,7 +152,9 @@ func checkVolume(v spec.Volume, at string, persistent map[string]bool, p Policy,
 		return
 	case persistent[v.HostPath]:
 	case !path.IsAbs(v.HostPath):
-		f.Add(at+"/hostPath", "must be an absolute path, or the containerPath of one of the app's persistent volumes")
+		if !filepath.IsLocal(v.HostPath) || strings.ContainsAny(v.HostPath, ":\x00\n") {
+			f.Add(at+"/hostPath", "must be an absolute path, a path in the sandbox, or the containerPath of one of the app's persistent volumes")
+		}
 	default:
 		if reason := p.hostPathFault(v.HostPath); reason != "" {
 			f.Add(at+"/hostPath", "%s", reason)

@@ -68,7 +68,8 @@ func folderName(name string) string {
 }
 
 // mounts are the volumes of an app's container. A persistent volume lies in the sandbox, under its own name. A host path
-// that is not absolute names one of them: Marathon's way to mount a persistent volume elsewhere.
+// that is not absolute names one of them (Marathon's way to mount a persistent volume elsewhere), or something in the
+// sandbox, such as a fetched file.
 func mounts(app *spec.App, have []spec.SeatVolume, o Options) []spec.LaunchVolume {
 	if app.Container == nil {
 		return nil
