@@ -363,8 +363,6 @@ func FuzzDecodePod(f *testing.F) {
 // refusedPods are the corpus's pods that are refused although no outcome is recorded for them, with a piece of the text.
 var refusedPods = map[string]string{
 	"rest-api__public__api__v2__examples__pod.json": "timeoutSeconds: got 20, expected less than intervalSeconds",
-	"persistent-volumes.md__L321.json":              "role of their own",
-	"persistent-volume-pod.json":                    "role of their own",
 	"fake_pod_versions":                             "/containers: error.minLength", // made-up answers
 	"GET_v2_pods_fake_pod.json":                     "/containers(0)/name: error.path.missing",
 	"tests__system__pods__test-pod.json":            "/containers(0)/name: error.pattern", // in mixed case
