@@ -163,8 +163,8 @@ func TestFetch(t *testing.T) {
 	b.Want(201, "POST", "/v2/apps", map[string]any{
 		"id": app, "cmd": "./run.sh", "cpus": 0.2, "mem": 64, "user": "nobody",
 		"container": map[string]any{"type": "MESOS", "volumes": []map[string]any{{"hostPath": "conf/greeting", "containerPath": "/opt/greeting", "mode": "RO"}}},
-		"fetch": []map[string]any{{"uri": url + "/app.tar.gz", "cache": true}, {"uri": url + "/run.sh", "executable": true}},
-		"check": map[string]any{"exec": map[string]any{"command": map[string]any{"argv": []string{"grep", "-q", "other", "/mnt/mesos/sandbox/out"}}}, "intervalSeconds": 1, "delaySeconds": 1},
+		"fetch":     []map[string]any{{"uri": url + "/app.tar.gz", "cache": true}, {"uri": url + "/run.sh", "executable": true}},
+		"check":     map[string]any{"exec": map[string]any{"command": map[string]any{"argv": []string{"grep", "-q", "other", "/mnt/mesos/sandbox/out"}}}, "intervalSeconds": 1, "delaySeconds": 1},
 	}, nil)
 	c := b.Running(app, 1, 60*time.Second)[0]
 	rig.Eventually(t, 20*time.Second, "what was fetched has run", func() error {

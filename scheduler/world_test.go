@@ -141,6 +141,7 @@ func (w *world) offer() {
 	for _, h := range w.offers {
 		out[h] = true
 	}
+	var all []spec.Offer
 	for _, name := range slices.Sorted(maps.Keys(w.hosts)) {
 		if out[name] || time.Now().Before(w.refused[name]) {
 			continue
@@ -159,7 +160,10 @@ func (w *world) offer() {
 		w.nextID++
 		o.ID = fmt.Sprintf("o%d", w.nextID)
 		w.offers[o.ID] = name
-		w.send(mesos.Offers{Offers: []spec.Offer{o}})
+		all = append(all, o)
+	}
+	if len(all) > 0 {
+		w.send(mesos.Offers{Offers: all})
 	}
 }
 

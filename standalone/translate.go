@@ -106,8 +106,8 @@ type plan struct {
 	folders []string // to be made beforehand, shared with other containers
 	fetch   []fetch.Item
 	inside  []insideVolume // mounts of what lies in the task's own sandbox
-	pull    bool   // whether or not the image is there
-	refused string // what docker run would have refused, for the message
+	pull    bool           // whether or not the image is there
+	refused string         // what docker run would have refused, for the message
 }
 
 // translate turns a task into the container that Mesos's Docker executor would run. A task of a group (nil: of none) has the

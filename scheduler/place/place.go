@@ -199,7 +199,7 @@ func (m *matcher) best(it Intent, fits []int) int {
 			}
 			return 1
 		}
-		return cmp.Or(cmp.Compare(m.free[a].cpus, m.free[b].cpus), cmp.Compare(m.free[a].mem, m.free[b].mem), cmp.Compare(m.in.Offers[a].ID, m.in.Offers[b].ID))
+		return cmp.Or(cmp.Compare(m.free[a].cpus, m.free[b].cpus), cmp.Compare(m.free[a].mem, m.free[b].mem), cmp.Compare(m.in.Offers[a].Host, m.in.Offers[b].Host))
 	})
 }
 
