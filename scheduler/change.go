@@ -26,7 +26,7 @@ func (s *Scheduler) Change(ctx context.Context, c api.Change) (*api.Changed, err
 	err := s.doDurably(ctx, func() (err error) {
 		now := time.Now()
 		if out, err = s.change(c, now); err != nil && !c.DryRun {
-			s.publish(api.GroupChangeFailed("/", s.lastVersion, err.Error(), now))
+			s.publish(api.GroupChangeFailed(cmp.Or(c.Group, "/"), s.lastVersion, err.Error(), now))
 		}
 		return err
 	})

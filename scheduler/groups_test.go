@@ -143,7 +143,9 @@ func TestGroupEvents(t *testing.T) {
 		defer p.stop()
 		for _, c := range []struct{ method, path, body, want string }{
 			{"POST", "/v2/groups", `{"id":"/g/h","apps":[{"id":"a","cmd":"run"},{"id":"b","cmd":"run"}]}`, "group_change_success /g/h"},
-			{"PUT", "/v2/groups/g/h/a", `{}`, "group_change_failed /"},
+			{"PUT", "/v2/groups/g/h/a", `{}`, "group_change_failed /g/h/a"},
+			{"POST", "/v2/apps", `{"id":"/g/h/a","cmd":"run"}`, "group_change_failed /g/h"},
+			{"DELETE", "/v2/pods/g/h/a", ``, "group_change_failed /g/h"},
 			{"POST", "/v2/apps", `{"id":"/new/in/c","cmd":"run"}`, "group_change_success /new/in"},
 			{"PUT", "/v2/groups?force=true", `{"groups":[{"id":"g"}]}`, "group_change_success /"},
 		} {
@@ -160,6 +162,26 @@ func TestGroupEvents(t *testing.T) {
 			if want := []string{c.want}; !slices.Equal(got, want) {
 				t.Errorf("%s %s: %v, want %v", c.method, c.path, got, want)
 			}
+		}
+	})
+}
+
+// TestEventsNamePaths: events of API calls name the path alone, as Marathon's do, also where the call had parameters.
+func TestEventsNamePaths(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlay(t)
+		defer p.stop()
+		p.answer(201, "PUT", "/v2/apps/g/a?force=true", `{"cmd":"run"}`, nil)
+		p.answer(201, "POST", "/v2/pods?force=true", `{"id":"/p","containers":[{"name":"c","exec":{"command":{"shell":"run"}},"resources":{"cpus":0.1,"mem":32}}]}`, nil)
+		synctest.Wait()
+		var got []string
+		for e, ok := p.sub.Next(time.Now()); ok; e, ok = p.sub.Next(time.Now()) {
+			if uri := e.Fields["uri"]; uri != nil {
+				got = append(got, fmt.Sprint(e.Type, " ", uri))
+			}
+		}
+		if want := []string{"api_post_event /v2/apps/g/a", "pod_created_event /v2/pods"}; !slices.Equal(got, want) {
+			t.Errorf("got %v", got)
 		}
 	})
 }

@@ -23,7 +23,7 @@ func (s *Server) postApp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	changed, err := s.change(r, Change{Force: flag(r, "force", false), Post: true}, func(current apps) (apps, error) {
+	changed, err := s.change(r, Change{Group: app.ID.Parent(), Force: flag(r, "force", false), Post: true}, func(current apps) (apps, error) {
 		if before := current[app.ID]; before != nil {
 			return nil, exists(before)
 		}
@@ -68,7 +68,7 @@ func (s *Server) putApp(id spec.AppID, create bool) handler {
 				return err
 			}
 		}
-		changed, err := s.change(r, Change{Force: flag(r, "force", false), Post: true}, func(current apps) (apps, error) {
+		changed, err := s.change(r, Change{Group: id.Parent(), Force: flag(r, "force", false), Post: true}, func(current apps) (apps, error) {
 			app, err := u.decide(current[id], o)
 			return apps{id: app}, err
 		})
@@ -143,7 +143,7 @@ func decideAll(current apps, updates []update, o marathon.Options) (apps, error)
 // deleteApp is DELETE /v2/apps/{id}; unlike everywhere else force is on unless refused.
 func (s *Server) deleteApp(id spec.AppID) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		changed, err := s.change(r, Change{Force: flag(r, "force", true)}, func(current apps) (apps, error) {
+		changed, err := s.change(r, Change{Group: id.Parent(), Force: flag(r, "force", true)}, func(current apps) (apps, error) {
 			if before := current[id]; before == nil || before.Pod != nil {
 				return nil, appMissing(id)
 			}
@@ -159,7 +159,7 @@ func (s *Server) deleteApp(id spec.AppID) handler {
 // restartApp is POST /v2/apps/{id}/restart: the same definition under a new version.
 func (s *Server) restartApp(id spec.AppID) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		c := Change{Force: flag(r, "force", false), Restart: []spec.AppID{id}}
+		c := Change{Group: id.Parent(), Force: flag(r, "force", false), Restart: []spec.AppID{id}}
 		changed, err := s.change(r, c, func(current apps) (apps, error) {
 			app := current[id]
 			if app == nil || app.Pod != nil {

@@ -48,7 +48,9 @@ type Change struct {
 	Restart []spec.AppID
 	// Gone lists seats that are taken away by name: where their app keeps seats and shrinks, they go before the highest.
 	Gone []spec.SeatID
-	// ClientIP and URI go into api_post_event; Post says whether one is published for each changed app.
+	// Group is what group_change_failed names, as a change that fails may not know what it would have changed; "" is the root.
+	Group spec.AppID
+	// ClientIP and URI (the path alone) go into api_post_event; Post says whether one is published for each changed app.
 	ClientIP, URI string
 	Post          bool
 }

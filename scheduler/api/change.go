@@ -41,7 +41,7 @@ func (s *Server) change(r *http.Request, c Change, decide func(current apps) (ap
 
 // changeTree is change for groups and apps together.
 func (s *Server) changeTree(r *http.Request, c Change, decide func(current Tree) (Tree, error)) (*Changed, error) {
-	c.ClientIP, c.URI = clientIP(r), r.URL.RequestURI()
+	c.ClientIP, c.URI = clientIP(r), r.URL.EscapedPath()
 	c.Decide = func(current Tree) (Tree, error) {
 		next, err := decide(current)
 		if err != nil {

@@ -170,7 +170,7 @@ func SchedulerDisconnected(now time.Time) Event {
 
 // podEvent says that a client changed a pod.
 func podEvent(kind string, r *http.Request, now time.Time) Event {
-	return Event{Type: kind, At: now, Fields: map[string]any{"clientIp": clientIP(r), "uri": r.URL.RequestURI()}}
+	return Event{Type: kind, At: now, Fields: map[string]any{"clientIp": clientIP(r), "uri": r.URL.EscapedPath()}}
 }
 
 func streamEvent(kind, remote string, now time.Time) Event {

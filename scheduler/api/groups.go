@@ -236,7 +236,7 @@ func (s *Server) putGroup(at spec.AppID, post bool) handler {
 				return err
 			}
 		}
-		c := Change{Force: flag(r, "force", false), DryRun: dryRun(r)}
+		c := Change{Group: u.ID, Force: flag(r, "force", false), DryRun: dryRun(r)}
 		changed, err := s.changeTree(r, c, func(current Tree) (Tree, error) {
 			tree := marathon.Tree(current)
 			switch {
@@ -279,7 +279,7 @@ func (s *Server) patchGroup(id spec.AppID) handler {
 		if err != nil {
 			return err
 		}
-		_, err = s.changeTree(r, Change{}, func(current Tree) (Tree, error) {
+		_, err = s.changeTree(r, Change{Group: id}, func(current Tree) (Tree, error) {
 			if !marathon.Tree(current).HasGroup(id) {
 				return Tree{}, groupMissing(id)
 			}
@@ -301,7 +301,7 @@ func (s *Server) patchGroup(id spec.AppID) handler {
 // deleteGroup is DELETE of a group with all that lies in it.
 func (s *Server) deleteGroup(id spec.AppID) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		c := Change{Force: flag(r, "force", false), DryRun: dryRun(r)}
+		c := Change{Group: id, Force: flag(r, "force", false), DryRun: dryRun(r)}
 		changed, err := s.changeTree(r, c, func(current Tree) (Tree, error) {
 			tree := marathon.Tree(current)
 			if !tree.HasGroup(id) {

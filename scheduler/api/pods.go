@@ -155,7 +155,7 @@ func (s *Server) postPod(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	changed, err := s.change(r, Change{Force: flag(r, "force", false)}, func(current apps) (apps, error) {
+	changed, err := s.change(r, Change{Group: pod.ID.Parent(), Force: flag(r, "force", false)}, func(current apps) (apps, error) {
 		if before := current[pod.ID]; before != nil {
 			return nil, exists(before)
 		}
@@ -185,7 +185,7 @@ func (s *Server) putPod(id spec.AppID) handler {
 		}
 		o.ID = id
 		var pod *spec.App
-		changed, err := s.change(r, Change{Force: flag(r, "force", false)}, func(current apps) (_ apps, err error) {
+		changed, err := s.change(r, Change{Group: id.Parent(), Force: flag(r, "force", false)}, func(current apps) (_ apps, err error) {
 			before := current[id]
 			if before == nil || before.Pod == nil {
 				return nil, podMissing(id)
@@ -221,7 +221,7 @@ func respondPod(w http.ResponseWriter, r *http.Request, code int, pod *spec.App,
 // deletePod is DELETE /v2/pods/{id}. The answer has no body; its headers name the deployment.
 func (s *Server) deletePod(id spec.AppID) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		changed, err := s.change(r, Change{Force: flag(r, "force", false)}, func(current apps) (apps, error) {
+		changed, err := s.change(r, Change{Group: id.Parent(), Force: flag(r, "force", false)}, func(current apps) (apps, error) {
 			if before := current[id]; before == nil || before.Pod == nil {
 				return nil, podMissing(id)
 			}

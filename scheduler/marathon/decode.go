@@ -142,15 +142,10 @@ func (v value) timestamp() *time.Time {
 // ParseTime reads an instant as Marathon's clients write it in bodies and paths.
 func ParseTime(text string) (time.Time, error) {
 	layouts := []string{time.RFC3339Nano, "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05", "2006-01-02T15:04Z07:00", "2006-01-02"}
-	var first error
 	for _, layout := range layouts {
-		t, err := time.Parse(layout, text)
-		if err == nil {
+		if t, err := time.Parse(layout, text); err == nil {
 			return t.UTC(), nil
 		}
-		if first == nil {
-			first = err
-		}
 	}
-	return time.Time{}, &Faults{Message: "Invalid timestamp '" + text + "': " + first.Error()}
+	return time.Time{}, &Faults{Message: "Invalid timestamp provided '" + text + "'. Expecting ISO-8601 datetime string."}
 }
