@@ -46,7 +46,7 @@ func (s *Server) deleteDeployment(id string) handler {
 }
 
 type queueItemJSON struct {
-	App   *marathon.AppJSON `json:"app,omitempty"`
+	App   *appInfo          `json:"app,omitempty"`
 	Pod   *marathon.PodJSON `json:"pod,omitempty"` // instead of App
 	Count int               `json:"count"`
 	Role  string            `json:"role,omitempty"`
@@ -92,7 +92,8 @@ func (s *Server) getQueue(w http.ResponseWriter, r *http.Request) error {
 		if q.App.Pod != nil {
 			item.Pod = marathon.EncodePod(q.App)
 		} else {
-			item.App = marathon.Encode(q.App)
+			app := encodeApp(nil, q.App, embed{})
+			item.App = &app
 		}
 		left := q.BackoffUntil.Sub(snap.Now)
 		item.Delay.TimeLeft, item.Delay.Overdue = max(0, int(left.Seconds())), left <= 0
