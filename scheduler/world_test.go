@@ -313,7 +313,11 @@ func (w *world) Kill(_ context.Context, id, _ string, grace time.Duration) error
 }
 
 // Acknowledge implements Engine.
-func (w *world) Acknowledge(context.Context, spec.TaskStatus) error { return w.connected() }
+func (w *world) Acknowledge(context.Context, spec.TaskStatus) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.connected()
+}
 
 // Reconcile implements Engine.
 func (w *world) Reconcile(_ context.Context, refs []mesos.TaskRef) error {
