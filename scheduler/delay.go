@@ -1,8 +1,11 @@
 package scheduler
 
 import (
+	"context"
+	"fmt"
 	"time"
 
+	"github.com/berth-project/berth/scheduler/api"
 	"github.com/berth-project/berth/scheduler/lifecycle"
 	"github.com/berth-project/berth/scheduler/store"
 	"github.com/berth-project/berth/spec"
@@ -59,4 +62,16 @@ func (s *Scheduler) expireDelays(now time.Time) {
 			s.wakeAt(at)
 		}
 	}
+}
+
+// ResetDelay implements api.Backend.
+func (s *Scheduler) ResetDelay(ctx context.Context, app spec.AppID) error {
+	return s.doDurably(ctx, func() error {
+		_, delayed := s.state.Delays[app]
+		if s.queue[app] == nil && !delayed {
+			return &api.NotFoundError{Message: fmt.Sprintf("Application %s not found in tasks queue.", app)}
+		}
+		s.dropDelay(app)
+		return nil
+	})
 }

@@ -2,6 +2,8 @@ package scheduler
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -126,4 +128,42 @@ func (s *Scheduler) deployments() []*spec.Deployment {
 	return slices.SortedFunc(maps.Values(s.state.Deployments), func(a, b *spec.Deployment) int {
 		return cmp.Or(a.Version.Compare(b.Version), cmp.Compare(a.ID, b.ID))
 	})
+}
+
+// cancel ends a deployment where it stands: nothing is reverted.
+func (s *Scheduler) cancel(d *spec.Deployment, reason string, now time.Time) {
+	delete(s.state.Deployments, d.ID)
+	s.touchTree()
+	s.batch.txn.DeleteDeployment(d.ID)
+	s.publish(api.DeploymentStepFailure(d, d.Current, now))
+	s.publish(api.DeploymentFailed(d, reason, now))
+	s.log.WithFields(logrus.Fields{"deployment": d.ID, "reason": reason}).Info("deployment cancelled")
+	for id := range d.Original {
+		s.forgetIfGone(id, now)
+		s.dropReadiness(id)
+	}
+}
+
+// CancelDeployment implements api.Backend.
+func (s *Scheduler) CancelDeployment(ctx context.Context, id string, force bool) (*api.Changed, error) {
+	var out *api.Changed
+	err := s.doDurably(ctx, func() (err error) {
+		d := s.state.Deployments[id]
+		if d == nil {
+			return &api.NotFoundError{Message: fmt.Sprintf("DeploymentPlan %s does not exist", id)}
+		}
+		if force {
+			s.cancel(d, "cancelled by the user", time.Now())
+			return nil
+		}
+		out, err = s.changeInstead(api.Change{Force: true, Decide: func(api.Tree) (api.Tree, error) {
+			// What the deployment found goes back; later changes of others stay.
+			return api.Tree{Apps: maps.Clone(d.Original), Groups: maps.Clone(d.OriginalGroups)}, nil
+		}}, id, time.Now())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }

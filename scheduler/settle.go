@@ -1,0 +1,144 @@
+package scheduler
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/berth-project/berth/scheduler/address"
+	"github.com/berth-project/berth/scheduler/deploy"
+	"github.com/berth-project/berth/scheduler/marathon"
+	"github.com/berth-project/berth/spec"
+)
+
+// rollOn adds the apps to restart whose tasks lag behind their definition with nothing under way to replace them: apps of
+// the deployments that are cancelled now, and apps that are put again after an earlier rollout was cancelled. They keep
+// their version: what already runs it is not restarted.
+func (s *Scheduler) rollOn(puts, wanted map[spec.AppID]*spec.App, locks []string, restart map[spec.AppID]bool) {
+	lagging := map[spec.AppID]bool{}
+	for id := range puts {
+		was, want := s.state.Apps[id], wanted[id]
+		scale := was != nil && want != nil && was.Instances != want.Instances && marathon.ConfigEqual(was, want)
+		lagging[id] = !scale // who only scales does not ask for a cancelled rollout to go on
+	}
+	for _, l := range locks {
+		for id := range s.state.Deployments[l].Original {
+			lagging[id] = true
+		}
+	}
+	for _, d := range s.state.Deployments {
+		for id := range lagging {
+			if d.Affects(id) && !slices.Contains(locks, d.ID) {
+				delete(lagging, id) // that one sees to it
+			}
+		}
+	}
+	for id, asked := range lagging {
+		if app := wanted[id]; asked && app != nil && s.hasOutdated(app) {
+			restart[id] = true
+		}
+	}
+}
+
+func (s *Scheduler) hasOutdated(app *spec.App) bool {
+	for _, t := range s.byApp[app.ID] {
+		if !t.ConfigVersion.Equal(app.LastConfigChange) {
+			return true
+		}
+	}
+	return false
+}
+
+// reseat settles which seats the changed apps have: holes fill first, the highest go first, after those that are gone.
+func (s *Scheduler) reseat(wanted map[spec.AppID]*spec.App, gone []spec.SeatID) {
+	named := map[spec.AppID]map[int]bool{}
+	for _, seat := range gone {
+		if named[seat.App] == nil {
+			named[seat.App] = map[int]bool{}
+		}
+		named[seat.App][seat.Index] = true
+	}
+	for id, a := range wanted {
+		if was := s.state.Apps[id]; a != was {
+			a.Holes = deploy.Holes(was, a, named[id])
+		}
+	}
+}
+
+// stamp gives changed apps their versions (Marathon's rules: a pure scale is no change of the configuration).
+func (s *Scheduler) stamp(wanted map[spec.AppID]*spec.App, restart map[spec.AppID]bool, version time.Time) {
+	for id, a := range wanted {
+		was := s.state.Apps[id]
+		if a == was {
+			if !restart[id] {
+				continue
+			}
+			own := *a
+			a = &own
+			wanted[id] = a
+		}
+		switch {
+		case was == nil:
+			a.Version, a.LastScaling, a.LastConfigChange = version, version, version
+		case !marathon.ConfigEqual(was, a):
+			a.Version, a.LastScaling, a.LastConfigChange = version, version, s.sameBefore(a, version)
+		case restart[id]:
+			a.Version, a.LastScaling, a.LastConfigChange = version, was.LastScaling, version
+			if was.Instances != a.Instances {
+				a.LastScaling = version
+			}
+		case was.Instances != a.Instances:
+			a.Version, a.LastScaling, a.LastConfigChange = version, version, was.LastConfigChange
+		default:
+			wanted[id] = was
+		}
+	}
+}
+
+// sameBefore finds an older version with the same configuration that still has tasks: after a revert those are not
+// outdated, so going back never restarts what still runs the wanted definition. Otherwise the change is new.
+func (s *Scheduler) sameBefore(a *spec.App, version time.Time) time.Time {
+	for _, t := range s.byApp[a.ID] {
+		if v := s.appOf(t); t.Rung != spec.Killing && v.LastConfigChange.Equal(t.ConfigVersion) && marathon.ConfigEqual(v, a) {
+			return t.ConfigVersion
+		}
+	}
+	return version
+}
+
+// pin leases the addresses that changed apps name, so that no other app gets them meanwhile. What cannot be had is a 422.
+func (s *Scheduler) pin(puts, wanted map[spec.AppID]*spec.App, now time.Time) ([]spec.Lease, error) {
+	f := &marathon.Faults{Message: "Object is not valid"}
+	in := address.Input{Pools: s.opts.Pools, Leases: s.state.Leases, Rest: s.opts.AddressRest, Now: now}
+	owner := map[netip.Addr]spec.AppID{}
+	var reserved []spec.Lease
+	for _, id := range slices.Sorted(maps.Keys(puts)) {
+		app := wanted[id]
+		if app == nil {
+			continue
+		}
+		path := "/labels/" + spec.AppLabelIPs
+		if err := address.CheckPins(app, in); err != nil {
+			f.Add(path, "%s", err)
+			continue
+		}
+		pins, _ := address.Pins(app)
+		for i, addr := range pins {
+			if other, taken := owner[addr]; taken {
+				f.Add(path, "%s is also named by %s", addr, other)
+				continue
+			}
+			owner[addr] = id
+			// Reserved at once, also for a seat whose task still runs on another address: that one stays leased until the
+			// seat's next task takes the pinned one.
+			if seat := (spec.SeatID{App: id, Index: i}); app.HasSeat(i) && s.state.Leases[addr].Seat != seat {
+				reserved = append(reserved, spec.Lease{Seat: seat, Pool: s.addressWant(app, seat).Pool, Address: addr, Pinned: true})
+			}
+		}
+	}
+	if err := f.Err(); err != nil {
+		return nil, err
+	}
+	return reserved, nil
+}
