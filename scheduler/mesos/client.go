@@ -70,6 +70,13 @@ func (c *Client) begin(s *session, frameworkID string) {
 	c.session, c.frameworkID = s, frameworkID
 }
 
+// abandon forgets the framework's id: the next subscription is that of a new framework.
+func (c *Client) abandon() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.frameworkID = ""
+}
+
 func (c *Client) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,6 +1,6 @@
 // Package mesos is the client of the Mesos v1 scheduler API: the events of one subscription come out of Run as values in
 // the scheduler's own words, and calls go in as methods. It keeps the subscription alive (heartbeat watchdog, backoff,
-// redirects to the leading master) and translates; it never decides what to do with an offer or a task.
+// redirects to the leading master, or its election in ZooKeeper) and translates; it never decides what to do with an offer or a task.
 //
 // Wire types (Mesos protobufs) do not leave this package. The embedded engine speaks the same API, so one machine and a
 // cluster of thousands are the same to this package.
@@ -70,6 +70,8 @@ var (
 	ErrDisconnected = errors.New("not subscribed to the engine")
 	// ErrFrameworkRemoved is Run's error after FrameworkRemoved.
 	ErrFrameworkRemoved = errors.New("the framework has been removed by the master")
+	// ErrAbandoned is Disconnected's error when the master had removed the framework that Options.Abandon names.
+	ErrAbandoned = errors.New("the removed framework is given up")
 	// ErrFailedOver is Disconnected's error after another scheduler subscribed with the same framework id.
 	ErrFailedOver = errors.New("another scheduler has subscribed with the same framework id")
 	// ErrSilent is Disconnected's error when the master sent nothing, not even heartbeats, for too long.

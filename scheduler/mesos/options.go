@@ -33,8 +33,13 @@ type Framework struct {
 type Options struct {
 	// Masters are tried in turn: "http://host:5050", "host:5050", or with a path other than /api/v1/scheduler. Redirects to
 	// the leading master are followed.
-	Masters   []string
+	Masters []string
+	// ZooKeeper is asked for the leading master instead.
+	ZooKeeper *ZooKeeper
 	Framework Framework
+	// Abandon is the id of a framework that the master has removed and that an operator gives up: only when the master says
+	// that this very framework is removed, the client begins anew under another id. Its tasks are gone.
+	Abandon string
 	// Principal and Secret are sent as basic auth when Principal is set.
 	Principal, Secret string
 	// JSON selects the JSON form instead of protobuf; easier to read on the wire, but values unknown to mesos-go are lost.
@@ -89,8 +94,11 @@ func setDefault[T comparable](v *T, to T) {
 // Validate reports everything that is wrong, after defaults.
 func (o Options) Validate() error {
 	var errs []error
-	if len(o.Masters) == 0 {
-		errs = append(errs, errors.New("no master given"))
+	if (len(o.Masters) == 0) == (o.ZooKeeper == nil) {
+		errs = append(errs, errors.New("either masters or ZooKeeper must be given"))
+	}
+	if z := o.ZooKeeper; z != nil && (len(z.Servers) == 0 || !strings.HasPrefix(z.Path, "/")) {
+		errs = append(errs, errors.New("ZooKeeper needs servers and an absolute path"))
 	}
 	for _, m := range o.Masters {
 		if _, err := masterURL(m); err != nil {

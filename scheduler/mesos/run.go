@@ -35,20 +35,23 @@ const (
 // framework is removed (ErrFrameworkRemoved). The reader of events may be slow: the master then waits, and nothing is lost.
 func (c *Client) Run(ctx context.Context, events chan<- Event) error {
 	back := backoff{min: c.opts.MinBackoff, max: c.opts.MaxBackoff, rand: c.opts.Rand}
-	for master := 0; ; {
+	masters := c.opts.finder()
+	found := make(chan struct{})
+	findCtx, stop := context.WithCancel(ctx)
+	go func() { defer close(found); masters.run(findCtx) }()
+	defer func() { stop(); <-found }()
+	for failed := false; ; {
 		began := time.Now()
-		subscribed, err := c.attempt(ctx, c.opts.Masters[master%len(c.opts.Masters)], events)
+		subscribed, changed, err := c.subscribeAt(ctx, masters, failed, events)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if errors.Is(err, ErrFrameworkRemoved) {
 			return err
 		}
-		if !subscribed {
-			master++ // the next one of the list; after a lost session the same master is the best guess
-		}
+		failed = !subscribed
 		lasted := subscribed && time.Since(began) >= c.opts.MaxBackoff
-		retry := back.next(lasted)
+		retry := back.next(lasted || errors.Is(err, ErrNewLeader))
 		c.log.WithError(err).WithField("retry", retry).Warn("not subscribed to the engine")
 		if err := send(ctx, events, Disconnected{Err: err, Retry: retry}); err != nil {
 			return err
@@ -57,6 +60,7 @@ func (c *Client) Run(ctx context.Context, events chan<- Event) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(retry):
+		case <-changed: // nobody waits for a master that has just been elected
 		}
 	}
 }
@@ -164,6 +168,11 @@ func (c *Client) deliver(ctx context.Context, s *session, at *url.URL, e *schedu
 func (c *Client) refused(ctx context.Context, message string, events chan<- Event) error {
 	switch strings.TrimSuffix(message, ".") {
 	case messageRemoved:
+		if id := c.FrameworkID(); id != "" && id == c.opts.Abandon {
+			c.log.WithField("framework", id).Warn("the removed framework is given up, as told; subscribing as a new one")
+			c.abandon()
+			return ErrAbandoned
+		}
 		if err := send(ctx, events, FrameworkRemoved{Message: message}); err != nil {
 			return err
 		}
