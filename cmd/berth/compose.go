@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/berth-project/berth/agent"
@@ -46,31 +47,45 @@ type composition struct {
 // compose wires the components of a standalone machine. They meet through HTTP, the host document, Docker and Consul, just
 // as on a fleet; only the inventory of containers is shared.
 func compose(ctx context.Context, s settings) (*run.Group, error) {
-	c := &composition{settings: s, state: &watch.Value[spec.HostState]{}}
-	var err error
-	if c.docker, err = docker.New(s.DockerHost); err != nil {
-		return nil, fmt.Errorf("connect to the Docker Engine: %w", err)
-	}
-	info, err := c.docker.Info(ctx)
+	c := &composition{settings: s}
+	info, err := c.addDocker(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("ask the Docker Engine: %w (is dockerd running?)", err)
+		return nil, err
 	}
-	if !info.LiveRestore {
-		s.log.Warn("the Docker Engine runs without live-restore: containers end with it (start dockerd with --live-restore)")
-	}
-	c.inventory = docker.NewInventory(c.docker, s.log)
-	c.group.Add("inventory", c.inventory.Run)
 	engineURL, secret, err := c.addEngine(info)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.addScheduler(ctx, engineURL, secret); err != nil {
+	cluster := engineSide{
+		mesos:        mesos.Options{Masters: []string{engineURL}, Principal: enginePrincipal, Secret: secret, Framework: mesos.Framework{Name: "berth"}},
+		hostStateDir: c.StateDir, features: map[string]bool{marathon.FeatureGPU: true}, logs: c.logs,
+	}
+	if err := c.addScheduler(ctx, cluster); err != nil {
 		return nil, err
 	}
-	if err := c.addHost(); err != nil {
+	if err := c.addHost("unix://"+c.socket(), ""); err != nil {
 		return nil, err
 	}
 	return &c.group, nil
+}
+
+// addDocker connects to the Docker Engine and follows its containers.
+func (c *composition) addDocker(ctx context.Context) (docker.Info, error) {
+	var err error
+	if c.docker, err = docker.New(c.DockerHost); err != nil {
+		return docker.Info{}, fmt.Errorf("connect to the Docker Engine: %w", err)
+	}
+	info, err := c.docker.Info(ctx)
+	if err != nil {
+		return docker.Info{}, fmt.Errorf("ask the Docker Engine: %w (is dockerd running?)", err)
+	}
+	if !info.LiveRestore {
+		c.log.Warn("the Docker Engine runs without live-restore: containers end with it (start dockerd with --live-restore)")
+	}
+	c.state = &watch.Value[spec.HostState]{}
+	c.inventory = docker.NewInventory(c.docker, c.log)
+	c.group.Add("inventory", c.inventory.Run)
+	return info, nil
 }
 
 const enginePrincipal = "berth"
@@ -115,7 +130,17 @@ func (c *composition) addEngine(info docker.Info) (url, secret string, err error
 	return "http://" + l.Addr().String(), secret, nil
 }
 
-func (c *composition) addScheduler(ctx context.Context, engineURL, secret string) error {
+// engineSide is what differs between the embedded engine and a Mesos cluster.
+type engineSide struct {
+	mesos        mesos.Options // without the framework's id, host name and log
+	hostStateDir string        // --state-dir of the hosts' agents
+	features     map[string]bool
+	nativeChecks bool
+	// logs copies a task's output; nil where the scheduler cannot get at it.
+	logs func(ctx context.Context, taskID string, o api.LogOptions, w io.Writer) error
+}
+
+func (c *composition) addScheduler(ctx context.Context, e engineSide) error {
 	db, err := store.Open(filepath.Join(c.StateDir, "berth.db"), store.BoltOptions{Log: c.log})
 	if err != nil {
 		return err
@@ -124,31 +149,32 @@ func (c *composition) addScheduler(ctx context.Context, engineURL, secret string
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
-	client, err := mesos.New(mesos.Options{
-		Masters: []string{engineURL}, Principal: enginePrincipal, Secret: secret, Log: c.log,
-		Framework: mesos.Framework{ID: state.FrameworkID, Name: "berth", Hostname: c.Hostname},
-	})
+	listeners, err := c.listen()
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	if c.Listen != "" {
+		e.mesos.Framework.WebURL = "http://" + c.leader(listeners) // where Mesos's console sends people
+	}
+	e.mesos.Framework.ID, e.mesos.Framework.Hostname, e.mesos.Log = state.FrameworkID, c.Hostname, c.log
+	client, err := mesos.New(e.mesos)
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
 	events := api.NewLog(api.DefaultEventBacklog)
 	sched, err := scheduler.New(scheduler.Options{
 		Store: db, State: state, Engine: client, Events: events, Pools: c.pools, AuthorizedKeys: c.keys,
-		Launch:      launch.Options{BaseImage: c.BaseImage, SeatsDir: filepath.Join(c.StateDir, "seats"), VolumesDir: agent.VolumesDir(c.StateDir), KillGrace: c.KillGrace},
+		Launch:      launch.Options{BaseImage: c.BaseImage, SeatsDir: agent.SeatsDir(e.hostStateDir), VolumesDir: agent.VolumesDir(e.hostStateDir), KillGrace: c.KillGrace, NativeChecks: e.nativeChecks},
 		AddressRest: c.AddressRest, MaxRunningDeployments: c.MaxDeployments, Log: c.log,
 	})
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
-	listeners, err := c.listen()
-	if err != nil {
-		return errors.Join(err, db.Close())
-	}
 	server, err := api.New(api.Options{
-		Backend: sched, Events: events, Log: c.log, Marathon: marathon.Options{DefaultNetworkName: c.pools[0].Name, Features: map[string]bool{marathon.FeatureGPU: true}, BridgeName: api.BridgeName},
-		Admit: func(a *spec.App) error { return admit.Check(a, c.Admit) }, Logs: c.logs, Level: c.log,
+		Backend: sched, Events: events, Log: c.log, Marathon: marathon.Options{DefaultNetworkName: c.pools[0].Name, Features: e.features, BridgeName: api.BridgeName},
+		Admit: func(a *spec.App) error { return admit.Check(a, c.Admit) }, Logs: e.logs, Level: c.log,
 		AllowOrigins: c.AllowOrigins, MaxConcurrent: c.MaxConcurrent,
-		Info: api.Info{Version: buildVersion(), FrameworkName: "berth", Hostname: c.Hostname, Leader: c.leader(listeners), HTTPPort: portOf(listeners), DefaultNetwork: c.pools[0].Name, LocalPortMin: 10000, LocalPortMax: 20000},
+		Info: api.Info{Version: buildVersion(), FrameworkName: e.mesos.Framework.Name, Role: strings.Join(e.mesos.Framework.Roles, ","), FailoverTimeout: e.mesos.Framework.FailoverTimeout, Hostname: c.Hostname, Leader: c.leader(listeners), HTTPPort: portOf(listeners), DefaultNetwork: c.pools[0].Name, LocalPortMin: 10000, LocalPortMax: 20000},
 	})
 	if err != nil {
 		return errors.Join(err, db.Close())
@@ -202,7 +228,8 @@ func (c *composition) listen() ([]api.Listener, error) {
 }
 
 // addHost adds what every host of a fleet has: the agent, the quota keeper, the registrator and the monitor.
-func (c *composition) addHost() error {
+// api is where the scheduler is, token what it asks for.
+func (c *composition) addHost(api, token string) error {
 	groups, err := cgroup.Open("", "")
 	if err != nil {
 		return err
@@ -226,7 +253,7 @@ func (c *composition) addHost() error {
 		c.log.Info("no Consul configured: instances are not registered (--consul 127.0.0.1:8500)")
 	}
 	a, err := agent.New(agent.Options{
-		Host: c.Hostname, StateDir: c.StateDir, API: "unix://" + c.socket(), IPAMName: c.IPAMName, Engine: c.docker,
+		Host: c.Hostname, StateDir: c.StateDir, API: api, Token: token, IPAMName: c.IPAMName, Engine: c.docker,
 		Inventory: c.inventory, State: c.state, Drained: drained, Usage: keeper.Usage(), Log: c.log,
 	})
 	if err != nil {
@@ -257,9 +284,9 @@ func (c *composition) logs(ctx context.Context, taskID string, o api.LogOptions,
 	return fmt.Errorf("task %s has no container on %s", taskID, c.Hostname)
 }
 
-// cleanup removes what a stopped standalone left on the machine beside its state. One that runs is left alone.
-func cleanup(ctx context.Context, s settings) error {
-	socket := filepath.Join(s.RunDir, "api.sock")
+// cleanup removes what a stopped daemon left on the machine beside its state: networks, rules, and files of the run folder.
+// One that answers at the socket is left alone.
+func cleanup(ctx context.Context, s settings, socket string, files ...string) error {
 	if c, err := net.DialTimeout("unix", socket, time.Second); err == nil {
 		_ = c.Close()
 		return fmt.Errorf("clean up: a Berth answers at %s; stop it first", socket)
@@ -269,7 +296,7 @@ func cleanup(ctx context.Context, s settings) error {
 		return fmt.Errorf("connect to the Docker Engine: %w", err)
 	}
 	errs := []error{agent.Cleanup(ctx, agent.Options{Engine: client, IPAMName: s.IPAMName, Log: s.log})}
-	for _, name := range []string{"api.sock", "zabbix.sock", "berth.pid"} {
+	for _, name := range append(files, filepath.Base(socket)) {
 		if err := os.Remove(filepath.Join(s.RunDir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}

@@ -18,7 +18,7 @@ func TestLeaderIsReachable(t *testing.T) {
 		"": "unix:/run/b/api.sock", "127.0.0.1:0": "127.0.0.1:" + port, ":0": "box:" + port, "0.0.0.0:" + port: "box:" + port,
 		"[::]:" + port: "box:" + port, "api.example.com:" + port: "api.example.com:" + port,
 	} {
-		c := composition{settings: settings{standaloneOptions: standaloneOptions{Listen: listen, RunDir: "/run/b", Hostname: "box"}}}
+		c := composition{settings: settings{standaloneOptions: standaloneOptions{schedulerOptions: schedulerOptions{Listen: listen}, daemonOptions: daemonOptions{RunDir: "/run/b", Hostname: "box"}}}}
 		if got := c.leader([]api.Listener{{Listener: tcp}}); got != want {
 			t.Errorf("%q: %s, want %s", listen, got, want)
 		}

@@ -18,10 +18,11 @@ func TestSettleFindsEveryFault(t *testing.T) {
 		return path
 	}
 	c := &cli{err: new(strings.Builder)}
-	o := standaloneOptions{
-		LogLevel: "loud", PoolsFile: write("pools", "kind: IPPool\napiVersion: projectcalico.org/v3\nmetadata: {name: p}\nspec: {cidr: 10.1.0.1/16}\n"),
-		AuthorizedKeys: write("keys", "# mine\nssh-ed25519 nonsense\n"), TokenFile: write("token", "\n"), Listen: "127.0.0.1:0", MaxDeployments: -1,
-	}
+	var o standaloneOptions
+	o.LogLevel, o.TokenFile, o.Listen = "loud", write("token", "\n"), "127.0.0.1:0"
+	o.MaxDeployments = -1
+	o.PoolsFile = write("pools", "kind: IPPool\napiVersion: projectcalico.org/v3\nmetadata: {name: p}\nspec: {cidr: 10.1.0.1/16}\n")
+	o.AuthorizedKeys = write("keys", "# mine\nssh-ed25519 nonsense\n")
 	_, err := o.settle(c)
 	if err == nil {
 		t.Fatal("accepted")
@@ -34,7 +35,7 @@ func TestSettleFindsEveryFault(t *testing.T) {
 }
 
 func TestSettleHasDefaults(t *testing.T) {
-	s, err := standaloneOptions{LogLevel: "info", MaxDeployments: 1}.settle(&cli{err: new(strings.Builder)})
+	s, err := standaloneOptions{daemonOptions: daemonOptions{LogLevel: "info"}, schedulerOptions: schedulerOptions{MaxDeployments: 1}}.settle(&cli{err: new(strings.Builder)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,13 +53,13 @@ func TestZabbixGroupIsOptional(t *testing.T) {
 }
 
 func TestCleanupLeavesARunningBerthAlone(t *testing.T) {
-	s := settings{standaloneOptions: standaloneOptions{RunDir: t.TempDir()}}
+	s := settings{standaloneOptions: standaloneOptions{daemonOptions: daemonOptions{RunDir: t.TempDir()}}}
 	l, err := net.Listen("unix", filepath.Join(s.RunDir, "api.sock"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if err := cleanup(t.Context(), s); err == nil || !strings.Contains(err.Error(), "stop it first") {
+	if err := cleanup(t.Context(), s, filepath.Join(s.RunDir, "api.sock")); err == nil || !strings.Contains(err.Error(), "stop it first") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(s.RunDir, "api.sock")); err != nil {

@@ -26,6 +26,9 @@ type Options struct {
 	// KillGrace is the time between TERM and KILL for apps that name none.
 	KillGrace time.Duration
 	EnvPrefix string
+	// NativeChecks leaves an app's Mesos-level health check (COMMAND, MESOS_*) to the engine. Without it, as where the engine
+	// has none, the host's agent probes it like the others.
+	NativeChecks bool
 	// EnforceGroupRole is the setting of the app's top-level group, which its tasks are told.
 	EnforceGroupRole bool
 }

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/berth-project/berth/internal/run"
+)
+
+// agentOptions are the flags of `berth agent`.
+type agentOptions struct {
+	daemonOptions
+	hostOptions
+}
+
+const agentLong = `agent looks after the instances of this host, one of a Mesos cluster: the pools' Docker networks and Berth's IPAM driver, the
+packet filter, the seats' folders, quotas, probes, Consul and Zabbix. It starts and stops no container; Mesos does.
+
+It fetches what it must know from the scheduler at --api (http://HOST:PORT, with the token of --token-file), keeps it in
+--state-dir, and goes on with that while the scheduler is away. --hostname must be the name under which the Mesos agent
+of this host offers it (mesos-agent --hostname).`
+
+const agentExample = `  berth agent --api http://10.0.0.5:8080 --token-file /etc/berth/token
+  berth agent --api http://10.0.0.5:8080 --token-file /etc/berth/token --hostname node7.example.com --consul 127.0.0.1:8500
+  berth agent --cleanup        # after it was stopped and the host has no instance left: remove its networks and rules`
+
+func newAgentCommand(c *cli) *cobra.Command {
+	var o agentOptions
+	cmd := &cobra.Command{
+		Use: "agent", Short: "Look after the instances of this host of a Mesos cluster", Long: agentLong, Example: agentExample,
+		Args: cobra.NoArgs, GroupID: groupDaemons,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s := settings{standaloneOptions: standaloneOptions{daemonOptions: o.daemonOptions, hostOptions: o.hostOptions}}
+			if err := s.settleDaemon(c); err != nil {
+				return err
+			}
+			if !o.Cleanup && !cmd.Flags().Changed("api") && os.Getenv("BERTH_API") == "" {
+				return errors.New("--api is needed: where the scheduler is, such as http://10.0.0.5:8080")
+			}
+			if err := runAgent(cmd.Context(), s, c.address); err != nil {
+				return &failure{err}
+			}
+			return nil
+		},
+	}
+	o.daemonOptions.register(cmd)
+	o.hostOptions.register(cmd)
+	return cmd
+}
+
+// runAgent composes what every host of a cluster has.
+func runAgent(ctx context.Context, s settings, api string) error {
+	if s.Cleanup {
+		return cleanup(ctx, s, filepath.Join(s.RunDir, "zabbix.sock"), "agent.pid")
+	}
+	return s.serve(ctx, "agent.pid", func() (*run.Group, error) {
+		c := &composition{settings: s}
+		var err error
+		if c.agentID, err = ownID(s.StateDir); err != nil {
+			return nil, err
+		}
+		if _, err := c.addDocker(ctx); err != nil {
+			return nil, err
+		}
+		if err := c.addHost(api, s.token); err != nil {
+			return nil, err
+		}
+		return &c.group, nil
+	})
+}
+
+// ownID is the id by which this host's agent knows what it put into Consul; it stays as long as the state folder does.
+func ownID(dir string) (string, error) {
+	file := filepath.Join(dir, "host_id")
+	b, err := os.ReadFile(file)
+	if id := strings.TrimSpace(string(b)); err == nil && id != "" {
+		return id, nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("read this host's id: %w", err)
+	}
+	id := uuid.NewString()
+	// Half an id would leave services in Consul behind: write beside it, then rename.
+	if err := os.WriteFile(file+".new", []byte(id+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("write this host's id: %w", err)
+	}
+	if err := os.Rename(file+".new", file); err != nil {
+		return "", fmt.Errorf("write this host's id: %w", err)
+	}
+	return id, nil
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/berth-project/berth/internal/run"
+	"github.com/berth-project/berth/scheduler/admit"
+	"github.com/berth-project/berth/scheduler/calico"
+	"github.com/berth-project/berth/spec"
+)
+
+// daemonOptions are the flags of every daemon.
+type daemonOptions struct {
+	StateDir, RunDir string
+	TokenFile        string
+	Hostname         string
+	LogLevel         string
+}
+
+func (o *daemonOptions) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.StateDir, "state-dir", "/var/lib/berth", "folder for the state (bbolt), the seats' folders and ids")
+	f.StringVar(&o.RunDir, "run-dir", "/run/berth", "folder for sockets and the pid file")
+	f.StringVar(&o.TokenFile, "token-file", "", "file with the API's token, which TCP clients must show")
+	f.StringVar(&o.Hostname, "hostname", "", "name of this host (default: the machine's)")
+	f.StringVar(&o.LogLevel, "log-level", "info", "debug, info, warn or error")
+}
+
+// schedulerOptions are the flags of everything that runs a scheduler with its API.
+type schedulerOptions struct {
+	Listen         string
+	InsecureAPI    bool
+	AllowOrigins   []string
+	MaxConcurrent  int
+	MaxDeployments int
+	PoolsFile      string
+	AuthorizedKeys string
+	BaseImage      string
+	Admit          admit.Policy
+	AddressRest    time.Duration
+	KillGrace      time.Duration
+}
+
+func (o *schedulerOptions) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.Listen, "listen", "", "TCP address of the API, such as 127.0.0.1:8080 (default: unix socket only)")
+	f.BoolVar(&o.InsecureAPI, "insecure-api", false, "serve TCP without a token: everyone who reaches it is root on this machine")
+	f.StringArrayVar(&o.AllowOrigins, "access-control-allow-origin", nil, "web origin whose pages may use the API, such as https://ui.example.com (repeatable; * for all)")
+	f.IntVar(&o.MaxConcurrent, "http-max-concurrent-requests", 1000, "API requests under way beyond which further ones get 503")
+	f.IntVar(&o.MaxDeployments, "max-running-deployments", 100, "deployments under way beyond which a change that starts a further one gets 403")
+	f.StringVar(&o.PoolsFile, "pools", "", "Calico v3 IPPool YAML; the first pool is the default (default: berth, 10.88.0.0/16)")
+	f.StringVar(&o.AuthorizedKeys, "authorized-keys", "", "file with the operators' public SSH keys, for every instance")
+	f.StringVar(&o.BaseImage, "base-image", spec.BaseImage, "image of apps that name none")
+	f.BoolVar(&o.Admit.AllowPrivileged, "allow-privileged", false, "admit privileged containers")
+	f.BoolVar(&o.Admit.AllowHostNetwork, "allow-host-network", false, "admit the docker parameter net=host")
+	f.StringArrayVar(&o.Admit.HostPaths, "allow-host-path", nil, "admit host volumes and file:// URIs below this path (repeatable)")
+	f.StringArrayVar(&o.Admit.Parameters, "allow-docker-parameter", nil, "admit this docker parameter, with any value (repeatable)")
+	f.DurationVar(&o.AddressRest, "address-rest", 10*time.Minute, "how long a released address rests before another app gets it")
+	f.DurationVar(&o.KillGrace, "kill-grace", 10*time.Second, "time between TERM and KILL for apps that name none")
+}
+
+// hostOptions are the flags of everything that looks after the instances of this host.
+type hostOptions struct {
+	DockerHost      string
+	Consul          string
+	ConsulTokenFile string
+	IPAMName        string
+	ZabbixGroup     string
+	Cleanup         bool
+}
+
+func (o *hostOptions) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.DockerHost, "docker-host", "", "the Docker Engine (default: DOCKER_HOST, then unix:///var/run/docker.sock)")
+	f.StringVar(&o.Consul, "consul", "", "the local Consul agent, such as 127.0.0.1:8500 (default: instances are not registered)")
+	f.StringVar(&o.ConsulTokenFile, "consul-token-file", "", "file with the Consul ACL token")
+	f.StringVar(&o.IPAMName, "ipam-name", "berth", "name of Berth's Docker IPAM driver")
+	f.StringVar(&o.ZabbixGroup, "zabbix-group", "", "group that may read the Zabbix socket (default: zabbix, where it exists)")
+	f.BoolVar(&o.Cleanup, "cleanup", false, "remove the networks, rules and sockets of a stopped daemon, then exit")
+}
+
+// settleDaemon makes the logger, names the host and reads the token.
+func (s *settings) settleDaemon(c *cli) error {
+	var errs []error
+	s.log = logrus.New()
+	s.log.SetOutput(c.err)
+	level, err := logrus.ParseLevel(s.LogLevel)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("--log-level: %w", err))
+	}
+	s.log.SetLevel(level)
+	if s.token, err = readSecret(s.TokenFile); err != nil {
+		errs = append(errs, fmt.Errorf("--token-file: %w", err))
+	}
+	if s.Hostname == "" {
+		if s.Hostname, err = os.Hostname(); err != nil {
+			errs = append(errs, fmt.Errorf("no --hostname, and %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// settleScheduler reads the pools and keys and checks what is admitted, and who may use the API. It comes after settleDaemon.
+func (s *settings) settleScheduler() error {
+	var errs []error
+	var err error
+	if s.pools, err = s.readPools(); err != nil {
+		errs = append(errs, err)
+	}
+	if s.keys, err = readKeys(s.AuthorizedKeys); err != nil {
+		errs = append(errs, err)
+	}
+	if err := s.Admit.Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	if s.MaxDeployments < 1 {
+		errs = append(errs, errors.New("--max-running-deployments must be at least 1"))
+	}
+	if s.Listen != "" && s.token == "" && !s.InsecureAPI {
+		errs = append(errs, errors.New("--listen needs --token-file: the API is root on this machine (or say --insecure-api)"))
+	}
+	return errors.Join(errs...)
+}
+
+// readSecret reads a file with one secret; no file is no secret, but an empty one is an error.
+func readSecret(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(file)
+	secret := strings.TrimSpace(string(b))
+	if err == nil && secret == "" {
+		err = fmt.Errorf("%s is empty", file)
+	}
+	return secret, err
+}
+
+// serve makes the folders, runs what build puts together, and has the pid file say who it is meanwhile.
+func (s *settings) serve(ctx context.Context, pidFile string, build func() (*run.Group, error)) error {
+	for _, d := range []struct {
+		path string
+		mode os.FileMode
+	}{{s.StateDir, 0o700}, {s.RunDir, 0o755}} {
+		if err := os.MkdirAll(d.path, d.mode); err != nil {
+			return fmt.Errorf("prepare folders: %w", err)
+		}
+	}
+	group, err := build()
+	if err != nil {
+		return err
+	}
+	pid := filepath.Join(s.RunDir, pidFile)
+	if err := os.WriteFile(pid, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o644); err != nil {
+		return fmt.Errorf("write the pid file: %w", err)
+	}
+	defer os.Remove(pid)
+	return group.Run(ctx)
+}
+
+func (o schedulerOptions) readPools() ([]spec.Pool, error) {
+	text := []byte(defaultPools)
+	if o.PoolsFile != "" {
+		var err error
+		if text, err = os.ReadFile(o.PoolsFile); err != nil {
+			return nil, fmt.Errorf("--pools: %w", err)
+		}
+	}
+	pools, err := calico.DecodePools(text)
+	if err == nil && len(pools) == 0 {
+		err = errors.New("no IPPool in it")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--pools %s: %w", o.PoolsFile, err)
+	}
+	return pools, nil
+}
+
+// defaultPools is what `berth standalone` uses without --pools.
+const defaultPools = `apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: berth}
+spec: {cidr: 10.88.0.0/16, natOutgoing: true}
+`
+
+// readKeys reads an authorized_keys file; a line that sshd would skip is an error here.
+func readKeys(file string) ([]string, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("--authorized-keys: %w", err)
+	}
+	var out []string
+	for i, line := range strings.Split(string(text), "\n") {
+		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if _, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line)); err != nil {
+			return nil, fmt.Errorf("--authorized-keys %s line %d: not a public key", file, i+1)
+		}
+		out = append(out, line)
+	}
+	return out, nil
+}
