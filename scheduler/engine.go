@@ -138,6 +138,7 @@ func (s *Scheduler) onUpdate(st spec.TaskStatus, now time.Time) {
 	}
 	delete(s.session.unconfirmed, t.ID)
 	s.step(t, lifecycle.Status{TaskStatus: st}, now)
+	s.onNativeHealth(st, now)
 }
 
 // unknownTask: a live task that the store does not know is ours only by the framework id; it can only be left over from a

@@ -45,7 +45,7 @@ func (s *Scheduler) documents(now time.Time) {
 	if len(s.staleDocs) == 0 {
 		return
 	}
-	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.staleDocs)), Pools: s.opts.Pools, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree()}
+	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.staleDocs)), Pools: s.opts.Pools, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Native: s.native}
 	maps.DeleteFunc(in.FreeVolumes, func(host string, _ []string) bool { return !s.staleDocs[host] })
 	clear(s.staleDocs)
 	for _, name := range in.Hosts {
@@ -112,7 +112,7 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	h.reported, h.Pools, h.held = true, r.Networks, r.Held
 	for _, id := range slices.Sorted(maps.Keys(r.Health)) {
 		if t := s.state.Tasks[id]; t != nil && t.Host == r.Host {
-			s.onHealth(t, r.Health[id], now)
+			s.onHealth(t, s.withNative(t, r.Health[id]), now)
 		}
 	}
 	for _, id := range r.Drained {

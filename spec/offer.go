@@ -50,11 +50,24 @@ type Launch struct {
 	PortMappings []LaunchPort
 	Fetch        []Fetch
 	KillGrace    time.Duration // 0: the engine's default
-	Labels       map[string]string
+	// Check is performed by the engine beside the container, and the task killed when it fails too often; nil: none.
+	Check  *NativeCheck
+	Labels map[string]string
 
 	// Members are a pod's containers, each a task of its own with the network of the launch itself. The launch then is the
 	// pod's sandbox, which only holds network, address, host name and published ports; TaskID is the executor's id.
 	Members []Launch
+}
+
+// NativeCheck is a health check of the engine's own. Its results come as TaskStatus.Healthy.
+type NativeCheck struct {
+	Protocol string // HTTP, HTTPS, TCP, COMMAND
+	Path     string // HTTP kinds
+	Port     int    // in the container's network; not of COMMAND
+	Command  string // COMMAND: shell text, run in the container
+
+	Delay, GracePeriod, Interval, Timeout time.Duration
+	MaxFailures                           int // in a row, then the task is killed; 0: never
 }
 
 // LaunchVolume is a host path mounted in the container, or a folder that a pod's containers share.

@@ -26,7 +26,9 @@ type Input struct {
 	Pools          []spec.Pool
 	AuthorizedKeys []string
 	Tasks          []Task
-	FreeVolumes    map[string][]string // by host: the persistent volumes whose data is to be removed, sorted
+	// Native says which of an app's health checks the engine performs, -1: none. nil: none of any app.
+	Native      func(*spec.App) int
+	FreeVolumes map[string][]string // by host: the persistent volumes whose data is to be removed, sorted
 }
 
 // Compile makes one document a host. A task that ended is in none.
@@ -52,7 +54,11 @@ func Compile(in Input) map[string]spec.HostDocument {
 			continue
 		}
 		d := doc(t.Host)
-		d.Seats = append(d.Seats, seat(t))
+		native := -1
+		if in.Native != nil {
+			native = in.Native(t.App)
+		}
+		d.Seats = append(d.Seats, seat(t, native))
 		out[t.Host] = d
 	}
 	for _, d := range out {
@@ -69,15 +75,23 @@ func Compile(in Input) map[string]spec.HostDocument {
 	return out
 }
 
-func seat(t Task) spec.HostSeat {
+// seat is a task's seat. native is the index of the check that the engine performs: the host does not probe it, and is told
+// of the services only while it passes, as it cannot know itself.
+func seat(t Task, native int) spec.HostSeat {
 	ports := launch.Ports(t.App, t.HostPorts)
 	probes := launch.Probes(t.App, ports)
+	passes := native < 0 || native < len(t.Health) && t.Health[native].Alive
+	if native >= 0 {
+		probes = slices.Delete(probes, native, native+1)
+	}
 	s := spec.HostSeat{
 		Seat: t.Seat.ID, TaskID: t.ID, Instance: t.Instance, Hostname: t.Seat.Hostname, Pool: t.Pool, Address: t.Address,
 		HostKeys: t.Seat.HostKeys, AppVersion: spec.FormatTime(t.AppVersion), Labels: t.App.Labels, CPUs: t.App.CPULimit(), Mem: t.App.MemLimit(),
-		Probes:   append(append(probes, launch.Readiness(t.App, ports)...), launch.Checks(t.App, ports)...),
-		Services: launch.Services(t.App, ports, probes), Drain: t.Rung == spec.Killing,
+		Probes: append(append(probes, launch.Readiness(t.App, ports)...), launch.Checks(t.App, ports)...), Drain: t.Rung == spec.Killing,
 		Temporary: t.Now != nil && deploy.Temporary(t.Now, t.Seat.ID.Index),
+	}
+	if passes {
+		s.Services = launch.Services(t.App, ports, probes)
 	}
 	for _, p := range ports {
 		s.Ports = append(s.Ports, p.HostPort)

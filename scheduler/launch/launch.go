@@ -158,6 +158,7 @@ func Build(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, taken 
 	// The base image's init ends its services within this time.
 	l.Env["BERTH_STOP_GRACE"] = strconv.Itoa(int(l.KillGrace.Seconds()))
 	l.Parameters = parameters(app, seat, t, o)
+	l.Check = nativeCheck(app, ports, o)
 	runIn(&l, app.User, inBaseImage(app))
 	return l
 }
@@ -223,9 +224,8 @@ func parameters(app *spec.App, seat spec.Seat, t *spec.Task, o Options) []spec.P
 	}
 	out = append(out, identity(app, seat, t.ID, app.CPULimit())...)
 	own := func(k, v string) { out = append(out, spec.Parameter{Key: k, Value: v}) }
-	if limit := app.MemLimit(); limit > app.Mem { // the engine sets mem itself
-		own("memory", strconv.Itoa(int(limit*(1<<20))))
-		own("memory-reservation", strconv.Itoa(int(app.Mem*(1<<20))))
+	for _, p := range memory(app) {
+		own(p.Key, p.Value)
 	}
 	if app.TTY != nil && *app.TTY {
 		own("tty", "true")
@@ -236,6 +236,25 @@ func parameters(app *spec.App, seat spec.Seat, t *spec.Task, o Options) []spec.P
 		own("ip", t.Address.String())
 	}
 	return out
+}
+
+// minMem is Mesos's least memory of a Docker task, in MiB: what asks for less gets this.
+const minMem = 32
+
+// memory are the options for what the engine does not set by itself: it limits a task to the memory that was asked for, and
+// one that asked for none not at all.
+func memory(app *spec.App) []spec.Parameter {
+	limit, asked := max(app.MemLimit(), minMem), max(app.Mem, minMem)
+	mib := func(key string, v float64) spec.Parameter {
+		return spec.Parameter{Key: key, Value: strconv.FormatInt(int64(v*(1<<20)), 10)}
+	}
+	switch {
+	case limit > asked:
+		return []spec.Parameter{mib("memory", limit), mib("memory-reservation", asked)}
+	case app.Mem <= 0:
+		return []spec.Parameter{mib("memory", limit)}
+	}
+	return nil
 }
 
 // identity are a container's labels, which say whose it is, and its hard quota.

@@ -61,12 +61,13 @@ func taskInfo(l *spec.Launch) (mesos.TaskInfo, error) {
 		return mesos.TaskInfo{}, err
 	}
 	info := mesos.TaskInfo{
-		Name:      l.Name,
-		TaskID:    mesos.TaskID{Value: l.TaskID},
-		AgentID:   mesos.AgentID{Value: l.AgentID},
-		Command:   commandInfo(l),
-		Container: container,
-		Labels:    labels(l.Labels),
+		Name:        l.Name,
+		TaskID:      mesos.TaskID{Value: l.TaskID},
+		AgentID:     mesos.AgentID{Value: l.AgentID},
+		Command:     commandInfo(l),
+		Container:   container,
+		Labels:      labels(l.Labels),
+		HealthCheck: healthCheck(l.Check),
 	}
 	if l.KillGrace > 0 {
 		info.KillPolicy = &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: l.KillGrace.Nanoseconds()}}
@@ -104,14 +105,16 @@ func containerInfo(l *spec.Launch) (*mesos.ContainerInfo, error) {
 	if err != nil {
 		return nil, err
 	}
+	image, untagged := tagged(l.Image)
+	pull := l.ForcePull || untagged
 	c := &mesos.ContainerInfo{
 		Type:         mesos.ContainerInfo_DOCKER.Enum(),
 		NetworkInfos: names,
 		Docker: &mesos.ContainerInfo_DockerInfo{
-			Image:          l.Image,
+			Image:          image,
 			Network:        network.Enum(),
 			Privileged:     &l.Privileged,
-			ForcePullImage: &l.ForcePull,
+			ForcePullImage: &pull,
 		},
 	}
 	for _, p := range l.Parameters {
@@ -142,6 +145,16 @@ func containerInfo(l *spec.Launch) (*mesos.ContainerInfo, error) {
 		c.Volumes = append(c.Volumes, mesos.Volume{ContainerPath: v.ContainerPath, HostPath: &v.HostPath, Mode: mode.Enum()})
 	}
 	return c, nil
+}
+
+// tagged gives an image's reference a tag if it has neither tag nor digest. Without one it means the newest of that name, so
+// Mesos pulls it each time; that is said explicitly.
+func tagged(image string) (reference string, added bool) {
+	last := image[strings.LastIndexByte(image, '/')+1:] // a registry's port is no tag
+	if image == "" || strings.ContainsAny(last, ":@") {
+		return image, false
+	}
+	return image + ":latest", true
 }
 
 // network chooses Docker's network. USER needs the name in network_infos, or the task fails late and without a reason.

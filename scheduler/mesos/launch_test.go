@@ -17,7 +17,7 @@ import (
 func TestTaskInfo(t *testing.T) {
 	const bare = `{"name":"n","task_id":{"value":"t"},"agent_id":{"value":"a"},"resources":null,"command":%s,"container":%s}`
 	docker := func(network, rest string) string {
-		return `{"type":"DOCKER","docker":{"image":"i","network":"` + network + `","privileged":false,"force_pull_image":false` + rest + `}}`
+		return `{"type":"DOCKER","docker":{"image":"i:1","network":"` + network + `","privileged":false,"force_pull_image":false` + rest + `}}`
 	}
 	const args = `{"shell":false}`
 	for _, c := range []struct {
@@ -41,7 +41,7 @@ func TestTaskInfo(t *testing.T) {
 		{
 			"own network",
 			spec.Launch{Network: "pool", Parameters: []spec.Parameter{{Key: "ip", Value: "10.9.0.2"}, {Key: "hostname", Value: "web-0"}}},
-			fmt.Sprintf(bare, args, `{"type":"DOCKER","network_infos":[{"name":"pool"}],"docker":{"image":"i","network":"USER","privileged":false,"force_pull_image":false,"parameters":[{"key":"ip","value":"10.9.0.2"},{"key":"hostname","value":"web-0"}]}}`),
+			fmt.Sprintf(bare, args, `{"type":"DOCKER","network_infos":[{"name":"pool"}],"docker":{"image":"i:1","network":"USER","privileged":false,"force_pull_image":false,"parameters":[{"key":"ip","value":"10.9.0.2"},{"key":"hostname","value":"web-0"}]}}`),
 		},
 		{
 			"published ports",
@@ -51,17 +51,17 @@ func TestTaskInfo(t *testing.T) {
 		{
 			"volumes",
 			spec.Launch{Volumes: []spec.LaunchVolume{{HostPath: "/h", ContainerPath: "/c", ReadOnly: true}, {HostPath: "/i", ContainerPath: "/d"}}},
-			fmt.Sprintf(bare, args, `{"type":"DOCKER","volumes":[{"mode":"RO","container_path":"/c","host_path":"/h"},{"mode":"RW","container_path":"/d","host_path":"/i"}],"docker":{"image":"i","network":"BRIDGE","privileged":false,"force_pull_image":false}}`),
+			fmt.Sprintf(bare, args, `{"type":"DOCKER","volumes":[{"mode":"RO","container_path":"/c","host_path":"/h"},{"mode":"RW","container_path":"/d","host_path":"/i"}],"docker":{"image":"i:1","network":"BRIDGE","privileged":false,"force_pull_image":false}}`),
 		},
 		{
 			"privileged, fresh image, grace, labels in order",
 			spec.Launch{Privileged: true, ForcePull: true, KillGrace: 1500 * time.Millisecond, Labels: map[string]string{"y": "2", "x": ""}},
-			strings.TrimSuffix(fmt.Sprintf(bare, args, `{"type":"DOCKER","docker":{"image":"i","network":"BRIDGE","privileged":true,"force_pull_image":true}}`), "}") +
+			strings.TrimSuffix(fmt.Sprintf(bare, args, `{"type":"DOCKER","docker":{"image":"i:1","network":"BRIDGE","privileged":true,"force_pull_image":true}}`), "}") +
 				`,"kill_policy":{"grace_period":{"nanoseconds":1500000000}},"labels":{"labels":[{"key":"x","value":""},{"key":"y","value":"2"}]}}`,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.launch.TaskID, c.launch.Name, c.launch.AgentID, c.launch.Image = "t", "n", "a", "i"
+			c.launch.TaskID, c.launch.Name, c.launch.AgentID, c.launch.Image = "t", "n", "a", "i:1"
 			info, err := taskInfo(&c.launch)
 			if err != nil {
 				t.Fatal(err)

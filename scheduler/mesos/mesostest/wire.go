@@ -116,7 +116,23 @@ func launchOf(t *mesos.TaskInfo, offers []string) spec.Launch {
 	readCommand(&l, t.Command)
 	readContainer(&l, t.Container)
 	readLabels(&l, t.Labels)
+	readCheck(&l, t.HealthCheck)
 	return l
+}
+
+func readCheck(l *spec.Launch, h *mesos.HealthCheck) {
+	if h == nil {
+		return
+	}
+	seconds := func(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+	l.Check = &spec.NativeCheck{
+		Protocol: h.Type.String(), Delay: seconds(h.GetDelaySeconds()), GracePeriod: seconds(h.GetGracePeriodSeconds()),
+		Interval: seconds(h.GetIntervalSeconds()), Timeout: seconds(h.GetTimeoutSeconds()), MaxFailures: int(h.GetConsecutiveFailures()),
+		Path: h.GetHTTP().GetPath(), Port: int(max(h.GetHTTP().GetPort(), h.GetTCP().GetPort())), Command: h.GetCommand().GetValue(),
+	}
+	if h.GetHTTP().GetScheme() == "https" {
+		l.Check.Protocol = "HTTPS"
+	}
 }
 
 // groupOf is a LAUNCH_GROUP read back: a pod.
