@@ -134,7 +134,7 @@ func (o *owner) subscribed(c *scheduler.Call_Subscribe, st *stream) {
 	}
 	beat := o.opts.HeartbeatInterval.Seconds()
 	f.send(&scheduler.Event{Type: scheduler.Event_SUBSCRIBED, Subscribed: &scheduler.Event_Subscribed{
-		FrameworkID: info.ID, HeartbeatIntervalSeconds: &beat, MasterInfo: o.masterInfo(),
+		FrameworkID: info.ID, HeartbeatIntervalSeconds: &beat, MasterInfo: masterInfo(o.masterID, o.ip, o.port),
 	}})
 	f.send(&scheduler.Event{Type: scheduler.Event_HEARTBEAT})
 	o.log.WithFields(logrus.Fields{"framework": id, "name": info.Name}).Info("framework subscribed")
@@ -186,15 +186,15 @@ func (o *owner) remove(f *framework) {
 	}
 }
 
-func (o *owner) masterInfo() *mesos.MasterInfo {
-	ip, version, host := o.ip.String(), apiVersion, o.ip.String()
-	port := uint32(o.port) //nolint:gosec // a port
+func masterInfo(id string, at net.IP, on int) *mesos.MasterInfo {
+	ip, version, host := at.String(), apiVersion, at.String()
+	port := uint32(on) //nolint:gosec // a port
 	pid := "master@" + net.JoinHostPort(ip, fmt.Sprint(port))
 	m := &mesos.MasterInfo{
-		ID: o.masterID, Port: &port, PID: &pid, Hostname: &host, Version: &version,
+		ID: id, Port: &port, PID: &pid, Hostname: &host, Version: &version,
 		Address: &mesos.Address{Hostname: &host, IP: &ip, Port: int32(port)}, //nolint:gosec // a port
 	}
-	if four := o.ip.To4(); four != nil {
+	if four := at.To4(); four != nil {
 		m.IP = binary.LittleEndian.Uint32(four) // Mesos keeps network order in a host integer
 	}
 	return m

@@ -51,10 +51,17 @@ func refuse(code int, format string, args ...any) error {
 	return &refusal{code, fmt.Sprintf(format, args...)}
 }
 
+// master is whoever answers calls: the owner of this machine's tasks, or that of a simulated fleet.
+type master interface {
+	subscribe(ctx context.Context, c *scheduler.Call_Subscribe) (*stream, error)
+	call(ctx context.Context, c *scheduler.Call, streamID string) error
+	left(st *stream)
+}
+
 // server turns HTTP into messages for the owner.
 type server struct {
 	opts  *Options
-	owner *owner
+	owner master
 }
 
 func (s *server) handler() http.Handler {
@@ -261,7 +268,7 @@ func (s *server) feed(ctx context.Context, w http.ResponseWriter, st *stream, en
 		if err := conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return err
 		}
-		if err := out.WriteFrame(raw); err != nil {
+		if err := out.WriteFrame(raw); err != nil || len(st.events) > 0 { // more follows: net/http's buffer joins them
 			return err
 		}
 		return conn.Flush()

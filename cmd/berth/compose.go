@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -60,7 +58,7 @@ func compose(ctx context.Context, s settings) (*run.Group, error) {
 		mesos:        mesos.Options{Masters: []string{engineURL}, Principal: enginePrincipal, Secret: secret, Framework: mesos.Framework{Name: "berth"}},
 		hostStateDir: c.StateDir, features: map[string]bool{marathon.FeatureGPU: true}, logs: c.logs,
 	}
-	if err := c.addScheduler(ctx, cluster); err != nil {
+	if _, err := c.addScheduler(ctx, cluster); err != nil {
 		return nil, err
 	}
 	if err := c.addHost("unix://"+c.socket(), ""); err != nil {
@@ -90,21 +88,12 @@ func (c *composition) addDocker(ctx context.Context) (docker.Info, error) {
 
 const enginePrincipal = "berth"
 
-// addEngine adds the embedded engine. Its API can start containers, so even on loopback it asks for a secret, which lives
-// as long as the process.
+// addEngine adds the embedded engine.
 func (c *composition) addEngine(info docker.Info) (url, secret string, err error) {
-	l, err := net.Listen("tcp", c.EngineListen)
+	l, secret, err := c.engineListener()
 	if err != nil {
-		return "", "", fmt.Errorf("--engine-listen: %w", err)
+		return "", "", err
 	}
-	if ip := l.Addr().(*net.TCPAddr).IP; !ip.IsLoopback() {
-		return "", "", fmt.Errorf("--engine-listen %s: only loopback addresses are served", c.EngineListen)
-	}
-	random := make([]byte, 24)
-	if _, err := rand.Read(random); err != nil {
-		return "", "", fmt.Errorf("make the engine's secret: %w", err)
-	}
-	secret = hex.EncodeToString(random)
 	cpus, mem := c.OfferCPUs, c.OfferMem
 	if cpus == 0 {
 		cpus = float64(info.NCPU)
@@ -140,18 +129,18 @@ type engineSide struct {
 	logs func(ctx context.Context, taskID string, o api.LogOptions, w io.Writer) error
 }
 
-func (c *composition) addScheduler(ctx context.Context, e engineSide) error {
+func (c *composition) addScheduler(ctx context.Context, e engineSide) (*scheduler.Scheduler, error) {
 	db, err := store.Open(filepath.Join(c.StateDir, "berth.db"), store.BoltOptions{Log: c.log})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	state, err := db.Load(ctx)
 	if err != nil {
-		return errors.Join(err, db.Close())
+		return nil, errors.Join(err, db.Close())
 	}
 	listeners, err := c.listen()
 	if err != nil {
-		return errors.Join(err, db.Close())
+		return nil, errors.Join(err, db.Close())
 	}
 	if c.Listen != "" {
 		e.mesos.Framework.WebURL = "http://" + c.leader(listeners) // where Mesos's console sends people
@@ -159,7 +148,7 @@ func (c *composition) addScheduler(ctx context.Context, e engineSide) error {
 	e.mesos.Framework.ID, e.mesos.Framework.Hostname, e.mesos.Log = state.FrameworkID, c.Hostname, c.log
 	client, err := mesos.New(e.mesos)
 	if err != nil {
-		return errors.Join(err, db.Close())
+		return nil, errors.Join(err, db.Close())
 	}
 	events := api.NewLog(api.DefaultEventBacklog)
 	sched, err := scheduler.New(scheduler.Options{
@@ -168,7 +157,7 @@ func (c *composition) addScheduler(ctx context.Context, e engineSide) error {
 		AddressRest: c.AddressRest, MaxRunningDeployments: c.MaxDeployments, Log: c.log,
 	})
 	if err != nil {
-		return errors.Join(err, db.Close())
+		return nil, errors.Join(err, db.Close())
 	}
 	server, err := api.New(api.Options{
 		Backend: sched, Events: events, Log: c.log, Marathon: marathon.Options{DefaultNetworkName: c.pools[0].Name, Features: e.features, BridgeName: api.BridgeName},
@@ -177,11 +166,11 @@ func (c *composition) addScheduler(ctx context.Context, e engineSide) error {
 		Info: api.Info{Version: buildVersion(), FrameworkName: e.mesos.Framework.Name, Role: strings.Join(e.mesos.Framework.Roles, ","), FailoverTimeout: e.mesos.Framework.FailoverTimeout, Hostname: c.Hostname, Leader: c.leader(listeners), HTTPPort: portOf(listeners), DefaultNetwork: c.pools[0].Name, LocalPortMin: 10000, LocalPortMax: 20000},
 	})
 	if err != nil {
-		return errors.Join(err, db.Close())
+		return nil, errors.Join(err, db.Close())
 	}
 	c.group.Add("scheduler", func(ctx context.Context) error { return errors.Join(sched.Run(ctx), db.Close()) })
 	c.group.Add("api", func(ctx context.Context) error { return server.Serve(ctx, listeners) })
-	return nil
+	return sched, nil
 }
 
 func (c *composition) socket() string { return filepath.Join(c.RunDir, "api.sock") }

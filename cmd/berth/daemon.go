@@ -19,6 +19,11 @@ import (
 	"github.com/berth-project/berth/spec"
 )
 
+const (
+	defaultStateDir = "/var/lib/berth"
+	defaultRunDir   = "/run/berth"
+)
+
 // daemonOptions are the flags of every daemon.
 type daemonOptions struct {
 	StateDir, RunDir string
@@ -29,8 +34,8 @@ type daemonOptions struct {
 
 func (o *daemonOptions) register(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.StateDir, "state-dir", "/var/lib/berth", "folder for the state (bbolt), the seats' folders and ids")
-	f.StringVar(&o.RunDir, "run-dir", "/run/berth", "folder for sockets and the pid file")
+	f.StringVar(&o.StateDir, "state-dir", defaultStateDir, "folder for the state (bbolt), the seats' folders and ids")
+	f.StringVar(&o.RunDir, "run-dir", defaultRunDir, "folder for sockets and the pid file")
 	f.StringVar(&o.TokenFile, "token-file", "", "file with the API's token, which TCP clients must show")
 	f.StringVar(&o.Hostname, "hostname", "", "name of this host (default: the machine's)")
 	f.StringVar(&o.LogLevel, "log-level", "info", "debug, info, warn or error")
@@ -168,12 +173,12 @@ func (s *settings) serve(ctx context.Context, pidFile string, build func() (*run
 }
 
 func (o schedulerOptions) readPools() ([]spec.Pool, error) {
-	text := []byte(defaultPools)
-	if o.PoolsFile != "" {
-		var err error
-		if text, err = os.ReadFile(o.PoolsFile); err != nil {
-			return nil, fmt.Errorf("--pools: %w", err)
-		}
+	if o.PoolsFile == "" {
+		return calico.DecodePools([]byte(defaultPools))
+	}
+	text, err := os.ReadFile(o.PoolsFile)
+	if err != nil {
+		return nil, fmt.Errorf("--pools: %w", err)
 	}
 	pools, err := calico.DecodePools(text)
 	if err == nil && len(pools) == 0 {

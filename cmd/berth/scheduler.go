@@ -134,7 +134,7 @@ func secretFrom(flag, file, env string) (string, error) {
 func runScheduler(ctx context.Context, s settings, e engineSide) error {
 	err := s.serve(ctx, "scheduler.pid", func() (*run.Group, error) {
 		c := &composition{settings: s}
-		if err := c.addScheduler(ctx, e); err != nil {
+		if _, err := c.addScheduler(ctx, e); err != nil {
 			return nil, err
 		}
 		return &c.group, nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/berth-project/berth/internal/run"
 	"github.com/berth-project/berth/spec"
+	"github.com/berth-project/berth/standalone"
 )
 
 // standaloneOptions are the flags of `berth standalone`.
@@ -22,6 +23,7 @@ type standaloneOptions struct {
 	FetchLimit   int64
 	FetchCache   int64
 	EngineListen string
+	Simulate     string
 }
 
 const standaloneLong = `standalone runs everything on this machine: the embedded engine on the local Docker Engine, the scheduler with the
@@ -30,11 +32,23 @@ Marathon API, and the host's agent (addresses, quotas, probes, Consul, Zabbix). 
 Containers outlive it: after a crash or a restart, running instances are found again and nothing is restarted.
 
 The API is root on this machine, so it is closed: a unix socket (0660) in --run-dir, and with --listen TCP for clients
-that show the token of --token-file (Authorization: Bearer TOKEN, token=TOKEN, or basic auth as user "berth").`
+that show the token of --token-file (Authorization: Bearer TOKEN, token=TOKEN, or basic auth as user "berth").
+
+With --simulate nothing runs: the hosts are simulated, with their agents, and tasks start and end after the given times.
+It needs neither Docker nor root, and keeps its state apart (examples/rehearsal). Settings, with their defaults:
+  hosts=N          how many hosts (required)
+  cpus=16,mem=65536,disk=1048576   what each has, memory and disk in MiB
+  racks=20,zones=4 the hosts' attributes "rack" (rack-000 ...) and "zone" (zone-0 ...); 0: none
+  start=200ms,stop=200ms   from launch to running, from kill to end; each task takes half to one and a half of it
+  life=0s          how long tasks run before they end by themselves; 0s: for ever
+  fail=0%          the share of tasks that fail instead of running
+  data=11264       bytes that a real agent sends along when a task runs
+  seed=1           of everything that varies`
 
 const standaloneExample = `  berth standalone
   berth standalone --listen 127.0.0.1:8080 --token-file /etc/berth/token --pools pools.yaml --authorized-keys ~/.ssh/authorized_keys
   berth standalone --consul 127.0.0.1:8500
+  berth standalone --simulate hosts=500,cpus=32,fail=1%
   berth standalone --cleanup        # after it was stopped: remove its networks, firewall rules and sockets`
 
 func newStandaloneCommand(c *cli) *cobra.Command {
@@ -62,12 +76,14 @@ func newStandaloneCommand(c *cli) *cobra.Command {
 	f.Int64Var(&o.FetchLimit, "fetch-limit", 4096, "MiB that one task may fetch; unpacked it may be four times as much")
 	f.Int64Var(&o.FetchCache, "fetch-cache", 2048, "MiB of fetched files kept for tasks whose definition says \"cache\"")
 	f.StringVar(&o.EngineListen, "engine-listen", "127.0.0.1:0", "loopback address of the embedded engine's Mesos API")
+	f.StringVar(&o.Simulate, "simulate", "", "simulate a fleet, such as hosts=10000,cpus=16,start=200ms,fail=1%: nothing runs")
 	return cmd
 }
 
 // settings are the options after everything that they name was read and checked. Each daemon uses its part.
 type settings struct {
 	standaloneOptions
+	fleet *standalone.Fleet // nil: this machine
 	token string
 	pools []spec.Pool
 	keys  []string
@@ -77,7 +93,7 @@ type settings struct {
 // settle reads the files that the flags name; it finds every fault, not just the first.
 func (o standaloneOptions) settle(c *cli) (settings, error) {
 	s := settings{standaloneOptions: o}
-	errs := []error{s.settleDaemon(c), s.settleScheduler()}
+	errs := []error{s.settleDaemon(c), s.settleScheduler(), s.settleSimulation()}
 	s.Admit.Pods = true // the embedded engine runs them
 	if o.FetchLimit < 0 || o.FetchCache < 0 {
 		errs = append(errs, errors.New("--fetch-limit and --fetch-cache must not be negative"))
@@ -89,5 +105,13 @@ func runStandalone(ctx context.Context, s settings) error {
 	if s.Cleanup {
 		return cleanup(ctx, s, filepath.Join(s.RunDir, "api.sock"), "zabbix.sock", "berth.pid")
 	}
-	return s.serve(ctx, "berth.pid", func() (*run.Group, error) { return compose(ctx, s) })
+	return s.serve(ctx, "berth.pid", func() (*run.Group, error) {
+		if err := s.checkMarker(); err != nil {
+			return nil, err
+		}
+		if s.fleet != nil {
+			return composeSimulated(ctx, s)
+		}
+		return compose(ctx, s)
+	})
 }

@@ -66,7 +66,7 @@ func Check(app *spec.App, p Policy) error {
 // What one definition may ask for at most. Every instance has a seat, an address and a folder named after the id, so a slip
 // of the finger must not become a million of them, nor an id a name that no file system takes.
 const (
-	maxInstances = 65536
+	maxInstances = 250_000
 	maxID        = 200
 )
 

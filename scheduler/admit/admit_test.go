@@ -316,7 +316,7 @@ func TestOneOfEach(t *testing.T) {
 		"no CPU limit":   {func(a *spec.App) { a.ResourceLimits = &spec.ResourceLimits{CPUs: &unlimited} }, "/resourceLimits/cpus", "hard quota"},
 		"no mem limit":   {func(a *spec.App) { a.ResourceLimits = &spec.ResourceLimits{Mem: &unlimited} }, "/resourceLimits/mem", "memory limit"},
 		"many":           {func(a *spec.App) { a.Instances = maxInstances }, "", ""},
-		"too many":       {func(a *spec.App) { a.Instances = maxInstances + 1 }, "/instances", "at most 65536"},
+		"too many":       {func(a *spec.App) { a.Instances = maxInstances + 1 }, "/instances", "at most 250000"},
 		"long id":        {func(a *spec.App) { a.ID = spec.AppID("/" + strings.Repeat("a", maxID-1)) }, "", ""},
 		"too long an id": {func(a *spec.App) { a.ID = spec.AppID("/" + strings.Repeat("a", maxID)) }, "/id", "200"},
 	} {

@@ -14,13 +14,22 @@ type Scheduler interface {
 	Report(ctx context.Context, r spec.HostReport) error
 }
 
-// Agents plays the agents of all hosts until ctx ends: each follows its document, and reports that every check passes and
-// every drain is done.
+// Agents plays the agents of all the world's hosts until ctx ends.
 func (w *World) Agents(ctx context.Context, s Scheduler) {
-	var all sync.WaitGroup
+	var names []string
 	for _, h := range w.hosts {
+		names = append(names, h.name)
+	}
+	Agents(ctx, s, names, w.opts.Pools)
+}
+
+// Agents plays the agents of hosts until ctx ends: each is ready for the pools, follows its document, and reports that every
+// check passes and every drain is done.
+func Agents(ctx context.Context, s Scheduler, hosts, pools []string) {
+	var all sync.WaitGroup
+	for _, name := range hosts {
 		all.Go(func() {
-			a := agent{host: h.name, pools: w.opts.Pools, told: map[string]bool{}}
+			a := agent{host: name, pools: pools, told: map[string]bool{}}
 			a.run(ctx, s)
 		})
 	}
