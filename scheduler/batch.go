@@ -7,6 +7,7 @@ import (
 
 	"github.com/berth-project/berth/scheduler/mesos"
 	"github.com/berth-project/berth/scheduler/store"
+	"github.com/berth-project/berth/spec"
 )
 
 // batch is what the loop decided since the last one left: records, and effects that may happen once they are durable.
@@ -24,6 +25,7 @@ func (b *batch) after(f func()) { b.effects = append(b.effects, f) }
 // call is one call to the engine, made in order by the sender.
 type call struct {
 	name   string
+	ack    *spec.TaskStatus // instead of do: an update to acknowledge
 	do     func(ctx context.Context) error
 	failed func(err error) // runs in the loop; nil: only logged
 	sent   func()          // runs in the loop after success
@@ -83,24 +85,58 @@ func (x *sender) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case c := <-x.in:
-			err := c.do(ctx)
-			if ctx.Err() != nil {
-				return
-			}
-			if err != nil {
-				// Without a session every call fails; the next one reconciles and asks again. No line a call for that.
-				if !errors.Is(err, mesos.ErrDisconnected) {
-					x.s.log.WithError(err).WithField("call", c.name).Warn("engine call failed")
+			if c.ack != nil {
+				var follows *call
+				if c, follows = x.gather(c); follows != nil {
+					x.make(ctx, c)
+					c = *follows
 				}
-				if c.failed != nil {
-					x.later(ctx, func() { c.failed(err) })
-				}
-				continue
 			}
-			if c.sent != nil {
-				x.later(ctx, c.sent)
-			}
+			x.make(ctx, c)
 		}
+	}
+}
+
+// manyAcks bounds the acknowledgements that are made at a time.
+const manyAcks = 512
+
+// gather joins an acknowledgement with those that wait right behind it, and returns the call that follows them, if it had to be
+// taken out.
+func (x *sender) gather(c call) (acks call, follows *call) {
+	updates := []spec.TaskStatus{*c.ack}
+	acks = call{name: c.name, do: func(ctx context.Context) error { return x.s.opts.Engine.Acknowledge(ctx, updates...) }}
+	for len(updates) < manyAcks {
+		select {
+		case next := <-x.in:
+			if next.ack == nil {
+				return acks, &next
+			}
+			updates = append(updates, *next.ack)
+		default:
+			return acks, nil
+		}
+	}
+	return acks, nil
+}
+
+// make makes a call, and tells the loop how it went.
+func (x *sender) make(ctx context.Context, c call) {
+	err := c.do(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		// Without a session every call fails; the next one reconciles and asks again. No line a call for that.
+		if !errors.Is(err, mesos.ErrDisconnected) {
+			x.s.log.WithError(err).WithField("call", c.name).Warn("engine call failed")
+		}
+		if c.failed != nil {
+			x.later(ctx, func() { c.failed(err) })
+		}
+		return
+	}
+	if c.sent != nil {
+		x.later(ctx, c.sent)
 	}
 }
 

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,11 +17,12 @@ import (
 func (s *Scheduler) decide(now time.Time) {
 	s.wake = time.Time{}
 	s.timers(now)
-	wants := s.advance(now)
+	s.advance(now)
 	s.rest(now)
-	s.start(wants, now)
+	waiting := len(s.launches) > 0
+	s.start(s.wants(), now)
 	s.expireDelays(now)
-	s.manageOffers(len(wants) > 0, now)
+	s.manageOffers(waiting, now)
 	s.documents(now)
 	for _, at := range []time.Time{s.taskTimes.next, s.appTimes.next} {
 		if !at.IsZero() {
@@ -38,9 +40,9 @@ type want struct {
 	app  *spec.App
 }
 
-// advance moves every app of which something changed towards what is wanted and every deployment as far as it goes, and
-// returns the seats to launch.
-func (s *Scheduler) advance(now time.Time) []want {
+// advance moves every app of which something changed towards what is wanted and every deployment as far as it goes; the seats
+// to launch are in launches then.
+func (s *Scheduler) advance(now time.Time) {
 	for _, id := range s.appTimes.due(now) {
 		s.dirty[id] = true
 	}
@@ -51,30 +53,40 @@ func (s *Scheduler) advance(now time.Time) []want {
 		}
 		clear(s.unsure)
 	}
+	for id := range s.deferred {
+		s.dirty[id] = true
+	}
+	clear(s.deferred)
 	for { // each finished step may let the next begin
 		s.aim()
 		ids := slices.Sorted(maps.Keys(s.dirty))
 		clear(s.dirty)
 		for _, id := range ids {
+			if wait := s.looks.wait(id, s.sizeOf(id), now); wait > 0 {
+				s.deferred[id] = true
+				delete(s.done, id) // something changed: it is not known to be done
+				s.wakeAt(now.Add(wait))
+				continue
+			}
 			s.appTimes.set(id, s.asking(func() { s.advanceApp(id, sure, now) }))
 		}
 		if !sure || !s.steps(now) {
 			break
 		}
 	}
-	var wants []want
-	for _, id := range slices.Sorted(maps.Keys(s.launches)) {
-		for _, n := range s.launches[id] {
-			wants = append(wants, want{spec.SeatID{App: id, Index: n}, s.targeted[id].app})
-		}
-	}
-	return wants
 }
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 // advanceApp decides about one app. What it decides holds until something of the app's changes.
 func (s *Scheduler) advanceApp(id spec.AppID, sure bool, now time.Time) {
-	s.restless[id] = true // a seat that is no longer to be launched may have an address
+	had := s.launches[id]
 	delete(s.launches, id)
+	defer func() {
+		if len(had) > 0 && !slices.Equal(had, s.launches[id]) {
+			s.restless[id] = true // a floating instance's address was kept for a launch that may be off now
+		}
+	}()
 	delete(s.done, id)
 	delete(s.waits, id)
 	t, ok := s.targeted[id]
@@ -119,6 +131,7 @@ func (s *Scheduler) aim() {
 	s.targeted, s.retarget = s.targets(), false
 	for id, t := range s.targeted {
 		if before, ok := was[id]; !ok || before != t {
+			s.looks.forget(id)
 			s.dirty[id] = true
 		}
 	}

@@ -129,7 +129,7 @@ func (s *Scheduler) unsettled() []*spec.Task {
 func (s *Scheduler) onUpdate(st spec.TaskStatus, now time.Time) {
 	if len(st.UUID) > 0 {
 		// In the same batch as what the update changed: acknowledged only once that is durable.
-		defer s.batch.call(call{name: "ACKNOWLEDGE", do: func(ctx context.Context) error { return s.opts.Engine.Acknowledge(ctx, st) }})
+		defer s.batch.call(call{name: "ACKNOWLEDGE", ack: &st})
 	}
 	t := s.taskOf(st.TaskID)
 	if t == nil {

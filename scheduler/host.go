@@ -74,7 +74,7 @@ func (s *Scheduler) documents(now time.Time) {
 func (s *Scheduler) HostDocument(ctx context.Context, name string, version uint64) (*spec.HostDocument, error) {
 	var h *host
 	var err error
-	if e := s.do(ctx, func() { h, err = s.hostOf(name) }); e != nil {
+	if e := s.tell(ctx, func() { h, err = s.hostOf(name) }); e != nil {
 		return nil, e
 	}
 	if err != nil {
@@ -98,7 +98,7 @@ func (s *Scheduler) HostDocument(ctx context.Context, name string, version uint6
 // Report implements api.Backend: an agent's findings become health, drains, readiness and usage.
 func (s *Scheduler) Report(ctx context.Context, r spec.HostReport) error {
 	var err error
-	if e := s.do(ctx, func() { err = s.report(r, time.Now()) }); e != nil {
+	if e := s.tell(ctx, func() { err = s.report(r, time.Now()) }); e != nil {
 		return e
 	}
 	return err
@@ -109,7 +109,13 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	if !slices.Equal(h.held, r.Held) {
+		clear(s.searched) // what was passed over as held may be free
+	}
 	h.reported, h.Pools, h.held = true, r.Networks, r.Held
+	if s.holding[r.Host] = len(r.Held) > 0; !s.holding[r.Host] {
+		delete(s.holding, r.Host)
+	}
 	for _, id := range slices.Sorted(maps.Keys(r.Health)) {
 		if t := s.state.Tasks[id]; t != nil && t.Host == r.Host {
 			s.onHealth(t, s.withNative(t, r.Health[id]), now)

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -16,15 +17,23 @@ type indexes struct {
 	underway  map[string]*spec.Task            // live tasks that do not run yet, or are being stopped
 	leasesOf  map[spec.AppID]map[netip.Addr]bool
 	seatsOf   map[spec.AppID]map[spec.SeatID]bool
-	inDeploy  map[spec.AppID]bool // apps that running deployments touch; nil: to be computed again
+	leasesOn  map[spec.SeatID][]netip.Addr
+	searched  map[string]netip.Addr // by pool: no address below is unused
+	holding   map[string]bool       // hosts on which something else holds addresses
+	inDeploy  map[spec.AppID]bool   // apps that running deployments touch; nil: to be computed again
 	targeted  map[spec.AppID]target
 	done      map[spec.AppID]bool // the app's part of the current step is fulfilled
 	launches  map[spec.AppID][]int
+	skip      map[spec.AppID]int // how many of the launches the next decision begins behind
+	looks     paced              // of advance
+	shows     paced              // of readers
+	rests     paced              // of rest
 	taskTimes agenda[string]     // when a task's timer must look again
 	appTimes  agenda[spec.AppID] // when an app must be looked at again although nothing changed
 
 	// What changed since each was last looked at.
 	dirty     map[spec.AppID]bool // by advance
+	deferred  map[spec.AppID]bool // by advance, of large apps whose turn has not come
 	unsure    map[spec.AppID]bool // by advance, while the session has not confirmed what is known
 	restless  map[spec.AppID]bool // by rest
 	unseen    map[spec.AppID]bool // by readers
@@ -45,8 +54,9 @@ type indexes struct {
 func newIndexes() *indexes {
 	return &indexes{
 		byHost: map[string]map[string]*spec.Task{}, underway: map[string]*spec.Task{}, leasesOf: map[spec.AppID]map[netip.Addr]bool{},
-		seatsOf: map[spec.AppID]map[spec.SeatID]bool{},
-		done:    map[spec.AppID]bool{}, launches: map[spec.AppID][]int{}, dirty: map[spec.AppID]bool{}, unsure: map[spec.AppID]bool{}, restless: map[spec.AppID]bool{},
+		seatsOf:  map[spec.AppID]map[spec.SeatID]bool{},
+		leasesOn: map[spec.SeatID][]netip.Addr{}, searched: map[string]netip.Addr{}, holding: map[string]bool{},
+		done: map[spec.AppID]bool{}, launches: map[spec.AppID][]int{}, skip: map[spec.AppID]int{}, deferred: map[spec.AppID]bool{}, dirty: map[spec.AppID]bool{}, unsure: map[spec.AppID]bool{}, restless: map[spec.AppID]bool{},
 		unseen: map[spec.AppID]bool{}, untimed: map[string]bool{}, staleDocs: map[string]bool{}, retarget: true, newTree: true, newFails: true,
 		lists: cow.New[spec.AppID, *taskList](), seats: cow.New[spec.SeatID, spec.Seat](), leases: cow.New[netip.Addr, spec.Lease](),
 		usage: cow.New[string, spec.Usage](),
@@ -55,7 +65,7 @@ func newIndexes() *indexes {
 
 // touch says that something of the app's changed: its definition, a task, a lease.
 func (s *Scheduler) touch(app spec.AppID) {
-	s.dirty[app], s.restless[app], s.unseen[app] = true, true, true
+	s.dirty[app], s.unseen[app] = true, true
 	if s.state.Apps[app] == nil {
 		s.retarget = true // it is a target only as long as it has tasks
 	}
@@ -68,6 +78,7 @@ func (s *Scheduler) touchTree() { s.retarget, s.newTree, s.inDeploy = true, true
 func (s *Scheduler) touchApp(app spec.AppID) {
 	s.touchTree()
 	s.touch(app)
+	s.restless[app] = true
 	for _, t := range s.byApp[app] {
 		s.staleDocs[t.Host] = true
 	}
@@ -82,13 +93,16 @@ func (s *Scheduler) index(t *spec.Task) {
 	if s.byHost[t.Host] == nil {
 		s.byHost[t.Host] = map[string]*spec.Task{}
 	}
+	if old := s.byHost[t.Host][t.ID]; old == nil || !sameInDocument(old, t) {
+		s.staleDocs[t.Host] = true
+	}
 	s.byHost[t.Host][t.ID] = t
 	if t.Rung == spec.Running {
 		delete(s.underway, t.ID)
 	} else {
 		s.underway[t.ID] = t
 	}
-	s.untimed[t.ID], s.staleDocs[t.Host] = true, true
+	s.untimed[t.ID] = true
 	s.touch(t.Seat.App)
 }
 
@@ -103,8 +117,13 @@ func (s *Scheduler) unindex(t *spec.Task) {
 	delete(s.untimed, t.ID)
 	s.taskTimes.set(t.ID, time.Time{})
 	s.usage.Delete(t.ID)
-	s.staleDocs[t.Host] = true
+	s.staleDocs[t.Host], s.restless[t.Seat.App] = true, true
 	s.touch(t.Seat.App)
+}
+
+// sameInDocument says that two states of a task are the same to its host: what does not change in a task's life is left out.
+func sameInDocument(a, b *spec.Task) bool {
+	return (a.Rung == spec.Killing) == (b.Rung == spec.Killing) && a.Pool == b.Pool && a.Address == b.Address
 }
 
 // indexLease takes a lease, new or changed, into the indexes; old is what the address was leased for before.
@@ -115,12 +134,21 @@ func (s *Scheduler) indexLease(old, l spec.Lease) {
 			delete(s.leasesOf, old.Seat.App)
 		}
 	}
+	if old.Seat != l.Seat {
+		if rest := slices.DeleteFunc(s.leasesOn[old.Seat], func(a netip.Addr) bool { return a == l.Address }); len(rest) > 0 {
+			s.leasesOn[old.Seat] = rest
+		} else {
+			delete(s.leasesOn, old.Seat)
+		}
+	}
+	if !slices.Contains(s.leasesOn[l.Seat], l.Address) {
+		s.leasesOn[l.Seat] = append(s.leasesOn[l.Seat], l.Address)
+	}
 	if s.leasesOf[l.Seat.App] == nil {
 		s.leasesOf[l.Seat.App] = map[netip.Addr]bool{}
 	}
 	s.leasesOf[l.Seat.App][l.Address] = true
 	s.leases.Set(l.Address, l)
-	s.restless[l.Seat.App] = true
 }
 
 // indexSeat takes a seat, new or changed, into the indexes.

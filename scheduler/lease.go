@@ -21,6 +21,11 @@ func (s *Scheduler) rest(now time.Time) {
 	}
 	taken, leases := map[spec.SeatID]bool{}, map[netip.Addr]spec.Lease{}
 	for id := range s.restless {
+		if wait := s.rests.wait(id, s.sizeOf(id)+len(s.leasesOf[id]), now); wait > 0 {
+			s.wakeAt(now.Add(wait))
+			continue
+		}
+		delete(s.restless, id)
 		for _, n := range s.launches[id] { // about to start: floating instances take free seats
 			taken[spec.SeatID{App: id, Index: n}] = true
 		}
@@ -31,7 +36,6 @@ func (s *Scheduler) rest(now time.Time) {
 			leases[addr] = s.state.Leases[addr]
 		}
 	}
-	clear(s.restless)
 	wanted := func(seat spec.SeatID) bool {
 		app := s.state.Apps[seat.App]
 		return app != nil && !app.Floats() && app.HasSeat(seat.Index) || taken[seat]
@@ -81,7 +85,7 @@ func (s *Scheduler) forgetSeat(id spec.SeatID) {
 // withAddress leases an address for every want that needs one; the others wait. A seat on the host's
 // network has none in leases.
 func (s *Scheduler) withAddress(wants []want, q map[spec.AppID]*waiting, now time.Time) (ready []want, leases map[spec.SeatID]spec.Lease) {
-	in := address.Input{Pools: s.opts.Pools, Leases: s.state.Leases, Held: s.held(), Rest: s.opts.AddressRest, Now: now}
+	in := address.Input{Pools: s.opts.Pools, Leases: s.state.Leases, Of: s.leasesOn, From: s.searched, Held: s.held(), Rest: s.opts.AddressRest, Now: now}
 	for _, w := range wants {
 		if launch.HostNetwork(w.app) {
 			continue
@@ -89,6 +93,7 @@ func (s *Scheduler) withAddress(wants []want, q map[spec.AppID]*waiting, now tim
 		in.Wants = append(in.Wants, s.addressWant(w.app, w.seat))
 	}
 	r := address.Assign(in)
+	maps.Copy(s.searched, r.Next)
 	for _, l := range r.Changed {
 		s.putLease(l)
 	}
@@ -140,7 +145,7 @@ func (s *Scheduler) addressWant(app *spec.App, seat spec.SeatID) address.Want {
 // held are the addresses that something else holds, on any host.
 func (s *Scheduler) held() []spec.Held {
 	var out []spec.Held
-	for _, name := range slices.Sorted(maps.Keys(s.hosts)) {
+	for _, name := range slices.Sorted(maps.Keys(s.holding)) {
 		out = append(out, s.hosts[name].held...)
 	}
 	return out

@@ -23,7 +23,7 @@ type Engine interface {
 	Accept(ctx context.Context, offerIDs []string, launches []spec.Launch, refuse time.Duration) error
 	Decline(ctx context.Context, offerIDs []string, refuse time.Duration) error
 	Kill(ctx context.Context, taskID, agentID string, grace time.Duration) error
-	Acknowledge(ctx context.Context, s spec.TaskStatus) error
+	Acknowledge(ctx context.Context, updates ...spec.TaskStatus) error
 	Reconcile(ctx context.Context, tasks []mesos.TaskRef) error
 	Suppress(ctx context.Context) error
 	Revive(ctx context.Context) error

@@ -34,6 +34,7 @@ func (s *Scheduler) show() {
 		FrameworkID: s.state.FrameworkID, EngineURL: s.session.master, Connected: s.session.connected, Counters: s.counters, Version: s.treeVersion(),
 	}}
 	next.state.Generation = 1
+	now := time.Now()
 	if was != nil {
 		next.state.Generation = was.state.Generation + 1
 		next.state.Apps, next.state.Groups = was.state.Apps, was.state.Groups
@@ -51,6 +52,14 @@ func (s *Scheduler) show() {
 		next.state.LastFailure = maps.Clone(s.state.Failures)
 	}
 	for id := range s.unseen {
+		if s.asked {
+			s.shows.forget(id)
+		}
+		if wait := s.shows.wait(id, len(s.byApp[id]), now); wait > 0 {
+			s.wakeAt(now.Add(wait))
+			continue
+		}
+		delete(s.unseen, id)
 		if tasks := s.byApp[id]; len(tasks) > 0 {
 			list := &taskList{tasks: make([]*spec.Task, 0, len(tasks))}
 			for _, t := range tasks {
@@ -61,8 +70,7 @@ func (s *Scheduler) show() {
 			s.lists.Delete(id)
 		}
 	}
-	s.newTree, s.newFails = false, false
-	clear(s.unseen)
+	s.newTree, s.newFails, s.asked = false, false, false
 	next.lists = s.lists.View()
 	s.published.Store(next)
 }

@@ -39,6 +39,7 @@ type Scheduler struct {
 	lastVersion time.Time
 	docsDirty   bool            // of every host
 	answers     []chan struct{} // commands that are done, to be told after the decision
+	asked       bool            // one of them is of somebody who will look for what it changed
 	*indexes
 	counters api.Counters
 	wake     time.Time // the next time something is due; zero: never
@@ -118,6 +119,9 @@ func New(opts Options) (*Scheduler, error) {
 	for id := range s.state.Apps {
 		s.touch(id)
 	}
+	for id := range s.leasesOf {
+		s.restless[id] = true
+	}
 	for _, vs := range s.state.Versions {
 		for _, a := range vs {
 			if a.Version.After(s.lastVersion) {
@@ -144,7 +148,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	defer close(s.stopped)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	events := make(chan mesos.Event, 64)
+	events := make(chan mesos.Event, 1024)
 	engine := make(chan error, 1)
 	ended := make(chan struct{})
 	go func() { defer close(ended); engine <- s.opts.Engine.Run(ctx, events) }()
@@ -176,16 +180,10 @@ func (s *Scheduler) Run(ctx context.Context) error {
 			return fmt.Errorf("engine subscription: %w", err)
 		case ev := <-events:
 			s.onEngine(ev)
-			for drained := false; !drained; {
-				select {
-				case ev := <-events:
-					s.onEngine(ev)
-				default:
-					drained = true
-				}
-			}
+			s.drain(events)
 		case cmd := <-s.commands:
 			cmd()
+			s.drain(events)
 		case <-timer.C:
 		case out <- s.batch:
 			s.batch = batch{}
@@ -204,6 +202,20 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	}
 }
 
+// drain takes in what has come meanwhile, up to a bound: one decision about many events costs hardly more than about one.
+func (s *Scheduler) drain(events <-chan mesos.Event) {
+	for range 2048 {
+		select {
+		case ev := <-events:
+			s.onEngine(ev)
+		case cmd := <-s.commands:
+			cmd()
+		default:
+			return
+		}
+	}
+}
+
 // wakeAt asks for a decision at t at the latest.
 func (s *Scheduler) wakeAt(t time.Time) {
 	if s.wake.IsZero() || t.Before(s.wake) {
@@ -216,6 +228,20 @@ var errStopped = fmt.Errorf("the scheduler has stopped")
 
 // do runs f in the loop and waits until what follows from it is decided and shown to readers.
 func (s *Scheduler) do(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case s.commands <- func() { s.asked = true; f(); s.answers = append(s.answers, done) }:
+	case <-s.stopped:
+		return errStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	<-done
+	return nil
+}
+
+// tell is do for those who will not look for what they changed: large apps need not be shown anew for them.
+func (s *Scheduler) tell(ctx context.Context, f func()) error {
 	done := make(chan struct{})
 	select {
 	case s.commands <- func() { f(); s.answers = append(s.answers, done) }:

@@ -34,13 +34,13 @@ func (s *Scheduler) start(wants []want, now time.Time) {
 			}
 			missing[w.app.ID] = q
 		}
-		q.count++
 	}
 	ready := s.afterDelay(wants, missing, now)
 	ready, leases := s.withAddress(ready, missing, now)
 	placed := s.match(ready, leases, missing, now)
+	s.settled(wants, placed, now)
 	for id, q := range missing {
-		if q.count -= placed[id]; q.count <= 0 {
+		if q.count = len(s.launches[id]); q.count == 0 {
 			delete(missing, id)
 		}
 	}
@@ -78,9 +78,9 @@ func (s *Scheduler) lastFailure(id spec.AppID, d lifecycle.Delay) *spec.TaskFail
 	return nil
 }
 
-// match places the wants on the offers and launches what was placed. It returns how many of each app were.
-func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map[spec.AppID]*waiting, now time.Time) map[spec.AppID]int {
-	placed := map[spec.AppID]int{}
+// match places the wants on the offers and launches what was placed. It returns the seats that were.
+func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map[spec.AppID]*waiting, now time.Time) map[spec.SeatID]bool {
+	placed := map[spec.SeatID]bool{}
 	if len(wants) == 0 {
 		return placed
 	}
@@ -109,9 +109,8 @@ func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map
 	s.awaitVolumes(in, r, q, now)
 	s.launchAll(in, r, leases, now)
 	for _, p := range r.Placements {
-		id := in.Intents[p.Intent].App.ID
-		placed[id]++
-		q[id].lastUsed = now
+		placed[in.Intents[p.Intent].Seat] = true
+		q[in.Intents[p.Intent].App.ID].lastUsed = now
 	}
 	for id, ref := range r.Refused {
 		q[id].refuse(ref, now)

@@ -313,7 +313,7 @@ func (w *world) Kill(_ context.Context, id, _ string, grace time.Duration) error
 }
 
 // Acknowledge implements Engine.
-func (w *world) Acknowledge(context.Context, spec.TaskStatus) error {
+func (w *world) Acknowledge(context.Context, ...spec.TaskStatus) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.connected()

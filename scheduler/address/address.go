@@ -28,7 +28,12 @@ type Want struct {
 type Input struct {
 	Pools  []spec.Pool
 	Leases map[netip.Addr]spec.Lease
-	Held   []spec.Held
+	// Of are the addresses leased to each seat, an index of Leases; nil: Leases is searched.
+	Of map[spec.SeatID][]netip.Addr
+	// From is where the search for an unused address begins in a pool, by its name: a Result's Next, as long as since then no
+	// lease was dropped and nothing ceased to be held. Without it, at the pool's beginning.
+	From map[string]netip.Addr
+	Held []spec.Held
 	Wants  []Want
 	Rest   time.Duration // how long a released address rests before another app gets it
 	Now    time.Time
@@ -40,6 +45,8 @@ type Result struct {
 	Waiting map[spec.SeatID]string
 	// Changed are the leases to store, keyed by address, sorted.
 	Changed []spec.Lease
+	// Next is where the next search for an unused address may begin, for each pool that was searched.
+	Next map[string]netip.Addr
 	// Again is when a waiting seat may be served by a resting address; zero when none will.
 	Again time.Time
 }
@@ -58,11 +65,7 @@ func Assign(in Input) Result {
 	for _, w := range in.Wants {
 		a.bySeat[w.Seat] = nil
 	}
-	for _, l := range in.Leases {
-		if of, asks := a.bySeat[l.Seat]; asks {
-			a.bySeat[l.Seat] = append(of, l)
-		}
-	}
+	a.ownLeases()
 	for _, ls := range a.bySeat {
 		slices.SortFunc(ls, func(x, y spec.Lease) int { return x.Address.Compare(y.Address) })
 	}
@@ -97,7 +100,25 @@ func Assign(in Input) Result {
 		a.out.Changed = append(a.out.Changed, l)
 	}
 	slices.SortFunc(a.out.Changed, func(x, y spec.Lease) int { return x.Address.Compare(y.Address) })
+	a.out.Next = a.cursor
 	return a.out
+}
+
+// ownLeases finds the leases of the seats that want one.
+func (a *assigner) ownLeases() {
+	if a.in.Of != nil {
+		for seat := range a.bySeat {
+			for _, addr := range a.in.Of[seat] {
+				a.bySeat[seat] = append(a.bySeat[seat], a.in.Leases[addr])
+			}
+		}
+		return
+	}
+	for _, l := range a.in.Leases {
+		if of, asks := a.bySeat[l.Seat]; asks {
+			a.bySeat[l.Seat] = append(of, l)
+		}
+	}
 }
 
 type assigner struct {
@@ -192,7 +213,9 @@ func (a *assigner) pick(w Want) {
 	}
 	addr, ok := a.cursor[p.Name]
 	if !ok {
-		addr = p.CIDR.Masked().Addr()
+		if addr = a.in.From[p.Name]; !p.CIDR.Contains(addr) {
+			addr = p.CIDR.Masked().Addr()
+		}
 	}
 	for ; p.CIDR.Contains(addr); addr = addr.Next() {
 		if _, leased := a.lease(addr); leased || !Usable(p, addr) {

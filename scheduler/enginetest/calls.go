@@ -69,7 +69,7 @@ func gone(taskID, agentID string) mesos.Event {
 }
 
 // Acknowledge takes note.
-func (w *World) Acknowledge(context.Context, spec.TaskStatus) error {
+func (w *World) Acknowledge(context.Context, ...spec.TaskStatus) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.connected()

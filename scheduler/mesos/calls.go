@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -71,8 +72,30 @@ func (c *Client) Kill(ctx context.Context, taskID, agentID string, grace time.Du
 	return c.call(ctx, &scheduler.Call{Type: scheduler.Call_KILL, Kill: kill})
 }
 
-// Acknowledge confirms that an update is stored. Updates without a UUID need none, so nothing is sent for them.
-func (c *Client) Acknowledge(ctx context.Context, s spec.TaskStatus) error {
+// acknowledgers is how many acknowledgements of one Acknowledge are under way at a time.
+const acknowledgers = 8
+
+// Acknowledge confirms that updates are stored, each with a call of its own, several at a time: their order means nothing, as a
+// task's next update comes only after the one before was acknowledged. Updates without a UUID need none, so nothing is sent for
+// them. What could not be acknowledged comes again.
+func (c *Client) Acknowledge(ctx context.Context, updates ...spec.TaskStatus) error {
+	if len(updates) == 1 {
+		return c.acknowledge(ctx, updates[0])
+	}
+	errs := make([]error, min(acknowledgers, len(updates)))
+	var all sync.WaitGroup
+	for i := range errs {
+		all.Go(func() {
+			for n := i; n < len(updates) && errs[i] == nil; n += len(errs) {
+				errs[i] = c.acknowledge(ctx, updates[n])
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+func (c *Client) acknowledge(ctx context.Context, s spec.TaskStatus) error {
 	if len(s.UUID) == 0 {
 		return nil
 	}

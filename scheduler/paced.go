@@ -1,0 +1,118 @@
+package scheduler
+
+import (
+	"time"
+
+	"github.com/berth-project/berth/spec"
+)
+
+// A decision about an app, and what readers see of it, cost what the app has. A large one is therefore looked at no more often
+// than a small share of the time allows while only its tasks change: otherwise each of its hundred thousand updates would cost
+// a walk over a hundred thousand tasks. A change of its definition never waits.
+const (
+	// largeApp is how many tasks and seats to launch make an app large.
+	largeApp = 1000
+	// pausePerTask makes the pause between two looks: a second for 100,000.
+	pausePerTask = 10 * time.Microsecond
+)
+
+// paced remembers when large apps were looked at.
+type paced struct {
+	last map[spec.AppID]time.Time
+}
+
+// wait says how long to leave an app of this size alone; 0: it is its turn now.
+func (p *paced) wait(id spec.AppID, size int, now time.Time) time.Duration {
+	if size < largeApp {
+		delete(p.last, id)
+		return 0
+	}
+	if at, ok := p.last[id]; ok {
+		if left := at.Add(time.Duration(size) * pausePerTask).Sub(now); left > 0 {
+			return left
+		}
+	}
+	if p.last == nil {
+		p.last = map[spec.AppID]time.Time{}
+	}
+	p.last[id] = now
+	return 0
+}
+
+// forget lets the next look come at once.
+func (p *paced) forget(id spec.AppID) { delete(p.last, id) }
+
+// sizeOf is how much there is to look at of an app.
+func (s *Scheduler) sizeOf(id spec.AppID) int { return len(s.byApp[id]) + len(s.launches[id]) }
+
+// window bounds the seats for which one decision seeks addresses and hosts, over all apps. What is beyond it is sought for in the
+// next decisions, which follow at once as long as hosts are found.
+const window = 2000
+
+// wants are the seats to launch that this decision is about: of every app in turn, an equal share of the window. An app whose
+// last share found no host goes on behind it, as its other seats may be able to use what these could not.
+func (s *Scheduler) wants() []want {
+	if len(s.launches) == 0 {
+		clear(s.skip)
+		return nil
+	}
+	share := max(1, window/len(s.launches))
+	var out []want
+	for _, id := range sortedKeys(s.launches) {
+		seats := s.launches[id]
+		from := 0
+		if len(seats) > share {
+			from = s.skip[id] % len(seats)
+		}
+		for n := range min(share, len(seats)) {
+			out = append(out, want{spec.SeatID{App: id, Index: seats[(from+n)%len(seats)]}, s.targeted[id].app})
+		}
+	}
+	return out
+}
+
+// settled takes the seats that were placed out of those to launch, and sees to it that the rest of large apps gets its turn.
+func (s *Scheduler) settled(wants []want, placed map[spec.SeatID]bool, now time.Time) {
+	tried, found := map[spec.AppID]int{}, map[spec.AppID]int{}
+	for _, w := range wants {
+		tried[w.app.ID]++
+		if placed[w.seat] {
+			found[w.app.ID]++
+		}
+	}
+	for id, n := range tried {
+		beyond := len(s.launches[id]) > n
+		switch {
+		case found[id] > 0:
+			s.dropLaunches(id, placed)
+			if beyond && found[id] == n {
+				s.wakeAt(now)
+			} else if beyond {
+				s.skip[id] += n - found[id]
+				s.wakeAt(now.Add(turnPause))
+			}
+		case beyond && len(s.offers) > 0:
+			s.skip[id] += n
+			s.wakeAt(now.Add(turnPause))
+		}
+	}
+}
+
+// turnPause is before the next share of an app is tried of which some found no host.
+const turnPause = 50 * time.Millisecond
+
+// dropLaunches takes seats that have a task now out of those to launch.
+func (s *Scheduler) dropLaunches(id spec.AppID, placed map[spec.SeatID]bool) {
+	var left []int
+	for _, n := range s.launches[id] {
+		if !placed[spec.SeatID{App: id, Index: n}] {
+			left = append(left, n)
+		}
+	}
+	if len(left) == 0 {
+		delete(s.launches, id)
+		delete(s.skip, id)
+		return
+	}
+	s.launches[id] = left
+}
