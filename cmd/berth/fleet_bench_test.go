@@ -163,6 +163,9 @@ func (r *rehearsal) fill(app string, n int, began time.Time) []sample {
 			r.b.Fatal(err)
 		}
 		out = append(out, sample{time.Since(began), got})
+		if os.Getenv("BERTH_BENCH_SAMPLES") != "" {
+			fmt.Fprintf(os.Stderr, "%8.1fs %d\n", time.Since(began).Seconds(), got)
+		}
 		if got >= n {
 			break
 		}
