@@ -31,6 +31,9 @@ const (
 	streamBuffer = 4096
 )
 
+// manyWaiting is from how many waiting events on each write need not reach the reader at once.
+const manyWaiting = 16
+
 // stream is one subscriber's connection. The owner loop sends to events and closes it (once) to end the stream after what
 // is queued; the HTTP handler reads.
 type stream struct {
@@ -268,7 +271,7 @@ func (s *server) feed(ctx context.Context, w http.ResponseWriter, st *stream, en
 		if err := conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return err
 		}
-		if err := out.WriteFrame(raw); err != nil || len(st.events) > 0 { // more follows: net/http's buffer joins them
+		if err := out.WriteFrame(raw); err != nil || len(st.events) > manyWaiting { // net/http's buffer joins them
 			return err
 		}
 		return conn.Flush()
