@@ -16,7 +16,22 @@ type Offer struct {
 	Attributes map[string]string
 	Region     string
 	Zone       string
+	// Role is the framework's role that the offer is made to.
+	Role string
+	// Reserved is the part of the above that only this role may use.
+	Reserved Resources
+	// Unavailable is the host's planned maintenance; zero: none is known.
+	Unavailable Period
 }
+
+// Resources are amounts of what hosts have.
+type Resources struct {
+	CPUs, Mem, Disk, GPUs float64
+	Ports                 []PortRange
+}
+
+// Period is a time with a beginning and an end; a zero Until never comes.
+type Period struct{ From, Until time.Time }
 
 // PortRange is a range of host ports, both ends included.
 type PortRange struct{ Begin, End int }

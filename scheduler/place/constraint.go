@@ -2,8 +2,9 @@ package place
 
 import (
 	"fmt"
-	"math"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"github.com/berth-project/berth/spec"
@@ -23,26 +24,27 @@ func Fields(o spec.Offer) map[string]string {
 	return out
 }
 
-// rules are one app's constraints with what they need to know of its tasks: how many run on each value of a field. The
-// counts grow with each placement, so no task is looked at twice.
+// rules are one app's constraints with how many of its tasks run on each value of their fields.
 type rules struct {
 	list []rule
 }
 
 type rule struct {
 	spec.Constraint
-	pattern *regexp.Regexp // LIKE and UNLIKE
-	number  int            // GROUP_BY and MAX_PER
-	counts  map[string]int // tasks by the field's value
+	pattern *regexp.Regexp  // LIKE and UNLIKE
+	number  int             // GROUP_BY and MAX_PER
+	counts  map[string]int  // tasks by the field's value: the tally's own
+	matches map[string]bool // LIKE and UNLIKE: what the pattern said of a value
 }
 
-func newRules(app *spec.App) *rules {
-	rs := &rules{}
+func newRules(app *spec.App, tally *Tally) *rules {
+	rs := &rules{list: make([]rule, 0, len(app.Constraints))}
 	for _, c := range app.Constraints {
-		r := rule{Constraint: c, counts: map[string]int{}}
+		r := rule{Constraint: c, counts: tally.counts[canonical(c.Field)]}
 		switch c.Operator {
 		case "LIKE", "UNLIKE":
 			r.pattern, _ = regexp.Compile("^(?:" + c.Value + ")$") // nil: never() says so
+			r.matches = map[string]bool{}
 		case "GROUP_BY", "MAX_PER":
 			r.number, _ = strconv.Atoi(c.Value)
 		}
@@ -51,110 +53,128 @@ func newRules(app *spec.App) *rules {
 	return rs
 }
 
-// count takes in a task that runs on a host with these fields.
-func (rs *rules) count(fields map[string]string) {
-	for _, r := range rs.list {
-		if v, ok := fields[r.Field]; ok {
-			r.counts[v]++
-		}
-	}
-}
-
 // never says why a host with these fields breaks a constraint whatever runs where; "" when it does not.
 func (rs *rules) never(fields map[string]string) string {
-	for _, r := range rs.list {
-		if why := r.never(fields); why != "" {
-			return r.text(why)
+	for i := range rs.list {
+		r := &rs.list[i]
+		if r.excludes(fields) {
+			return r.text(r.never(fields))
 		}
 	}
 	return ""
+}
+
+// excludes says whether a host with these fields breaks a constraint whatever runs where.
+func (rs *rules) excludes(fields map[string]string) bool {
+	for i := range rs.list {
+		if rs.list[i].excludes(fields) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *rule) excludes(fields map[string]string) bool {
+	value, has := fields[r.Field]
+	if !has {
+		return r.Operator != "UNLIKE"
+	}
+	switch r.Operator {
+	case "CLUSTER":
+		return r.Value != "" && value != r.Value
+	case "LIKE", "UNLIKE":
+		return r.pattern == nil || r.like(value) != (r.Operator == "LIKE")
+	case "MAX_PER":
+		return r.number <= 0
+	case "IS":
+		return !is(value, r.Value)
+	}
+	return false
+}
+
+// like asks the pattern once for each value.
+func (r *rule) like(value string) bool {
+	yes, known := r.matches[value]
+	if !known {
+		yes = r.pattern.MatchString(value)
+		r.matches[value] = yes
+	}
+	return yes
+}
+
+// is compares as numbers what are numbers.
+func is(a, b string) bool {
+	if a == b {
+		return true
+	}
+	x, errA := strconv.ParseFloat(a, 64)
+	y, errB := strconv.ParseFloat(b, 64)
+	return errA == nil && errB == nil && number(x) == number(y)
 }
 
 func (r rule) text(why string) string {
 	return fmt.Sprintf("constraint %s %s: %s", r.Field, r.Operator, why)
 }
 
-func (r rule) never(fields map[string]string) string {
+// never is why, when excludes.
+func (r *rule) never(fields map[string]string) string {
 	value, has := fields[r.Field]
-	if !has {
-		if r.Operator == "UNLIKE" {
-			return ""
-		}
+	switch {
+	case !has:
 		return "the host has no such attribute"
+	case r.Operator == "MAX_PER":
+		return "at most 0 may be anywhere"
+	case r.Operator == "CLUSTER", r.Operator == "IS":
+		return fmt.Sprintf("%q is not %q", value, r.Value)
+	case r.pattern == nil:
+		return "the pattern does not compile"
 	}
-	switch r.Operator {
-	case "CLUSTER":
-		if r.Value != "" && value != r.Value {
-			return fmt.Sprintf("%q is not %q", value, r.Value)
-		}
-	case "LIKE", "UNLIKE":
-		if r.pattern == nil {
-			return "the pattern does not compile"
-		}
-		if r.pattern.MatchString(value) != (r.Operator == "LIKE") {
-			return fmt.Sprintf("%q against %q", value, r.Value)
-		}
-	case "MAX_PER":
-		if r.number <= 0 {
-			return "at most 0 may be anywhere"
-		}
-	case "IS":
-		a, errA := strconv.ParseFloat(value, 64)
-		b, errB := strconv.ParseFloat(r.Value, 64)
-		if value != r.Value && (errA != nil || errB != nil || number(a) != number(b)) {
-			return fmt.Sprintf("%q is not %q", value, r.Value)
-		}
-	}
-	return ""
+	return fmt.Sprintf("%q against %q", value, r.Value)
 }
 
-// least is, for each GROUP_BY, the smallest count among the groups that an instance could go to: those of the offers that
-// fit. Marathon also counts groups whose hosts are full, and stalls there. The value (how many groups to expect) has no
-// effect: groups that nobody knows yet cannot be waited for without stalling either.
-func (rs *rules) least(fits []int, free []free) []int {
-	out := make([]int, len(rs.list))
-	for i, r := range rs.list {
-		if r.Operator != "GROUP_BY" {
-			continue
-		}
-		out[i] = math.MaxInt
-		for _, o := range fits {
-			out[i] = min(out[i], r.counts[free[o].attributes[r.Field]])
+// full says whether one more instance on a host with these fields breaks a constraint now. GROUP_BY never does: it decides
+// where an instance goes first, among the hosts that it can go to, so no group that is full holds the others up. Its value
+// (how many groups to expect) has no effect: groups that nobody knows yet cannot be waited for without stalling either.
+func (rs *rules) full(fields map[string]string) bool {
+	for i := range rs.list {
+		r := &rs.list[i]
+		if r.full(fields[r.Field]) {
+			return true
 		}
 	}
-	return out
+	return false
 }
 
-// violated says why one more instance on a host with these fields breaks a constraint now; "" when it does not.
-func (rs *rules) violated(fields map[string]string, least []int) string {
-	for i, r := range rs.list {
-		if why := r.violated(fields[r.Field], least[i]); why != "" {
-			return r.text(why)
-		}
-	}
-	return ""
-}
-
-func (r rule) violated(value string, least int) string {
-	n := r.counts[value]
+func (r *rule) full(value string) bool {
 	switch r.Operator {
 	case "UNIQUE":
-		if n > 0 {
-			return fmt.Sprintf("%d instances are on %q already", n, value)
-		}
-	case "CLUSTER":
-		for other := range r.counts {
-			if other != value {
-				return fmt.Sprintf("the others are on %q", other)
-			}
-		}
-	case "GROUP_BY":
-		if n > least {
-			return fmt.Sprintf("%q has %d instances, other groups have fewer", value, n)
-		}
+		return r.counts[value] > 0
 	case "MAX_PER":
-		if n >= r.number {
-			return fmt.Sprintf("%d instances are on %q, at most %d may be", n, value, r.number)
+		return r.counts[value] >= r.number
+	case "CLUSTER":
+		return len(r.counts) > 1 || len(r.counts) == 1 && r.counts[value] == 0
+	}
+	return false
+}
+
+// violated says why, when full; otherwise "".
+func (rs *rules) violated(fields map[string]string) string {
+	for i := range rs.list {
+		r := &rs.list[i]
+		value := fields[r.Field]
+		if !r.full(value) {
+			continue
+		}
+		switch r.Operator {
+		case "UNIQUE":
+			return r.text(fmt.Sprintf("%d instances are on %q already", r.counts[value], value))
+		case "MAX_PER":
+			return r.text(fmt.Sprintf("%d instances are on %q, at most %d may be", r.counts[value], value, r.number))
+		}
+		for _, other := range slices.Sorted(maps.Keys(r.counts)) {
+			if other != value {
+				return r.text(fmt.Sprintf("the others are on %q", other))
+			}
 		}
 	}
 	return ""

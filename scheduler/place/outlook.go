@@ -22,7 +22,7 @@ func Outlook(app *spec.App, spare int, hosts []Known) []string {
 	if len(hosts) == 0 || app.Instances == 0 {
 		return nil
 	}
-	rs := newRules(app)
+	rs := newRules(app, NewTally(app))
 	var never []string
 	slots := make([]int, len(hosts))
 	for i, h := range hosts {

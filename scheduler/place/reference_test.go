@@ -1,0 +1,331 @@
+package place
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/berth-project/berth/spec"
+)
+
+// simple is the plain way: every host looked at for every instance, every task counted again. It knows no index.
+type simple struct {
+	hosts   map[string]*spec.Offer // by agent: what is free
+	pools   map[string]map[string]string
+	paces   map[string][2]int
+	tasks   map[spec.AppID][]map[string]string
+	started map[string]int // in this match, by host
+	now     time.Time
+}
+
+func (x *simple) count(app spec.AppID, field, value string) (n int) {
+	for _, fields := range x.tasks[app] {
+		if v, ok := fields[canonical(field)]; ok && v == value {
+			n++
+		}
+	}
+	return n
+}
+
+// fits says whether an instance could run there.
+func (x *simple) fits(it Intent, o *spec.Offer) bool {
+	app, fields := it.App, Fields(*o)
+	cpus, mem, ports := o.CPUs, o.Mem, o.Ports
+	switch {
+	case slices.Equal(app.AcceptedResourceRoles, []string{"*"}):
+		cpus, mem, ports = cpus-o.Reserved.CPUs, mem-o.Reserved.Mem, without(ports, o.Reserved.Ports)
+	case len(app.AcceptedResourceRoles) == 1:
+		cpus, mem, ports = o.Reserved.CPUs, o.Reserved.Mem, o.Reserved.Ports
+	}
+	if app.CPUs > cpus+1e-6 || app.Mem > mem+1e-6 || it.Pinned != "" && it.Pinned != o.Host {
+		return false
+	}
+	if from := o.Unavailable.From; !from.IsZero() && from.Add(-beforeMaintenance).Before(x.now) {
+		return false
+	}
+	if _, missing := takePorts(ports, it.HostPorts); missing != "" {
+		return false
+	}
+	if why, ok := x.pools[o.Host][it.Pool]; !ok || why != "" {
+		return false
+	}
+	if p := x.paces[o.Host]; p[1] > 0 && p[0]+x.started[o.Host] >= p[1] {
+		return false
+	}
+	for _, c := range app.Constraints {
+		value, has := fields[c.Field]
+		if !has {
+			return false
+		}
+		limit := math.MaxInt
+		switch c.Operator {
+		case "UNIQUE":
+			limit = 1
+		case "MAX_PER":
+			limit, _ = strconv.Atoi(c.Value)
+		case "LIKE":
+			if value != c.Value {
+				return false
+			}
+		case "CLUSTER":
+			if n := x.count(app.ID, c.Field, value); n < len(x.tasks[app.ID]) {
+				return false
+			}
+		}
+		if x.count(app.ID, c.Field, value) >= limit {
+			return false
+		}
+	}
+	return true
+}
+
+// load is what is to be as small as can be: the instances in the groups of each GROUP_BY, then on the host.
+func (x *simple) load(it Intent, o *spec.Offer) []int {
+	var out []int
+	for _, c := range it.App.Constraints {
+		if c.Operator == "GROUP_BY" {
+			out = append(out, x.count(it.App.ID, c.Field, Fields(*o)[c.Field]))
+		}
+	}
+	return append(out, x.count(it.App.ID, "hostname", o.Host))
+}
+
+// firstGroup is the host's group in the app's first GROUP_BY.
+func firstGroup(app *spec.App, o *spec.Offer) string {
+	for _, c := range app.Constraints {
+		if c.Operator == "GROUP_BY" {
+			return Fields(*o)[c.Field]
+		}
+	}
+	return ""
+}
+
+// check plays a placement, or its absence, and says what is wrong with it.
+func (x *simple) check(it Intent, p *Placement, alone bool) error {
+	var chosen *spec.Offer
+	if p != nil {
+		chosen = x.hosts[p.Offer.AgentID]
+		if !x.fits(it, chosen) {
+			return fmt.Errorf("%s on %s breaks something", it.Seat, chosen.Host)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(x.hosts)) {
+		o := x.hosts[id]
+		if !x.fits(it, o) {
+			continue
+		}
+		if p == nil {
+			return fmt.Errorf("%s could run on %s, and does not", it.Seat, o.Host)
+		}
+		mine, others := x.load(it, chosen), x.load(it, o)
+		if len(mine) > 1 && mine[0] == others[0] && firstGroup(it.App, chosen) != firstGroup(it.App, o) {
+			continue // a group as good as this one has its turn next
+		}
+		if it.LastHost == chosen.Host { // only the groups come first
+			mine, others = mine[:len(mine)-1], others[:len(others)-1]
+		}
+		switch c := slices.Compare(mine, others); {
+		case c > 0 && it.LastHost != chosen.Host && it.Pinned == "": // a last host need not be the best in all groups together, but in each
+			return fmt.Errorf("%s on %s (%v), %s has less (%v)", it.Seat, chosen.Host, mine, o.Host, others)
+		case it.LastHost == o.Host && it.LastHost != chosen.Host && len(mine) == 1 && it.Pinned == "":
+			return fmt.Errorf("%s on %s, not on its last host %s", it.Seat, chosen.Host, o.Host)
+		case c == 0 && alone && it.LastHost == "" && it.Pinned == "" && len(mine) == 1 && chosen.CPUs > o.CPUs:
+			return fmt.Errorf("%s on %s with %g free, %s has %g", it.Seat, chosen.Host, chosen.CPUs, o.Host, o.CPUs)
+		}
+	}
+	if p == nil {
+		return nil
+	}
+	app := it.App
+	chosen.CPUs, chosen.Mem = thousandths(chosen.CPUs-app.CPUs), thousandths(chosen.Mem-app.Mem)
+	if !slices.Equal(app.AcceptedResourceRoles, []string{"*"}) {
+		chosen.Reserved.CPUs, chosen.Reserved.Mem = max(0, thousandths(chosen.Reserved.CPUs-app.CPUs)), max(0, thousandths(chosen.Reserved.Mem-app.Mem))
+	}
+	for _, port := range p.HostPorts {
+		var missing string
+		if chosen.Ports, missing = take(chosen.Ports, port); missing != "" {
+			return fmt.Errorf("port %d of %s is given twice", port, chosen.Host)
+		}
+		chosen.Reserved.Ports, _ = take(chosen.Reserved.Ports, port)
+	}
+	x.tasks[app.ID] = append(x.tasks[app.ID], Fields(*chosen))
+	x.started[chosen.Host]++
+	return nil
+}
+
+// TestAgainstTheSimpleWay plays offers that come and go, hosts that become ready, tasks that end, and matches, and holds every
+// placement and every refusal against the simple way.
+func TestAgainstTheSimpleWay(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+		f, offers := NewFleet(), map[string]spec.Offer{}
+		pools, paces := map[string]map[string]string{}, map[string][2]int{}
+		tasks, counts := map[spec.AppID][]map[string]string{}, map[spec.AppID]*Tally{}
+		apps := map[spec.AppID]*spec.App{}
+		for i := range rapid.IntRange(1, 3).Draw(t, "apps") {
+			app := drawApp(t, i)
+			apps[app.ID], counts[app.ID] = app, NewTally(app)
+		}
+		for i := range 6 { // h6 and h7 have not reported
+			host := fmt.Sprintf("h%d", i)
+			pools[host] = map[string]string{"p": ""}
+			f.Ready(host, pools[host])
+		}
+		next := 0
+		for range rapid.IntRange(1, 12).Draw(t, "steps") {
+			switch rapid.IntRange(0, 5).Draw(t, "step") {
+			case 0, 1, 2:
+				for range rapid.IntRange(1, 6).Draw(t, "offers") {
+					next++
+					o := drawOffer(t, next, now)
+					offers[o.ID] = o
+					f.Add(o)
+				}
+			case 3:
+				if len(offers) > 0 {
+					id := rapid.SampledFrom(slices.Sorted(maps.Keys(offers))).Draw(t, "rescinded")
+					delete(offers, id)
+					f.Drop(id)
+				}
+			case 4:
+				host := fmt.Sprintf("h%d", rapid.IntRange(0, 7).Draw(t, "host"))
+				pools[host] = map[string]string{"p": rapid.SampledFrom([]string{"", "", "no bridge"}).Draw(t, "state")}
+				paces[host] = [2]int{rapid.IntRange(0, 2).Draw(t, "starting"), rapid.IntRange(0, 4).Draw(t, "most")}
+				f.Ready(host, pools[host])
+			case 5:
+				for _, id := range slices.Sorted(maps.Keys(tasks)) {
+					if n := len(tasks[id]); n > 0 {
+						counts[id].Remove(tasks[id][n-1])
+						tasks[id] = tasks[id][:n-1]
+					}
+				}
+			}
+			in := Input{Tallies: counts, Now: now, Pace: func(h string) (int, int) { return paces[h][0], paces[h][1] }}
+			in.Intents = drawIntents(t, apps)
+			x := &simple{hosts: merged(offers), pools: pools, paces: paces, tasks: tasks, started: map[string]int{}, now: now}
+			fresh := NewFleet() // the same without history
+			for host, p := range pools {
+				fresh.Ready(host, p)
+			}
+			for _, id := range slices.Backward(slices.Sorted(maps.Keys(offers))) {
+				fresh.Add(offers[id])
+			}
+			r, again := f.Match(in), fresh.Match(in)
+			if a, b := text(r), text(again); a != b {
+				t.Fatalf("the answer depends on history:\n%s\n%s", a, b)
+			}
+			placed := map[int]*Placement{}
+			for i := range r.Placements {
+				placed[r.Placements[i].Intent] = &r.Placements[i]
+			}
+			for i, it := range in.Intents {
+				if err := x.check(it, placed[i], len(apps) == 1); err != nil {
+					t.Fatal(err)
+				}
+				if p := placed[i]; p != nil {
+					counts[it.App.ID].Add(Fields(*p.Offer))
+				} else if _, why := r.Refused[it.App.ID]; !why {
+					t.Fatalf("no word about %s", it.Seat)
+				}
+			}
+			for _, ids := range r.Taken {
+				for _, id := range ids {
+					delete(offers, id)
+				}
+			}
+			if got := f.Offers(); len(got) != len(offers) || f.Len() != len(offers) {
+				t.Fatalf("%d offers are kept, want %d", len(got), len(offers))
+			}
+		}
+	})
+}
+
+func text(r Result) (out string) {
+	for _, p := range r.Placements {
+		out += fmt.Sprintf("%d on %s %v %v; ", p.Intent, p.Offer.AgentID, p.HostPorts, r.Taken[p.Offer])
+	}
+	return out
+}
+
+// merged adds up the offers of each agent.
+func merged(offers map[string]spec.Offer) map[string]*spec.Offer {
+	out := map[string]*spec.Offer{}
+	for _, id := range slices.Sorted(maps.Keys(offers)) {
+		o := offers[id]
+		m := out[o.AgentID]
+		if m == nil {
+			o.Ports, o.Reserved.Ports = slices.Clone(o.Ports), slices.Clone(o.Reserved.Ports)
+			out[o.AgentID] = &o
+			continue
+		}
+		m.CPUs, m.Mem, m.Disk = m.CPUs+o.CPUs, m.Mem+o.Mem, m.Disk+o.Disk
+		m.Reserved.CPUs, m.Reserved.Mem = m.Reserved.CPUs+o.Reserved.CPUs, m.Reserved.Mem+o.Reserved.Mem
+		m.Ports, m.Reserved.Ports = append(m.Ports, o.Ports...), append(m.Reserved.Ports, o.Reserved.Ports...)
+		if o.Unavailable.From.After(m.Unavailable.From) {
+			m.Unavailable = o.Unavailable
+		}
+	}
+	return out
+}
+
+func drawApp(t *rapid.T, i int) *spec.App {
+	app := &spec.App{ID: spec.AppID(fmt.Sprintf("/a%d", i)), Role: "r",
+		CPUs: float64(rapid.IntRange(0, 20).Draw(t, "cpus")) / 10, Mem: float64(rapid.IntRange(0, 200).Draw(t, "mem")),
+		AcceptedResourceRoles: rapid.SampledFrom([][]string{nil, nil, {"*"}, {"r"}, {"*", "r"}}).Draw(t, "accepted")}
+	app.Constraints = rapid.SampledFrom([][]spec.Constraint{
+		nil, nil,
+		{{Field: "hostname", Operator: "UNIQUE"}},
+		{{Field: "rack", Operator: "UNIQUE"}},
+		{{Field: "rack", Operator: "GROUP_BY"}},
+		{{Field: "rack", Operator: "GROUP_BY"}, {Field: "@zone", Operator: "GROUP_BY"}},
+		{{Field: "rack", Operator: "GROUP_BY"}, {Field: "@hostname", Operator: "UNIQUE"}},
+		{{Field: "rack", Operator: "MAX_PER", Value: "2"}},
+		{{Field: "@hostname", Operator: "MAX_PER", Value: "2"}, {Field: "@zone", Operator: "GROUP_BY"}},
+		{{Field: "rack", Operator: "CLUSTER"}},
+		{{Field: "rack", Operator: "LIKE", Value: "a"}},
+	}).Draw(t, "constraints")
+	return app
+}
+
+func drawOffer(t *rapid.T, n int, now time.Time) spec.Offer {
+	i := rapid.IntRange(0, 7).Draw(t, "host")
+	o := offer(fmt.Sprintf("o%04d", n), fmt.Sprintf("h%d", i), float64(rapid.IntRange(0, 40).Draw(t, "cpus"))/10, float64(rapid.IntRange(0, 500).Draw(t, "mem")))
+	o.Ports = []spec.PortRange{{Begin: 31000 + 4*n, End: 31003 + 4*n}}
+	o.Zone, o.Attributes = []string{"", "x", "y"}[i%3], map[string]string{"rack": []string{"a", "b", "c"}[i%4%3]}
+	if rapid.IntRange(0, 3).Draw(t, "reserves") == 0 {
+		o.Reserved = spec.Resources{CPUs: thousandths(o.CPUs / 2), Mem: thousandths(o.Mem / 2), Ports: []spec.PortRange{{Begin: o.Ports[0].Begin, End: o.Ports[0].Begin + 1}}}
+	}
+	if rapid.IntRange(0, 9).Draw(t, "maintained") == 0 {
+		o.Unavailable.From = now.Add(-time.Hour)
+	}
+	return o
+}
+
+func drawIntents(t *rapid.T, apps map[spec.AppID]*spec.App) (out []Intent) {
+	for _, id := range slices.Sorted(maps.Keys(apps)) {
+		var ports []int
+		if int(apps[id].Mem)%4 == 1 { // what a definition asks for does not change
+			ports = []int{0, 0}
+		}
+		for n := range rapid.IntRange(0, 8).Draw(t, "instances") {
+			it := Intent{Seat: spec.SeatID{App: id, Index: n}, App: apps[id], Pool: "p", HostPorts: ports}
+			switch host := fmt.Sprintf("h%d", rapid.IntRange(0, 7).Draw(t, "host")); rapid.IntRange(0, 5).Draw(t, "prefers") {
+			case 0:
+				it.LastHost = host
+			case 1:
+				it.Pinned = host
+			}
+			out = append(out, it)
+		}
+	}
+	if rapid.Bool().Draw(t, "mixed") {
+		slices.SortStableFunc(out, func(a, b Intent) int { return a.Seat.Index - b.Seat.Index })
+	}
+	return out
+}

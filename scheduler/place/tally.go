@@ -1,0 +1,62 @@
+package place
+
+import "github.com/berth-project/berth/spec"
+
+// Tally counts the tasks of one app by the values of the fields that its constraints name, and by host. Whoever owns the
+// tasks keeps it up with each that begins to count and each that ends to, so that no placement looks at tasks.
+type Tally struct {
+	counts  map[string]map[string]int
+	dropped uint64 // tasks taken out: what a constraint forbade may be allowed since
+}
+
+const hostField = "hostname"
+
+// canonical is one name for each field: @hostname is the host name, too.
+func canonical(field string) string {
+	if field == "@hostname" {
+		return hostField
+	}
+	return field
+}
+
+// NewTally counts nothing yet, by what the app's constraints ask for.
+func NewTally(app *spec.App) *Tally {
+	t := &Tally{counts: map[string]map[string]int{hostField: {}}}
+	for _, c := range app.Constraints {
+		if f := canonical(c.Field); t.counts[f] == nil {
+			t.counts[f] = map[string]int{}
+		}
+	}
+	return t
+}
+
+// Serves says whether the tally counts all that the app's constraints ask for.
+func (t *Tally) Serves(app *spec.App) bool {
+	for _, c := range app.Constraints {
+		if t.counts[canonical(c.Field)] == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// Add counts a task on a host with these Fields.
+func (t *Tally) Add(fields map[string]string) { t.add(fields, 1) }
+
+// Remove takes a task out again.
+func (t *Tally) Remove(fields map[string]string) {
+	t.add(fields, -1)
+	t.dropped++
+}
+
+func (t *Tally) add(fields map[string]string, n int) {
+	for field, byValue := range t.counts {
+		value, ok := fields[field]
+		if !ok {
+			continue
+		}
+		if byValue[value] += n; byValue[value] == 0 {
+			delete(byValue, value)
+		}
+	}
+}
