@@ -48,10 +48,10 @@ func (s *Scheduler) learnAgents(offers []spec.Offer, now time.Time) {
 		k.CPUs, k.Mem, k.Disk, k.GPUs = k.CPUs+cpus, k.Mem+mem, k.Disk+disk, k.GPUs+gpus
 		sums[id] = k
 	}
-	for _, o := range s.offers {
-		add(o.AgentID, o.CPUs, o.Mem, o.Disk, o.GPUs)
-	}
 	for _, id := range look {
+		for _, o := range s.fleet.Of(id, s.agents[id].Host) {
+			add(id, o.CPUs, o.Mem, o.Disk, o.GPUs)
+		}
 		for _, t := range s.byHost[s.agents[id].Host] {
 			app := s.appOf(t)
 			add(t.AgentID, app.CPUs, app.Mem, app.Disk, float64(app.GPUs))
@@ -81,11 +81,10 @@ func (s *Scheduler) hostViews(now time.Time) []api.HostView {
 		}
 		return views[name]
 	}
-	starting := s.starting(now)
 	for name, h := range s.hosts {
 		v := view(name)
-		v.Reported, v.Networks = h.reported, h.Pools
-		v.Starting, v.MaxStarting = starting[name], h.pace(now)
+		v.Reported, v.Networks = h.reported, h.networks
+		v.Starting, v.MaxStarting = s.pace(name, now)
 	}
 	for id, a := range s.agents {
 		v := view(a.Host)
@@ -145,15 +144,17 @@ func (s *Scheduler) noteRan(name string, now time.Time) {
 	}
 }
 
-// starting counts the tasks that each host is starting.
-func (s *Scheduler) starting(now time.Time) map[string]int {
-	out := map[string]int{}
-	for _, t := range s.underway {
-		if t.Rung < spec.Running && now.Sub(t.CreatedAt) < startingCounts {
-			out[t.Host]++
+// pace is how many tasks a host is starting, and how many it may at most.
+func (s *Scheduler) pace(name string, now time.Time) (starting, most int) {
+	for _, t := range s.starting[name] {
+		if now.Sub(t.CreatedAt) < startingCounts {
+			starting++
 		}
 	}
-	return out
+	if h := s.hosts[name]; h != nil {
+		return starting, h.pace(now)
+	}
+	return starting, minStarting
 }
 
 // pace is how many tasks a host may be starting at most.

@@ -19,10 +19,9 @@ func (s *Scheduler) decide(now time.Time) {
 	s.timers(now)
 	s.advance(now)
 	s.rest(now)
-	waiting := len(s.launches) > 0
-	s.start(s.wants(), now)
+	need := s.start(s.wants(), now)
 	s.expireDelays(now)
-	s.manageOffers(waiting, now)
+	s.manageOffers(need, now)
 	s.documents(now)
 	for _, at := range []time.Time{s.taskTimes.next, s.appTimes.next} {
 		if !at.IsZero() {
@@ -138,6 +137,7 @@ func (s *Scheduler) aim() {
 	for id := range was {
 		if _, ok := s.targeted[id]; !ok {
 			s.dirty[id] = true
+			delete(s.tallies, id)
 		}
 	}
 }

@@ -26,23 +26,17 @@ func (s *Scheduler) onEngine(ev mesos.Event) {
 			s.log.WithError(e.Err).Warn("lost the engine; containers go on, tasks are reconciled when it is back")
 		}
 		s.session = session{master: s.session.master}
-		clear(s.offers)
+		s.forgetOffers()
 	case mesos.Offers:
 		s.counters.OffersReceived += uint64(len(e.Offers))
-		for _, o := range e.Offers {
-			s.offers[o.ID] = heldOffer{o, now}
-		}
+		s.hold(e.Offers, now)
 		s.learnAgents(e.Offers, now)
 	case mesos.Rescinded:
-		delete(s.offers, e.OfferID)
+		s.fleet.Drop(e.OfferID)
 	case mesos.Update:
 		s.onUpdate(e.Status, now)
 	case mesos.AgentFailed:
-		for id, o := range s.offers {
-			if o.AgentID == e.AgentID {
-				delete(s.offers, id)
-			}
-		}
+		s.fleet.DropAgent(e.AgentID)
 		delete(s.agents, e.AgentID)
 		s.log.WithField("agent", e.AgentID).Warn("the engine lost an agent")
 	case mesos.FrameworkRemoved:
@@ -59,7 +53,7 @@ func (s *Scheduler) onSubscribed(e mesos.Subscribed, now time.Time) {
 	} else {
 		s.publish(api.SchedulerReregistered(e.Master, now))
 	}
-	clear(s.offers)
+	s.forgetOffers()
 	clear(s.agents) // the new session's offers tell what there is now
 	s.session = session{connected: true, master: e.Master}
 	s.log.WithFields(logrus.Fields{"framework": e.FrameworkID, "engine": e.Master, "version": e.Version}).Info("subscribed to the engine")

@@ -112,10 +112,11 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	if !slices.Equal(h.held, r.Held) {
 		clear(s.searched) // what was passed over as held may be free
 	}
-	h.reported, h.Pools, h.held = true, r.Networks, r.Held
+	h.reported, h.networks, h.held = true, r.Networks, r.Held
 	if s.holding[r.Host] = len(r.Held) > 0; !s.holding[r.Host] {
 		delete(s.holding, r.Host)
 	}
+	s.fleet.Ready(r.Host, r.Networks)
 	for _, id := range slices.Sorted(maps.Keys(r.Health)) {
 		if t := s.state.Tasks[id]; t != nil && t.Host == r.Host {
 			s.onHealth(t, s.withNative(t, r.Health[id]), now)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/berth-project/berth/internal/cow"
+	"github.com/berth-project/berth/scheduler/place"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -15,6 +16,8 @@ import (
 type indexes struct {
 	byHost    map[string]map[string]*spec.Task // live tasks
 	underway  map[string]*spec.Task            // live tasks that do not run yet, or are being stopped
+	starting  map[string]map[string]*spec.Task // of those under way that do not run yet, by host
+	tallies   map[spec.AppID]*place.Tally      // of the apps that wanted hosts: where their tasks are that are not being stopped
 	leasesOf  map[spec.AppID]map[netip.Addr]bool
 	seatsOf   map[spec.AppID]map[spec.SeatID]bool
 	leasesOn  map[spec.SeatID][]netip.Addr
@@ -53,7 +56,8 @@ type indexes struct {
 
 func newIndexes() *indexes {
 	return &indexes{
-		byHost: map[string]map[string]*spec.Task{}, underway: map[string]*spec.Task{}, leasesOf: map[spec.AppID]map[netip.Addr]bool{},
+		byHost: map[string]map[string]*spec.Task{}, underway: map[string]*spec.Task{},
+		starting: map[string]map[string]*spec.Task{}, tallies: map[spec.AppID]*place.Tally{}, leasesOf: map[spec.AppID]map[netip.Addr]bool{},
 		seatsOf:  map[spec.AppID]map[spec.SeatID]bool{},
 		leasesOn: map[spec.SeatID][]netip.Addr{}, searched: map[string]netip.Addr{}, holding: map[string]bool{},
 		done: map[spec.AppID]bool{}, launches: map[spec.AppID][]int{}, skip: map[spec.AppID]int{}, deferred: map[spec.AppID]bool{}, dirty: map[spec.AppID]bool{}, unsure: map[spec.AppID]bool{}, restless: map[spec.AppID]bool{},
@@ -89,6 +93,7 @@ func (s *Scheduler) index(t *spec.Task) {
 	if s.byApp[t.Seat.App] == nil {
 		s.byApp[t.Seat.App] = map[string]*spec.Task{}
 	}
+	s.tally(t, s.byApp[t.Seat.App][t.ID])
 	s.byApp[t.Seat.App][t.ID] = t
 	if s.byHost[t.Host] == nil {
 		s.byHost[t.Host] = map[string]*spec.Task{}
@@ -102,12 +107,22 @@ func (s *Scheduler) index(t *spec.Task) {
 	} else {
 		s.underway[t.ID] = t
 	}
+	if t.Rung < spec.Running {
+		if s.starting[t.Host] == nil {
+			s.starting[t.Host] = map[string]*spec.Task{}
+		}
+		s.starting[t.Host][t.ID] = t
+	} else {
+		s.started(t)
+	}
 	s.untimed[t.ID] = true
 	s.touch(t.Seat.App)
 }
 
 // unindex takes a task that ended out of them.
 func (s *Scheduler) unindex(t *spec.Task) {
+	s.tally(nil, s.byApp[t.Seat.App][t.ID])
+	s.started(t)
 	delete(s.byApp[t.Seat.App], t.ID)
 	delete(s.byHost[t.Host], t.ID)
 	if len(s.byHost[t.Host]) == 0 {
@@ -124,6 +139,44 @@ func (s *Scheduler) unindex(t *spec.Task) {
 // sameInDocument says that two states of a task are the same to its host: what does not change in a task's life is left out.
 func sameInDocument(a, b *spec.Task) bool {
 	return (a.Rung == spec.Killing) == (b.Rung == spec.Killing) && a.Pool == b.Pool && a.Address == b.Address
+}
+
+// started takes a task out of those that its host is starting.
+func (s *Scheduler) started(t *spec.Task) {
+	if delete(s.starting[t.Host], t.ID); len(s.starting[t.Host]) == 0 {
+		delete(s.starting, t.Host)
+	}
+}
+
+// tally keeps the count of where an app's tasks are, when a task was put in the place of another; nil: none. Tasks that are
+// being stopped do not count: their successors may go where they were.
+func (s *Scheduler) tally(t, was *spec.Task) {
+	counts := func(t *spec.Task) bool { return t != nil && t.Rung != spec.Killing }
+	switch {
+	case counts(t) && !counts(was):
+		if tally := s.tallies[t.Seat.App]; tally != nil {
+			tally.Add(t.Attributes)
+		}
+	case counts(was) && !counts(t):
+		if tally := s.tallies[was.Seat.App]; tally != nil {
+			tally.Remove(was.Attributes)
+		}
+	}
+}
+
+// tallyOf counts where an app's tasks are; from the first time on tally keeps the count.
+func (s *Scheduler) tallyOf(app *spec.App) *place.Tally {
+	out := s.tallies[app.ID]
+	if out == nil || !out.Serves(app) {
+		out = place.NewTally(app)
+		for _, t := range s.byApp[app.ID] {
+			if t.Rung != spec.Killing {
+				out.Add(t.Attributes)
+			}
+		}
+		s.tallies[app.ID] = out
+	}
+	return out
 }
 
 // indexLease takes a lease, new or changed, into the indexes; old is what the address was leased for before.

@@ -53,6 +53,25 @@ func (s *Scheduler) inconsistencies(now time.Time) (faults []string) {
 	same("tasks by app", filled(s.byApp), filled(byApp))
 	same("tasks by host", filled(s.byHost), filled(byHost))
 	same("tasks under way", s.underway, underway)
+	starting := map[string]map[string]*spec.Task{}
+	for _, task := range underway {
+		if task.Rung < spec.Running {
+			add(starting, task.Host, task)
+		}
+	}
+	same("tasks that hosts are starting", s.starting, starting)
+	for id, tally := range s.tallies {
+		hosts := map[string]int{}
+		for _, task := range byApp[id] {
+			if task.Rung != spec.Killing {
+				hosts[task.Attributes["hostname"]]++
+			}
+		}
+		kept := reflect.ValueOf(tally).Elem().FieldByName("counts").MapIndex(reflect.ValueOf("hostname"))
+		if got, want := fmt.Sprint(kept), fmt.Sprint(hosts); got != want {
+			fault("tally of %s: %s, want %s", id, got, want)
+		}
+	}
 	for id, t := range s.targets() {
 		if kept, ok := s.targeted[id]; !s.retarget && (!ok || kept.mode != t.mode || s.state.Apps[id] != nil && kept.app != t.app) {
 			fault("target of %s is %v, want %v", id, kept, t)

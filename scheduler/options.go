@@ -37,6 +37,8 @@ type Options struct {
 	Engine Engine
 	Events *api.Log
 
+	// Roles are the framework's roles; empty: there is only one.
+	Roles          []string
 	Pools          []spec.Pool
 	AuthorizedKeys []string // the operators' public keys, authorized_keys lines
 	Launch         launch.Options

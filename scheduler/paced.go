@@ -91,7 +91,7 @@ func (s *Scheduler) settled(wants []want, placed map[spec.SeatID]bool, now time.
 				s.skip[id] += n - found[id]
 				s.wakeAt(now.Add(turnPause))
 			}
-		case beyond && len(s.offers) > 0:
+		case beyond && s.fleet.Len() > 0:
 			s.skip[id] += n
 			s.wakeAt(now.Add(turnPause))
 		}

@@ -25,10 +25,10 @@ type Scheduler struct {
 	stopped  chan struct{} // closed when Run has ended
 
 	// Owned by the loop.
-	state       *store.State
-	byApp       map[spec.AppID]map[string]*spec.Task // live tasks
-	hostnames   map[string]spec.SeatID               // an index over state.Seats
-	offers      map[string]heldOffer
+	state     *store.State
+	byApp     map[spec.AppID]map[string]*spec.Task // live tasks
+	hostnames map[string]spec.SeatID               // an index over state.Seats
+	offers
 	hosts       map[string]*host
 	queue       map[spec.AppID]*waiting
 	freed       map[spec.SeatID]bool  // an index over state.Seats: those with volumes whose data is to be removed
@@ -38,6 +38,7 @@ type Scheduler struct {
 	batch       batch
 	lastVersion time.Time
 	docsDirty   bool            // of every host
+	launchedAt  time.Time       // when something was launched last
 	answers     []chan struct{} // commands that are done, to be told after the decision
 	asked       bool            // one of them is of somebody who will look for what it changed
 	*indexes
@@ -45,16 +46,14 @@ type Scheduler struct {
 	wake     time.Time // the next time something is due; zero: never
 }
 
-type heldOffer struct {
-	spec.Offer
-	since time.Time
-}
-
 type session struct {
 	connected     bool
 	master        string
 	suppressed    bool
-	reviveAfter   time.Time // no REVIVE before, after one failed
+	reviveAfter   time.Time // no REVIVE before
+	freshAt       time.Time // when something new was wanted
+	refusedAt     time.Time // when offers were declined
+	refusedUntil  time.Time // offers that were declined may be kept from us until then
 	nextReconcile time.Time // of all tasks
 	nextAsk       time.Time // of those on their way
 	// unconfirmed are the tasks that the engine has not spoken of in this session; none is waited for after confirmBy.
@@ -68,9 +67,9 @@ type host struct {
 	last     spec.HostDocument // as compiled last, without version
 	version  uint64
 	reported bool
-	place.Host
-	held []spec.Held
-	ran  []time.Time // when tasks began to run lately, oldest first
+	networks map[string]string // per pool "" when the host can attach containers to it, otherwise why not
+	held     []spec.Held
+	ran      []time.Time // when tasks began to run lately, oldest first
 }
 
 // waiting is an app with instances that could not be started yet.
@@ -82,6 +81,14 @@ type waiting struct {
 	attempt    place.Refusals
 	lastUnused time.Time
 	lastUsed   time.Time
+	seen       asked // by the last decision
+}
+
+// asked is what of an app's wants decides which offers it can use.
+type asked struct {
+	app   *spec.App
+	ready int    // that have an address and no delay
+	freed uint64 // tasks of it that ended: constraints may allow more
 }
 
 func (q *waiting) because(kind api.ReasonKind, texts ...string) {
@@ -99,7 +106,7 @@ func New(opts Options) (*Scheduler, error) {
 	s := &Scheduler{
 		opts: opts, log: opts.Log.WithField("component", "scheduler"), commands: make(chan func()), lost: make(chan error, 1), stopped: make(chan struct{}),
 		state: opts.State, byApp: map[spec.AppID]map[string]*spec.Task{},
-		hostnames: map[string]spec.SeatID{}, offers: map[string]heldOffer{}, hosts: map[string]*host{},
+		hostnames: map[string]spec.SeatID{}, offers: newOffers(), hosts: map[string]*host{},
 		queue: map[spec.AppID]*waiting{}, freed: map[spec.SeatID]bool{}, agents: map[string]*agent{}, waits: map[spec.AppID]string{}, docsDirty: true, indexes: newIndexes(),
 	}
 	for _, t := range s.state.Tasks {

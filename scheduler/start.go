@@ -1,10 +1,12 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -18,11 +20,11 @@ import (
 )
 
 // start finds an address and a host for each wanted seat and launches what found both. The rest waits, with reasons.
-func (s *Scheduler) start(wants []want, now time.Time) {
+func (s *Scheduler) start(wants []want, now time.Time) need {
 	missing := map[spec.AppID]*waiting{}
 	if len(wants) == 0 {
 		s.queue = missing
-		return
+		return need{}
 	}
 	for _, w := range wants {
 		q := missing[w.app.ID]
@@ -35,9 +37,11 @@ func (s *Scheduler) start(wants []want, now time.Time) {
 			missing[w.app.ID] = q
 		}
 	}
-	ready := s.afterDelay(wants, missing, now)
+	var out need
+	ready := s.afterDelay(wants, missing, &out, now)
 	ready, leases := s.withAddress(ready, missing, now)
-	placed := s.match(ready, leases, missing, now)
+	out.offers = len(ready) > 0
+	placed := s.match(ready, leases, missing, &out, now)
 	s.settled(wants, placed, now)
 	for id, q := range missing {
 		if q.count = len(s.launches[id]); q.count == 0 {
@@ -45,10 +49,11 @@ func (s *Scheduler) start(wants []want, now time.Time) {
 		}
 	}
 	s.queue = missing
+	return out
 }
 
 // afterDelay drops the wants of apps whose launch delay runs.
-func (s *Scheduler) afterDelay(wants []want, q map[spec.AppID]*waiting, now time.Time) []want {
+func (s *Scheduler) afterDelay(wants []want, q map[spec.AppID]*waiting, n *need, now time.Time) []want {
 	var out []want
 	for _, w := range wants {
 		d := s.delayOf(w.app)
@@ -57,6 +62,7 @@ func (s *Scheduler) afterDelay(wants []want, q map[spec.AppID]*waiting, now time
 			continue
 		}
 		s.wakeAt(d.Until)
+		n.soon = n.soon || d.Until.Before(now.Add(s.opts.HoldOffers))
 		if len(q[w.app.ID].why) == 0 {
 			why := fmt.Sprintf("launch delay of %s after failures, until %s", d.Wait.Round(time.Millisecond), spec.FormatTime(d.Until))
 			if f := s.lastFailure(w.app.ID, d); f != nil {
@@ -79,38 +85,33 @@ func (s *Scheduler) lastFailure(id spec.AppID, d lifecycle.Delay) *spec.TaskFail
 }
 
 // match places the wants on the offers and launches what was placed. It returns the seats that were.
-func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map[spec.AppID]*waiting, now time.Time) map[spec.SeatID]bool {
+func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map[spec.AppID]*waiting, n *need, now time.Time) map[spec.SeatID]bool {
 	placed := map[spec.SeatID]bool{}
-	if len(wants) == 0 {
-		return placed
-	}
-	in := place.Input{Hosts: map[string]place.Host{}}
-	in.Offers = s.agentOffers()
-	starting := s.starting(now)
-	for name, h := range s.hosts {
-		h.Starting, h.MaxStarting = starting[name], h.pace(now)
-		in.Hosts[name] = h.Host
-	}
-	counted := map[spec.AppID]bool{}
+	in := place.Input{Tallies: map[spec.AppID]*place.Tally{}, Roles: s.opts.Roles, Now: now, Intents: make([]place.Intent, 0, len(wants)),
+		Pace: func(host string) (starting, most int) { return s.pace(host, now) }}
+	var app place.Intent // what all instances of an app have in common
+	seen := map[spec.AppID]asked{}
 	for _, w := range wants {
-		in.Intents = append(in.Intents, place.Intent{Seat: w.seat, App: w.app, Pool: leases[w.seat].Pool, LastHost: s.state.Seats[w.seat].LastHost, HostPorts: launch.HostPorts(w.app),
-			Pinned: s.state.Seats[w.seat].VolumesHost(), Disks: launch.SpecialDisks(w.app)})
-		if len(w.app.Constraints) == 0 || counted[w.app.ID] {
-			continue
+		if app.App != w.app {
+			app = place.Intent{App: w.app, HostPorts: launch.HostPorts(w.app), Disks: launch.SpecialDisks(w.app)}
+			in.Tallies[w.app.ID] = s.tallyOf(w.app)
 		}
-		counted[w.app.ID] = true
-		for _, t := range s.byApp[w.app.ID] {
-			if t.Rung != spec.Killing {
-				in.Running = append(in.Running, place.Running{App: w.app.ID, Attributes: t.Attributes})
-			}
-		}
+		it, seat := app, s.state.Seats[w.seat]
+		it.Seat, it.Pool, it.LastHost, it.Pinned = w.seat, leases[w.seat].Pool, seat.LastHost, seat.VolumesHost()
+		in.Intents = append(in.Intents, it)
+		seen[w.app.ID] = asked{w.app, seen[w.app.ID].ready + 1, in.Tallies[w.app.ID].Removed()}
 	}
-	r := place.Match(in)
+	for id, now := range seen {
+		was := q[id].seen
+		n.fresh = n.fresh || was.app != now.app || was.ready < now.ready || was.freed != now.freed
+		q[id].seen = now
+	}
+	r := s.fleet.Match(in)
 	s.awaitVolumes(in, r, q, now)
 	s.launchAll(in, r, leases, now)
 	for _, p := range r.Placements {
 		placed[in.Intents[p.Intent].Seat] = true
-		q[in.Intents[p.Intent].App.ID].lastUsed = now
+		q[in.Intents[p.Intent].App.ID].lastUsed, s.launchedAt = now, now
 	}
 	for id, ref := range r.Refused {
 		q[id].refuse(ref, now)
@@ -125,11 +126,16 @@ func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map
 			q[id].because(api.ReasonHosts, q[id].refused.Why...)
 		}
 		if ref.Declined[place.HostBusy] > 0 {
+			n.soon = true
 			s.wakeAt(now.Add(paceWindow / 2))
 		}
+		n.soon = n.soon || q[id].refused.Declined[place.NetworkNotReady] > 0 && now.Before(q[id].since.Add(networkPatience))
 	}
 	return placed
 }
+
+// networkPatience is how long offers are kept for an app because a host's agent may report that its network is ready.
+const networkPatience = time.Minute
 
 // offerPatience is how long the wait for offers is nothing to speak of.
 const offerPatience = 2 * time.Second
@@ -148,9 +154,9 @@ func (q *waiting) refuse(r place.Refusals, now time.Time) {
 
 // launchAll stores the tasks and, once they are durable, accepts the offers: one ACCEPT an agent.
 func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.SeatID]spec.Lease, now time.Time) {
-	byOffer := map[int][]spec.Launch{}
+	byOffer := map[*spec.Offer][]spec.Launch{}
 	for _, p := range r.Placements {
-		it, offer := in.Intents[p.Intent], in.Offers[p.Offer]
+		it, offer := in.Intents[p.Intent], *p.Offer
 		seat := s.seat(it.Seat, offer.Host)
 		t := &spec.Task{
 			Instance: spec.InstanceID(it.App.ID, s.uuid()), Seat: it.Seat, AppVersion: it.App.Version, ConfigVersion: it.App.LastConfigChange,
@@ -166,10 +172,13 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.Se
 		s.log.WithFields(logrus.Fields{"app": string(it.App.ID), "task": t.ID, "seat": it.Seat.Index, "host": t.Host, "address": t.Address.String()}).Info("launching task")
 		o := s.opts.Launch
 		o.EnforceGroupRole = marathon.EnforcesRole(s.state.Groups, it.App.ID)
-		byOffer[p.Offer] = append(byOffer[p.Offer], launch.Build(it.App, seat, t, offer, p.HostPorts, o))
+		byOffer[p.Offer] = append(byOffer[p.Offer], within(it.App.AcceptedResourceRoles, launch.Build(it.App, seat, t, offer, p.HostPorts, o)))
 	}
-	for _, i := range slices.Sorted(maps.Keys(byOffer)) {
-		launches, ids := byOffer[i], s.takeOffers(in.Offers[i].AgentID)
+	order := func(a, b *spec.Offer) int {
+		return cmp.Or(strings.Compare(a.AgentID, b.AgentID), strings.Compare(a.Role, b.Role))
+	}
+	for _, offer := range slices.SortedFunc(maps.Keys(byOffer), order) {
+		launches, ids := byOffer[offer], r.Taken[offer]
 		s.counters.TasksLaunched += uint64(len(launches))
 		s.counters.OffersUsed += uint64(len(ids))
 		s.batch.call(call{
@@ -185,6 +194,15 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.Se
 			},
 		})
 	}
+}
+
+// within lets a launch use only what the app accepts of the offer.
+func within(roles []string, l spec.Launch) spec.Launch {
+	l.Roles = roles
+	for i := range l.Members {
+		l.Members[i].Roles = roles
+	}
+	return l
 }
 
 func (s *Scheduler) launched(ls []spec.Launch) {

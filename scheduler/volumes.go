@@ -44,11 +44,11 @@ func (s *Scheduler) awaitVolumes(in place.Input, r place.Result, q map[spec.AppI
 		placed[p.Intent] = true
 	}
 	offering := map[string]bool{}
-	for _, o := range in.Offers {
-		offering[o.Host] = true
+	for _, p := range r.Placements {
+		offering[p.Offer.Host] = true
 	}
 	for i, it := range in.Intents {
-		if placed[i] || it.Pinned == "" || offering[it.Pinned] {
+		if placed[i] || it.Pinned == "" || offering[it.Pinned] || s.fleet.Offers(it.Pinned) {
 			continue
 		}
 		item := q[it.App.ID]

@@ -28,6 +28,7 @@ type world struct {
 	session chan mesos.Event // nil while nobody is subscribed
 	sup     bool
 	refused map[string]time.Time
+	grew    map[string]bool // hosts on which more became free since their offer
 	log     []string
 	auto    bool
 	silent  bool // questions wait in asked
@@ -65,7 +66,7 @@ func (t *worldTask) owner() string {
 }
 
 func newWorld() *world {
-	return &world{hosts: map[string]*worldHost{}, tasks: map[string]*worldTask{}, offers: map[string]string{}, refused: map[string]time.Time{}}
+	return &world{hosts: map[string]*worldHost{}, tasks: map[string]*worldTask{}, offers: map[string]string{}, refused: map[string]time.Time{}, grew: map[string]bool{}}
 }
 
 func (w *world) say(format string, args ...any) { w.log = append(w.log, fmt.Sprintf(format, args...)) }
@@ -160,6 +161,7 @@ func (w *world) offer() {
 		w.nextID++
 		o.ID = fmt.Sprintf("o%d", w.nextID)
 		w.offers[o.ID] = name
+		delete(w.grew, name)
 		all = append(all, o)
 	}
 	if len(all) > 0 {
@@ -254,6 +256,10 @@ func (w *world) changed() {
 // set moves a task and tells the scheduler.
 func (w *world) set(t *worldTask, state, message string) {
 	t.state = state
+	if spec.TerminalState(state) {
+		delete(w.refused, t.host) // more is free now than was refused, or is offered
+		w.grew[t.host] = true
+	}
 	w.status(t, message)
 	w.changed()
 	if t.pod == "" || !spec.TerminalState(state) || state == "TASK_FINISHED" {
@@ -279,8 +285,9 @@ func (w *world) Decline(_ context.Context, ids []string, refuse time.Duration) e
 	defer w.mu.Unlock()
 	for _, id := range ids {
 		if h, ok := w.offers[id]; ok {
-			w.refused[h] = time.Now().Add(refuse)
-			delete(w.offers, id)
+			if delete(w.offers, id); !w.grew[h] {
+				w.refused[h] = time.Now().Add(refuse)
+			}
 		}
 	}
 	return w.connected()

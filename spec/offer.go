@@ -46,6 +46,8 @@ type Launch struct {
 	Mem       float64 // MiB
 	Disk      float64 // MiB
 	HostPorts []PortRange
+	// Roles are those whose resources the task may use, "*" for what is not reserved; empty: all that the offer has.
+	Roles []string
 
 	Image      string
 	ForcePull  bool

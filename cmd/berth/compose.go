@@ -152,6 +152,7 @@ func (c *composition) addScheduler(ctx context.Context, e engineSide) (*schedule
 	}
 	events := api.NewLog(api.DefaultEventBacklog)
 	sched, err := scheduler.New(scheduler.Options{
+		Roles: e.mesos.Framework.Roles,
 		Store: db, State: state, Engine: client, Events: events, Pools: c.pools, AuthorizedKeys: c.keys,
 		Launch:      launch.Options{BaseImage: c.BaseImage, SeatsDir: agent.SeatsDir(e.hostStateDir), VolumesDir: agent.VolumesDir(e.hostStateDir), KillGrace: c.KillGrace, NativeChecks: e.nativeChecks},
 		AddressRest: c.AddressRest, MaxRunningDeployments: c.MaxDeployments, Log: c.log,

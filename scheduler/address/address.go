@@ -32,11 +32,11 @@ type Input struct {
 	Of map[spec.SeatID][]netip.Addr
 	// From is where the search for an unused address begins in a pool, by its name: a Result's Next, as long as since then no
 	// lease was dropped and nothing ceased to be held. Without it, at the pool's beginning.
-	From map[string]netip.Addr
-	Held []spec.Held
-	Wants  []Want
-	Rest   time.Duration // how long a released address rests before another app gets it
-	Now    time.Time
+	From  map[string]netip.Addr
+	Held  []spec.Held
+	Wants []Want
+	Rest  time.Duration // how long a released address rests before another app gets it
+	Now   time.Time
 }
 
 // Result holds a lease or a reason for every want.

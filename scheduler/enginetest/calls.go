@@ -42,7 +42,7 @@ func (w *World) Decline(_ context.Context, offerIDs []string, refuse time.Durati
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, id := range offerIDs {
-		if h := w.take(id); h != nil {
+		if h := w.take(id); h != nil && !h.grew {
 			h.refused = time.Now().Add(refuse)
 		}
 	}

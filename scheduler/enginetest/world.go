@@ -41,6 +41,7 @@ type host struct {
 	cpus, mem float64 // free
 	offer     string  // outstanding, "" for none
 	refused   time.Time
+	grew      bool // more became free since the offer
 }
 
 type task struct {
@@ -147,6 +148,7 @@ func (w *World) set(t *task, state string) {
 	t.state = state
 	if spec.TerminalState(state) {
 		t.host.cpus, t.host.mem = t.host.cpus+t.CPUs, t.host.mem+t.Mem
+		t.host.refused, t.host.grew = time.Time{}, true // more is free now than was refused, or is offered
 		delete(w.tasks, t.TaskID)
 	}
 	w.ids++
@@ -166,6 +168,7 @@ func (w *World) offer() {
 			continue
 		}
 		w.ids++
+		h.grew = false
 		h.offer = fmt.Sprintf("offer-%d@%s", w.ids, h.name)
 		out = append(out, spec.Offer{ID: h.offer, AgentID: "agent-" + h.name, Host: h.name, CPUs: h.cpus, Mem: h.mem, Disk: 1e6,
 			Ports: []spec.PortRange{{Begin: 31000, End: 32000}}})

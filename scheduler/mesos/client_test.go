@@ -107,7 +107,7 @@ func TestTheWayOfOneTask(t *testing.T) {
 			}
 			offers := next[mesos.Offers](r).Offers
 			want := host1
-			want.ID = offers[0].ID
+			want.ID, want.Role = offers[0].ID, "*"
 			if diff := cmp.Diff([]spec.Offer{want}, offers); diff != "" {
 				t.Fatal(diff)
 			}

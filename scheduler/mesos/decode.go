@@ -91,30 +91,28 @@ func translate(e *scheduler.Event) []Event {
 
 // offer sums an offer's resources over reservations; Accept splits them again.
 func offer(o *mesos.Offer) spec.Offer {
-	out := spec.Offer{ID: o.ID.Value, AgentID: o.AgentID.Value, Host: o.Hostname, Attributes: map[string]string{}}
+	out := spec.Offer{ID: o.ID.Value, AgentID: o.AgentID.Value, Host: o.Hostname, Attributes: map[string]string{}, Role: o.GetAllocationInfo().GetRole()}
+	var all spec.Resources
 	for i := range o.Resources {
 		r := &o.Resources[i]
 		if !plain(r) {
 			continue
 		}
-		switch r.Name {
-		case "cpus":
-			out.CPUs = round(out.CPUs + r.GetScalar().GetValue())
-		case "mem":
-			out.Mem = round(out.Mem + r.GetScalar().GetValue())
-		case "disk":
-			out.Disk = round(out.Disk + r.GetScalar().GetValue())
-		case "gpus":
-			out.GPUs = round(out.GPUs + r.GetScalar().GetValue())
-		case "ports":
-			for _, p := range r.GetRanges().GetRange() {
-				if p.Begin <= p.End && p.End <= math.MaxUint16 {
-					out.Ports = append(out.Ports, spec.PortRange{Begin: int(p.Begin), End: int(p.End)})
-				}
-			}
+		add(&all, r)
+		if unreserved(r) == 0 {
+			add(&out.Reserved, r)
 		}
 	}
-	slices.SortFunc(out.Ports, func(a, b spec.PortRange) int { return a.Begin - b.Begin })
+	out.CPUs, out.Mem, out.Disk, out.GPUs, out.Ports = all.CPUs, all.Mem, all.Disk, all.GPUs, all.Ports
+	for _, ports := range [][]spec.PortRange{out.Ports, out.Reserved.Ports} {
+		slices.SortFunc(ports, func(a, b spec.PortRange) int { return a.Begin - b.Begin })
+	}
+	if u := o.Unavailability; u != nil {
+		out.Unavailable.From = time.Unix(0, u.Start.Nanoseconds).UTC()
+		if u.Duration != nil {
+			out.Unavailable.Until = out.Unavailable.From.Add(time.Duration(u.Duration.Nanoseconds))
+		}
+	}
 	for i := range o.Attributes {
 		out.Attributes[o.Attributes[i].Name] = attribute(&o.Attributes[i])
 	}
@@ -124,8 +122,38 @@ func offer(o *mesos.Offer) spec.Offer {
 	return out
 }
 
-// plain says that a task can simply use the resource: no volume or mount disk, not taken back at will, not shared.
+// add adds a resource to what is known by name.
+func add(to *spec.Resources, r *mesos.Resource) {
+	value := r.GetScalar().GetValue()
+	switch r.Name {
+	case "cpus":
+		to.CPUs = round(to.CPUs + value)
+	case "mem":
+		to.Mem = round(to.Mem + value)
+	case "disk":
+		to.Disk = round(to.Disk + value)
+	case "gpus":
+		to.GPUs = round(to.GPUs + value)
+	case "ports":
+		for _, p := range r.GetRanges().GetRange() {
+			if p.Begin <= p.End && p.End <= math.MaxUint16 {
+				to.Ports = append(to.Ports, spec.PortRange{Begin: int(p.Begin), End: int(p.End)})
+			}
+		}
+	}
+}
+
+// plain says that a task can simply use the resource: no volume or mount disk, not taken back at will, not shared, and not
+// reserved with labels: whoever made such a reservation keeps it for something of its own.
 func plain(r *mesos.Resource) bool {
+	if r.Reservation != nil && r.Reservation.Labels != nil {
+		return false
+	}
+	for i := range r.Reservations {
+		if r.Reservations[i].Labels != nil {
+			return false
+		}
+	}
 	return r.Disk == nil && r.Revocable == nil && r.Shared == nil && r.ProviderID == nil
 }
 

@@ -45,17 +45,29 @@ func unreserved(r *mesos.Resource) int {
 // take removes the launch's share and returns it.
 func (p *pool) take(l *spec.Launch) []mesos.Resource {
 	var out []mesos.Resource
-	out = p.takeScalar(out, "cpus", l.CPUs)
-	out = p.takeScalar(out, "mem", l.Mem)
-	out = p.takeScalar(out, "disk", l.Disk)
-	return p.takePorts(out, l.HostPorts)
+	out = p.takeScalar(out, "cpus", l.CPUs, l.Roles)
+	out = p.takeScalar(out, "mem", l.Mem, l.Roles)
+	out = p.takeScalar(out, "disk", l.Disk, l.Roles)
+	return p.takePorts(out, l.HostPorts, l.Roles)
 }
 
-func (p *pool) takeScalar(out []mesos.Resource, name string, wanted float64) []mesos.Resource {
+// accepts says whether a launch may use a resource: roles are those that it accepts, "*" standing for what is not reserved.
+// Scheduler/place counted by the same rule.
+func accepts(r *mesos.Resource, roles []string) bool {
+	if len(roles) == 0 {
+		return true
+	}
+	if unreserved(r) == 1 {
+		return slices.Contains(roles, "*")
+	}
+	return slices.ContainsFunc(roles, func(role string) bool { return role != "*" })
+}
+
+func (p *pool) takeScalar(out []mesos.Resource, name string, wanted float64, roles []string) []mesos.Resource {
 	wanted = round(wanted)
 	for i := range p.left {
 		r := &p.left[i]
-		if r.Name != name || r.Scalar == nil || r.Scalar.Value <= 0 || wanted <= 0 {
+		if r.Name != name || r.Scalar == nil || r.Scalar.Value <= 0 || wanted <= 0 || !accepts(r, roles) {
 			continue
 		}
 		n := min(wanted, r.Scalar.Value)
@@ -70,7 +82,7 @@ func (p *pool) takeScalar(out []mesos.Resource, name string, wanted float64) []m
 	return out
 }
 
-func (p *pool) takePorts(out []mesos.Resource, wanted []spec.PortRange) []mesos.Resource {
+func (p *pool) takePorts(out []mesos.Resource, wanted []spec.PortRange, roles []string) []mesos.Resource {
 	want := make([]mesos.Value_Range, 0, len(wanted))
 	for _, w := range wanted {
 		if w.Begin >= 0 && w.Begin <= w.End && w.End <= math.MaxUint16 {
@@ -79,7 +91,7 @@ func (p *pool) takePorts(out []mesos.Resource, wanted []spec.PortRange) []mesos.
 	}
 	for i := range p.left {
 		r := &p.left[i]
-		if r.Name != "ports" || r.Ranges == nil || len(want) == 0 {
+		if r.Name != "ports" || r.Ranges == nil || len(want) == 0 || !accepts(r, roles) {
 			continue
 		}
 		var got []mesos.Value_Range

@@ -49,14 +49,18 @@ func NewFleet() *Fleet {
 // Len is how many offers there are.
 func (f *Fleet) Len() int { return len(f.offers) }
 
-// Offers are all offers in the order of their ids.
-func (f *Fleet) Offers() []spec.Offer {
-	out := make([]spec.Offer, 0, len(f.offers))
-	for _, id := range slices.Sorted(maps.Keys(f.offers)) {
-		for _, o := range f.offers[id].parts {
-			if o.ID == id {
-				out = append(out, o)
-			}
+// Offers says whether a host offers anything.
+func (f *Fleet) Offers(host string) bool { return len(f.byHost[host]) > 0 }
+
+// Holds says whether an offer is there.
+func (f *Fleet) Holds(id string) bool { return f.offers[id] != nil }
+
+// Of is what an agent offers, merged, to each role.
+func (f *Fleet) Of(agent, host string) []spec.Offer {
+	var out []spec.Offer
+	for _, s := range f.byHost[host] {
+		if s.merged.AgentID == agent {
+			out = append(out, s.merged)
 		}
 	}
 	return out
@@ -106,6 +110,13 @@ func (f *Fleet) DropAgent(agent string) []string {
 		f.Drop(id)
 	}
 	return ids
+}
+
+// Clear forgets all offers.
+func (f *Fleet) Clear() {
+	pools := f.pools
+	*f = *NewFleet()
+	f.pools = pools
 }
 
 // Ready tells which pools a host can attach containers to: "" when it can, otherwise why not. A pool that is missing is not

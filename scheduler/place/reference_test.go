@@ -239,8 +239,10 @@ func TestAgainstTheSimpleWay(t *testing.T) {
 					delete(offers, id)
 				}
 			}
-			if got := f.Offers(); len(got) != len(offers) || f.Len() != len(offers) {
-				t.Fatalf("%d offers are kept, want %d", len(got), len(offers))
+			for id := range offers {
+				if !f.Holds(id) || f.Len() != len(offers) {
+					t.Fatalf("%s is lost, or others of %d are left", id, f.Len())
+				}
 			}
 		}
 	})

@@ -49,6 +49,9 @@ func (t *Tally) Remove(fields map[string]string) {
 	t.dropped++
 }
 
+// Removed is how many tasks were ever taken out.
+func (t *Tally) Removed() uint64 { return t.dropped }
+
 func (t *Tally) add(fields map[string]string, n int) {
 	for field, byValue := range t.counts {
 		value, ok := fields[field]
