@@ -27,7 +27,9 @@ type Options struct {
 	Pools  string // instead of a pool of its own: the text of the pools file
 	Engine *Engine
 	Consul *Consul
-	Flags  []string // more flags of `berth standalone`
+	Flags  []string // more flags of `berth standalone`, or of `berth scheduler`
+	// Mesos makes it `berth scheduler` and `berth agent` over this engine instead of `berth standalone`.
+	Mesos *Mesos
 }
 
 // Berth is one `berth standalone` with everything that it needs of its own.
@@ -48,6 +50,7 @@ type instance struct {
 
 	log     *os.File
 	cmd     *exec.Cmd
+	agent   *exec.Cmd     // with Options.Mesos
 	exited  chan struct{} // closed when cmd has ended
 	started bool          // it ran at least once, so there may be something to clean up
 }
@@ -108,8 +111,11 @@ func (b *Berth) Bridge() string { return spec.Pool{Name: b.Pool}.Bridge() }
 // AppID is the id of an app in this Berth's own group.
 func (b *Berth) AppID(name string) string { return "/" + b.Pool + "/" + name }
 
-// Args are the arguments of `berth standalone`.
+// Args are the arguments of `berth standalone`, or of `berth scheduler`.
 func (b *Berth) Args() []string {
+	if b.opt.Mesos != nil {
+		return b.schedulerArgs()
+	}
 	args := []string{"standalone",
 		"--state-dir", b.file("state"), "--run-dir", b.file("run"), "--pools", b.file("pools.yaml"),
 		"--authorized-keys", b.file("authorized_keys"), "--token-file", b.file("token"),
@@ -128,6 +134,9 @@ func (b *Berth) Args() []string {
 func (b *Berth) Start() {
 	b.t.Helper()
 	b.launch()
+	if b.opt.Mesos != nil && b.agent == nil {
+		b.launchAgent()
+	}
 	Eventually(b.t, 30*time.Second, "berth standalone answers", func() error {
 		select {
 		case <-b.exited:
@@ -229,6 +238,7 @@ func (b *Berth) cleanup() {
 		b.removeApps()
 		b.Stop()
 	}
+	b.stopAgent()
 	if b.started {
 		b.Remove()
 	}
@@ -298,7 +308,7 @@ func (b *Berth) Remove() {
 			b.t.Errorf("%v", err)
 		}
 	}
-	if out, err := exec.CommandContext(ctx, b.opt.Binary, append(b.Args(), "--cleanup")...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, b.opt.Binary, append(b.cleanupArgs(), "--cleanup")...).CombinedOutput(); err != nil {
 		b.t.Errorf("berth standalone --cleanup: %v\n%s", err, out)
 	}
 	if left := b.Engine.ids(ctx, b.t, "network", "ls", "-q", "--filter", "name=^"+b.Pool+"$"); len(left) > 0 {
