@@ -45,12 +45,11 @@ func (s *Scheduler) advance(now time.Time) {
 	for _, id := range s.appTimes.due(now) {
 		s.dirty[id] = true
 	}
-	sure := s.confirmed(now)
-	if sure {
-		for id := range s.unsure {
+	for id := range s.unsure {
+		if s.sure(id) {
 			s.dirty[id] = true
+			delete(s.unsure, id)
 		}
-		clear(s.unsure)
 	}
 	for id := range s.deferred {
 		s.dirty[id] = true
@@ -67,9 +66,9 @@ func (s *Scheduler) advance(now time.Time) {
 				s.wakeAt(now.Add(wait))
 				continue
 			}
-			s.appTimes.set(id, s.asking(func() { s.advanceApp(id, sure, now) }))
+			s.appTimes.set(id, s.asking(func() { s.advanceApp(id, now) }))
 		}
-		if !sure || !s.steps(now) {
+		if !s.steps(now) {
 			break
 		}
 	}
@@ -78,7 +77,7 @@ func (s *Scheduler) advance(now time.Time) {
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 // advanceApp decides about one app. What it decides holds until something of the app's changes.
-func (s *Scheduler) advanceApp(id spec.AppID, sure bool, now time.Time) {
+func (s *Scheduler) advanceApp(id spec.AppID, now time.Time) {
 	had := s.launches[id]
 	delete(s.launches, id)
 	defer func() {
@@ -94,7 +93,7 @@ func (s *Scheduler) advanceApp(id spec.AppID, sure bool, now time.Time) {
 	}
 	r := deploy.Advance(deploy.Input{App: t.app, Mode: t.mode, Tasks: s.tasksOf(t.app)})
 	for _, k := range r.Kill {
-		if !sure {
+		if !s.session.connected || t.mode != deploy.Stop && !s.sure(id) {
 			s.unsure[id] = true // looked at again when more is known
 			break
 		}

@@ -25,7 +25,10 @@ func (s *Scheduler) steps(now time.Time) bool {
 			case spec.StopApplication:
 				finished = finished && len(s.byApp[a.App]) == 0
 			default:
-				finished = finished && (s.done[a.App] || s.state.Apps[a.App] == nil)
+				finished = finished && (s.done[a.App] && s.sure(a.App) || s.state.Apps[a.App] == nil)
+				if !s.sure(a.App) {
+					s.unsure[a.App] = true
+				}
 			}
 		}
 		if !finished {

@@ -1,8 +1,6 @@
 package scheduler
 
 import (
-	"context"
-	"maps"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -25,10 +23,12 @@ func (s *Scheduler) onEngine(ev mesos.Event) {
 			s.publish(api.SchedulerDisconnected(now))
 			s.log.WithError(e.Err).Warn("lost the engine; containers go on, tasks are reconciled when it is back")
 		}
-		s.session = session{master: s.session.master}
+		s.session = session{master: s.session.master, serial: s.session.serial}
 		s.forgetOffers()
 	case mesos.Offers:
 		s.counters.OffersReceived += uint64(len(e.Offers))
+		s.session.unasked = s.session.unasked || s.session.suppressed
+		s.session.offeredAt = now
 		s.hold(e.Offers, now)
 		s.learnAgents(e.Offers, now)
 	case mesos.Rescinded:
@@ -55,69 +55,21 @@ func (s *Scheduler) onSubscribed(e mesos.Subscribed, now time.Time) {
 	}
 	s.forgetOffers()
 	clear(s.agents) // the new session's offers tell what there is now
-	s.session = session{connected: true, master: e.Master}
+	s.session = session{connected: true, master: e.Master, serial: s.session.serial + 1}
 	s.log.WithFields(logrus.Fields{"framework": e.FrameworkID, "engine": e.Master, "version": e.Version}).Info("subscribed to the engine")
-	s.reconcile(now)
-	s.session.unconfirmed, s.session.confirmBy = map[string]bool{}, now.Add(confirmWithin)
+	clear(s.inFlight) // calls of an earlier session are refused, however late they come
+	s.doubt(now)
 	for _, t := range s.liveTasks() {
-		s.untimed[t.ID] = true // kills wait for a session
-		s.session.unconfirmed[t.ID] = true
 		if t.Rung == spec.Killing && !t.KillSent.IsZero() {
 			next := *t
 			next.KillSent = time.Time{} // the call may have been lost with the old session
 			s.put(&next)
 		}
 	}
-}
-
-// confirmWithin bounds the wait for the answers to the first reconciliation of a session.
-const confirmWithin = 10 * time.Second
-
-// confirmed says whether what is known of the tasks is of this session. Until then nothing healthy is stopped and no step
-// ends: tasks that the state holds for healthy may have died while nobody listened.
-func (s *Scheduler) confirmed(now time.Time) bool {
-	if !s.session.connected {
-		return false
+	for id, x := range s.strays {
+		x.sent = time.Time{}
+		s.strays[id] = x
 	}
-	if len(s.session.unconfirmed) > 0 && now.Before(s.session.confirmBy) {
-		s.wakeAt(s.session.confirmBy)
-		return false
-	}
-	return true
-}
-
-// reconcile asks for the state of every live task. Explicit, with agent ids: an implicit answer leaves out tasks on
-// unreachable agents, and a task that the engine never heard of is only then reported as gone.
-func (s *Scheduler) reconcile(now time.Time) {
-	s.session.nextReconcile = now.Add(s.opts.ReconcileInterval)
-	s.ask(s.liveTasks(), now)
-}
-
-// askAgain is how often tasks are asked after that should have moved on: an update may have been lost with a session.
-const askAgain = 30 * time.Second
-
-// ask reconciles some tasks. A question that could not be put is put again soon.
-func (s *Scheduler) ask(tasks []*spec.Task, now time.Time) {
-	s.session.nextAsk = now.Add(askAgain)
-	if len(tasks) == 0 {
-		return
-	}
-	var refs []mesos.TaskRef
-	for _, t := range tasks {
-		for _, id := range engineIDs(t) {
-			refs = append(refs, mesos.TaskRef{TaskID: id, AgentID: t.AgentID})
-		}
-	}
-	s.batch.call(call{
-		name:   "RECONCILE",
-		do:     func(ctx context.Context) error { return s.opts.Engine.Reconcile(ctx, refs) },
-		failed: func(error) { s.session.nextReconcile = time.Now().Add(callRetry) },
-	})
-}
-
-// unsettled are the tasks that are on their way: not running yet, or being stopped.
-func (s *Scheduler) unsettled() []*spec.Task {
-	return sortedTasks(maps.Values(s.underway))
 }
 
 func (s *Scheduler) onUpdate(st spec.TaskStatus, now time.Time) {
@@ -127,24 +79,15 @@ func (s *Scheduler) onUpdate(st spec.TaskStatus, now time.Time) {
 	}
 	t := s.taskOf(st.TaskID)
 	if t == nil {
-		s.unknownTask(st, now)
+		s.unknownTask(st)
 		return
 	}
-	delete(s.session.unconfirmed, t.ID)
+	s.confirm(t, st, now)
+	if spec.TerminalState(st.State) {
+		delete(s.strays, st.TaskID) // a container of a pod that was over before
+	}
 	s.step(t, lifecycle.Status{TaskStatus: st}, now)
 	s.onNativeHealth(st, now)
-}
-
-// unknownTask: a live task that the store does not know is ours only by the framework id; it can only be left over from a
-// state that was lost, so nobody would ever stop it.
-func (s *Scheduler) unknownTask(st spec.TaskStatus, now time.Time) {
-	switch st.State {
-	case "TASK_STAGING", "TASK_STARTING", "TASK_RUNNING":
-		s.log.WithFields(logrus.Fields{"task": st.TaskID, "state": st.State}).Warn("killing a task that is not in the store")
-		s.batch.call(call{name: "KILL", do: func(ctx context.Context) error {
-			return s.opts.Engine.Kill(ctx, st.TaskID, st.AgentID, s.opts.Launch.KillGrace)
-		}})
-	}
 }
 
 // step applies one event to a task and does what follows from it.
@@ -155,7 +98,7 @@ func (s *Scheduler) step(t *spec.Task, ev lifecycle.Event, now time.Time) {
 		if e, ok := ev.(lifecycle.Status); ok {
 			st.TaskID = e.TaskID // of a pod: the container that it is about
 		}
-		s.unknownTask(st, now)
+		s.unknownTask(st)
 		return
 	}
 	if !out.Changed {
@@ -193,7 +136,7 @@ func (s *Scheduler) step(t *spec.Task, ev lifecycle.Event, now time.Time) {
 func (s *Scheduler) ended(app *spec.App, t *spec.Task, failed bool, now time.Time) {
 	delete(s.state.Tasks, t.ID)
 	s.unindex(t)
-	delete(s.session.unconfirmed, t.ID)
+	s.forgetDoubt(t)
 	s.batch.txn.DeleteTask(t.ID)
 	defer s.forgetIfGone(t.Seat.App, now)
 	if !failed {

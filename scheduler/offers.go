@@ -70,6 +70,8 @@ const (
 	minRefuse, maxRefuse = 5 * time.Second, 5 * time.Minute
 	// reviveEvery bounds how often a REVIVE ends the refusals; each makes the master offer everything again.
 	reviveEvery = time.Second
+	// offersLate is how long wanted offers may be missing before they are asked for again.
+	offersLate = time.Minute
 	// callRetry is the pause after a call that failed although there is a session.
 	callRetry = 2 * time.Second
 )
@@ -80,17 +82,15 @@ func (s *Scheduler) manageOffers(n need, now time.Time) {
 	if !s.session.connected {
 		return
 	}
+	s.returnAgain(now)
 	if n.fresh {
 		s.session.freshAt = now
+		s.session.missed = now.Before(s.session.refusedUntil)
 	}
 	n.soon = n.soon || s.rolling(now)
 	if !n.offers && !n.soon {
 		s.decline(0, declineFor, now)
-		if !s.session.suppressed {
-			s.session.suppressed = true
-			s.counters.Suppresses++
-			s.batch.call(call{name: "SUPPRESS", do: s.opts.Engine.Suppress})
-		}
+		s.suppress(now)
 		return
 	}
 	s.askForOffers(n, now)
@@ -101,10 +101,48 @@ func (s *Scheduler) manageOffers(n need, now time.Time) {
 	s.decline(hold, refuse, now)
 }
 
-// askForOffers revives offers that are suppressed, or that were declined when something else was wanted.
+// suppress asks for no offers, unless that was done.
+func (s *Scheduler) suppress(now time.Time) {
+	x := &s.session
+	if x.suppressed && !x.unasked {
+		return
+	}
+	after := x.suppressAfter
+	if x.suppressed {
+		after = x.suppressedAt.Add(callRetry) // more of the offers that were on their way then may come
+	}
+	if now.Before(after) {
+		s.wakeAt(after)
+		return
+	}
+	x.suppressed, x.unasked, x.suppressedAt = true, false, now
+	s.counters.Suppresses++
+	s.batch.call(call{name: "SUPPRESS", do: s.opts.Engine.Suppress, failed: s.inSession(func() {
+		s.session.suppressed, s.session.suppressAfter = false, time.Now().Add(callRetry)
+	})})
+}
+
+// inSession is for what a failed call means, which it does only to the session that it was made in.
+func (s *Scheduler) inSession(f func()) func(error) {
+	serial := s.session.serial
+	return func(error) {
+		if s.session.connected && s.session.serial == serial {
+			f()
+		}
+	}
+}
+
+// askForOffers revives offers that are suppressed, or that were declined when something else was wanted, or that do not come:
+// a SUPPRESS that was given up as failed may have overtaken the last REVIVE.
 func (s *Scheduler) askForOffers(n need, now time.Time) {
 	x := &s.session
-	wanted := x.suppressed || n.offers && x.refusedAt.Before(x.freshAt) && now.Before(x.refusedUntil)
+	x.unasked = false
+	wanted := x.suppressed || n.offers && x.missed && now.Before(x.refusedUntil)
+	if late := s.lateOffers(); !wanted && n.offers && !late.IsZero() {
+		if wanted = !now.Before(late); !wanted {
+			s.wakeAt(late)
+		}
+	}
 	if !wanted {
 		return
 	}
@@ -115,11 +153,23 @@ func (s *Scheduler) askForOffers(n need, now time.Time) {
 	if !x.suppressed {
 		x.reviveAfter = now.Add(reviveEvery)
 	}
-	x.suppressed, x.refusedUntil = false, time.Time{}
+	x.suppressed, x.missed, x.refusedUntil, x.offeredAt = false, false, time.Time{}, now
 	s.counters.Revives++
-	s.batch.call(call{name: "REVIVE", do: s.opts.Engine.Revive, failed: func(error) {
+	s.batch.call(call{name: "REVIVE", do: s.opts.Engine.Revive, failed: s.inSession(func() {
 		s.session.suppressed, s.session.reviveAfter = true, time.Now().Add(callRetry)
-	}})
+	})})
+}
+
+// lateOffers is when offers that are wanted should have come; zero: some are held.
+func (s *Scheduler) lateOffers() time.Time {
+	if s.fleet.Len() > 0 {
+		return time.Time{}
+	}
+	at := s.session.offeredAt
+	if s.session.refusedUntil.After(at) {
+		at = s.session.refusedUntil
+	}
+	return at.Add(offersLate)
 }
 
 // decline gives back the offers that were held for some time.
@@ -132,11 +182,10 @@ func (s *Scheduler) decline(hold, refuse time.Duration, now time.Time) {
 		return
 	}
 	s.counters.OffersDeclined += uint64(len(ids))
-	s.session.refusedAt = now
 	if until := now.Add(refuse); until.After(s.session.refusedUntil) {
 		s.session.refusedUntil = until
 	}
-	s.batch.call(call{name: "DECLINE", do: func(ctx context.Context) error { return s.opts.Engine.Decline(ctx, ids, refuse) }})
+	s.giveBack(ids, refuse, nil)
 }
 
 // rolling says whether a deployment is likely to want offers soon: it began a step or launched something a moment ago. One
@@ -153,4 +202,37 @@ func (s *Scheduler) rolling(now time.Time) bool {
 		}
 	}
 	return false
+}
+
+// unreturned are offers whose DECLINE failed: the engine may hold them for ours until the session ends.
+type unreturned struct {
+	ids    []string
+	refuse time.Duration
+	then   func()
+	at     time.Time // of the next try
+}
+
+// giveBack declines offers, again and again while their session lasts. then runs in the loop once the engine has the call.
+func (s *Scheduler) giveBack(ids []string, refuse time.Duration, then func()) {
+	s.batch.call(call{
+		name: "DECLINE",
+		do:   func(ctx context.Context) error { return s.opts.Engine.Decline(ctx, ids, refuse) },
+		sent: then,
+		failed: s.inSession(func() { // a session takes its offers along, and the next one asks
+			s.session.unreturned = append(s.session.unreturned, unreturned{ids, refuse, then, time.Now().Add(callRetry)})
+		}),
+	})
+}
+
+func (s *Scheduler) returnAgain(now time.Time) {
+	var later []unreturned
+	for _, u := range s.session.unreturned {
+		if now.Before(u.at) {
+			s.wakeAt(u.at)
+			later = append(later, u)
+			continue
+		}
+		s.giveBack(u.ids, u.refuse, u.then)
+	}
+	s.session.unreturned = later
 }

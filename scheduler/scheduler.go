@@ -35,6 +35,8 @@ type Scheduler struct {
 	agents      map[string]*agent     // by agent id
 	waits       map[spec.AppID]string // what the app's part of a step waits for
 	session     session
+	strays      map[string]stray // by task id
+	inFlight    map[string]bool  // tasks of which nobody knows yet whether their ACCEPT reached the engine, or will
 	batch       batch
 	lastVersion time.Time
 	docsDirty   bool            // of every host
@@ -47,18 +49,23 @@ type Scheduler struct {
 }
 
 type session struct {
+	serial        int // counts sessions
 	connected     bool
 	master        string
 	suppressed    bool
 	reviveAfter   time.Time // no REVIVE before
+	suppressAfter time.Time // no SUPPRESS before, after one failed
+	suppressedAt  time.Time // of the last SUPPRESS
+	unasked       bool      // offers came although we are suppressed: a REVIVE was very late
+	offeredAt     time.Time // when offers came, or were asked for
 	freshAt       time.Time // when something new was wanted
-	refusedAt     time.Time // when offers were declined
+	missed        bool      // that was after offers were declined that are kept from us now
 	refusedUntil  time.Time // offers that were declined may be kept from us until then
 	nextReconcile time.Time // of all tasks
+	nextImplicit  time.Time // of all that the engine knows
 	nextAsk       time.Time // of those on their way
-	// unconfirmed are the tasks that the engine has not spoken of in this session; none is waited for after confirmBy.
-	unconfirmed map[string]bool
-	confirmBy   time.Time
+	unreturned    []unreturned
+	doubts
 }
 
 // host is what the scheduler knows of one host's agent.
@@ -106,7 +113,7 @@ func New(opts Options) (*Scheduler, error) {
 	s := &Scheduler{
 		opts: opts, log: opts.Log.WithField("component", "scheduler"), commands: make(chan func()), lost: make(chan error, 1), stopped: make(chan struct{}),
 		state: opts.State, byApp: map[spec.AppID]map[string]*spec.Task{},
-		hostnames: map[string]spec.SeatID{}, offers: newOffers(), hosts: map[string]*host{},
+		hostnames: map[string]spec.SeatID{}, offers: newOffers(), hosts: map[string]*host{}, strays: map[string]stray{}, inFlight: map[string]bool{},
 		queue: map[spec.AppID]*waiting{}, freed: map[spec.SeatID]bool{}, agents: map[string]*agent{}, waits: map[spec.AppID]string{}, docsDirty: true, indexes: newIndexes(),
 	}
 	for _, t := range s.state.Tasks {

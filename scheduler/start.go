@@ -168,6 +168,7 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.Se
 		seat, t.Volumes = s.withVolumes(seat, it.App, offer.Host)
 		t.ClientHost, t.ClientPorts = launch.ForClients(it.App, t)
 		s.put(t)
+		s.inFlight[t.ID] = true
 		s.publish(api.InstanceChanged(t, "Provisioned", now))
 		s.log.WithFields(logrus.Fields{"app": string(it.App.ID), "task": t.ID, "seat": it.Seat.Index, "host": t.Host, "address": t.Address.String()}).Info("launching task")
 		o := s.opts.Launch
@@ -186,12 +187,9 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.Se
 			// refuse 0: what is left of the host comes back at once, for the next in the queue.
 			do:   func(ctx context.Context) error { return s.opts.Engine.Accept(ctx, ids, launches, 0) },
 			sent: func() { s.launched(launches) },
-			// Nobody knows whether the engine took it: ask. A task that it never heard of is answered as gone, and the offers,
-			// if they were not used, must not stay with us.
-			failed: func(error) {
-				s.reconcile(time.Now())
-				s.batch.call(call{name: "DECLINE", do: func(ctx context.Context) error { return s.opts.Engine.Decline(ctx, ids, 0) }})
-			},
+			// Nobody knows whether the engine took it, or will yet: the call may still be on its way. So the offers go back first,
+			// after which it can launch nothing more, and only then is asked. A task that never was is answered as gone.
+			failed: func(error) { s.giveBack(ids, 0, func() { s.askAfter(launches) }) },
 		})
 	}
 }
@@ -207,8 +205,27 @@ func within(roles []string, l spec.Launch) spec.Launch {
 
 func (s *Scheduler) launched(ls []spec.Launch) {
 	for _, l := range ls {
+		s.landed(l)
 		if t := s.state.Tasks[l.TaskID]; t != nil {
 			s.step(t, lifecycle.Sent{}, time.Now())
 		}
 	}
+}
+
+// askAfter asks what became of launches.
+func (s *Scheduler) askAfter(ls []spec.Launch) {
+	var tasks []*spec.Task
+	for _, l := range ls {
+		s.landed(l)
+		if t := s.state.Tasks[l.TaskID]; t != nil {
+			tasks = append(tasks, t)
+		}
+	}
+	s.ask(tasks)
+}
+
+// landed ends a launch's flight: it may be asked about and killed.
+func (s *Scheduler) landed(l spec.Launch) {
+	delete(s.inFlight, l.TaskID)
+	s.untimed[l.TaskID] = true
 }

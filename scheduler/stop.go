@@ -38,18 +38,8 @@ const killResend = 15 * time.Second
 
 // timers looks at the tasks that changed and at those whose time has come, and does what is due: drains that took too long, kills to send, tasks that do not start or are gone for good.
 func (s *Scheduler) timers(now time.Time) {
-	if s.session.connected {
-		if !now.Before(s.session.nextReconcile) {
-			s.reconcile(now)
-		}
-		s.wakeAt(s.session.nextReconcile)
-		if len(s.underway) > 0 {
-			if !now.Before(s.session.nextAsk) {
-				s.ask(s.unsettled(), now)
-			}
-			s.wakeAt(s.session.nextAsk)
-		}
-	}
+	s.askAround(now)
+	s.killStrays(now)
 	var look []*spec.Task
 	for _, id := range s.taskTimes.due(now) {
 		s.untimed[id] = true
@@ -107,7 +97,7 @@ func (s *Scheduler) timer(t *spec.Task, now time.Time) {
 			case app.Unreachable.Disabled:
 				return
 			case s.floats(t):
-				if due(t.UnreachableSince.Add(app.Unreachable.InactiveAfter)) {
+				if !t.GivenUp && due(t.UnreachableSince.Add(app.Unreachable.InactiveAfter)) && s.stillUnreachable(t, now) {
 					s.step(t, lifecycle.GiveUp{}, now)
 				}
 				wait = max(wait, app.Unreachable.ExpungeAfter)
@@ -115,7 +105,7 @@ func (s *Scheduler) timer(t *spec.Task, now time.Time) {
 				wait = max(wait, app.Unreachable.InactiveAfter)
 			}
 		}
-		if due(t.UnreachableSince.Add(wait)) {
+		if due(t.UnreachableSince.Add(wait)) && s.stillUnreachable(t, now) {
 			s.step(s.state.Tasks[t.ID], lifecycle.Expunged{Reason: fmt.Sprintf("unreachable for %s", now.Sub(t.UnreachableSince).Round(time.Second))}, now)
 		}
 	case t.Rung == spec.Killing:
@@ -125,7 +115,7 @@ func (s *Scheduler) timer(t *spec.Task, now time.Time) {
 			t = s.state.Tasks[t.ID]
 		}
 		grace := s.grace(app)
-		if t.Drained && s.session.connected && (t.KillSent.IsZero() || due(t.KillSent.Add(grace+killResend))) {
+		if t.Drained && s.session.connected && !s.inFlight[t.ID] && (t.KillSent.IsZero() || due(t.KillSent.Add(grace+killResend))) {
 			agent := t.AgentID
 			s.step(t, lifecycle.KillSent{}, now)
 			for _, id := range engineIDs(t) {
@@ -134,7 +124,7 @@ func (s *Scheduler) timer(t *spec.Task, now time.Time) {
 			}
 			s.wakeAt(now.Add(grace + killResend))
 		}
-	case t.Rung < spec.Running:
+	case t.Rung < spec.Running && !s.session.unconfirmed[t.ID]:
 		if due(t.CreatedAt.Add(s.opts.StagingTimeout)) {
 			reason := fmt.Sprintf("not running after %s", s.opts.StagingTimeout)
 			if t.Message != "" {

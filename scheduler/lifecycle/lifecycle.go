@@ -121,7 +121,8 @@ func status(t spec.Task, s spec.TaskStatus, now time.Time) (spec.Task, Outcome) 
 		t, out = end(t, s.State, s.Message, at)
 		t.Reason = s.Reason
 		// A task that we killed ends as it likes (TASK_FAILED "status 143" too); only ends of its own count.
-		out.Failed = !wanted && s.State != "TASK_KILLED" && s.State != "TASK_LOST"
+		// An offer that went stale on the way says nothing about the task.
+		out.Failed = !wanted && s.State != "TASK_KILLED" && s.State != "TASK_LOST" && s.Reason != "REASON_INVALID_OFFERS"
 		if wanted && t.KillIsFailure {
 			out.Failed, t.Message = true, t.KillReason
 		}
@@ -132,9 +133,9 @@ func status(t spec.Task, s spec.TaskStatus, now time.Time) (spec.Task, Outcome) 
 			t, out = end(t, s.State, "the engine does not know this task", at)
 			return t, out
 		}
-		return unreachable(t, at)
+		return unreachable(t, now)
 	case s.State == "TASK_UNREACHABLE":
-		return unreachable(t, at)
+		return unreachable(t, now)
 	case alive(s.State):
 		before := t
 		t.UnreachableSince = time.Time{}
@@ -170,6 +171,7 @@ func status(t spec.Task, s spec.TaskStatus, now time.Time) (spec.Task, Outcome) 
 	return t, out
 }
 
+// unreachable counts from the moment of the news, by our own clock: the engine's may be wrong, and much hangs on the time.
 func unreachable(t spec.Task, at time.Time) (spec.Task, Outcome) {
 	if !t.UnreachableSince.IsZero() {
 		return t, Outcome{}

@@ -28,7 +28,7 @@ func podStatus(t spec.Task, s spec.TaskStatus, now time.Time) (spec.Task, Outcom
 	case s.State == "TASK_UNKNOWN" && c.Since.IsZero():
 		endMember(c, "TASK_DROPPED", "the engine does not know this task", at)
 	case s.State == "TASK_UNKNOWN" || s.State == "TASK_UNREACHABLE":
-		return unreachable(before, at)
+		return unreachable(before, now)
 	case spec.TerminalState(s.State):
 		endMember(c, s.State, s.Message, at)
 	case alive(s.State):

@@ -20,6 +20,8 @@ import (
 	"github.com/mesos/mesos-go/api/v1/lib/encoding"
 	"github.com/mesos/mesos-go/api/v1/lib/encoding/codecs"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+
+	"github.com/berth-project/berth/spec"
 )
 
 // Path is where the API is served.
@@ -31,6 +33,17 @@ type Options struct {
 	Heartbeat time.Duration
 	// AutoRun makes launched tasks run, and killed ones end, without the test's doing.
 	AutoRun bool
+	// Pause is how long a task takes for each step with AutoRun; nil: no time.
+	Pause func() time.Duration
+	// Fate says what becomes of an update on its way from an agent to the scheduler; nil: it arrives at once.
+	Fate func() Fate
+	// Deny says which launches the master refuses, with TASK_ERROR; nil: none that are right.
+	Deny func(spec.Launch) bool
+	// Split says when an agent's free resources come in two offers; nil: never. With it, resources that become free while an
+	// offer is out come in another one.
+	Split func() bool
+	// Watch is called, with the containers that live, whenever one begins to. It must not call the master.
+	Watch func([]Container)
 }
 
 // Master is the fake. All methods may be called from any goroutine.
@@ -93,7 +106,7 @@ func (m *Master) Close() {
 	m.mu.Lock()
 	m.endStream()
 	for _, t := range m.tasks {
-		t.stopTimer()
+		t.stop()
 	}
 	for _, a := range m.agents {
 		a.stopTimer()
@@ -370,7 +383,7 @@ func (m *Master) endStream() {
 func (m *Master) remove() {
 	m.removed = true
 	for id, t := range m.tasks {
-		t.stopTimer()
+		t.stop()
 		delete(m.tasks, id)
 	}
 }

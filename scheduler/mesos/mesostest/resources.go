@@ -16,19 +16,31 @@ func (m *Master) offerAll() {
 	}
 	for _, id := range slices.Sorted(maps.Keys(m.agents)) {
 		a := m.agents[id]
-		if !a.auto || a.away || time.Now().Before(a.refusedUntil) || m.offerOut(id) {
+		if !a.auto || a.away || time.Now().Before(a.refusedUntil) || m.opts.Split == nil && m.offerOut(id) {
 			continue
 		}
 		free := a.total
 		free.Ports = slices.Clone(free.Ports)
 		for _, t := range m.tasks {
-			if t.launch.AgentID == id && !spec.TerminalState(t.newest.State) {
+			if t.launch.AgentID == id && !spec.TerminalState(t.real) {
 				subtract(&free, t.launch)
 			}
 		}
-		if free.CPUs > 0 && free.Mem > 0 {
-			m.makeOffer(free, true)
+		for _, o := range m.offers {
+			if o.AgentID == id && m.opts.Split != nil {
+				subtract(&free, spec.Launch{CPUs: o.CPUs, Mem: o.Mem, Disk: o.Disk, HostPorts: o.Ports})
+			}
 		}
+		if free.CPUs <= 0 || free.Mem <= 0 {
+			continue
+		}
+		if m.opts.Split != nil && m.opts.Split() {
+			half := free
+			half.CPUs, half.Mem, half.Disk, half.Ports = round(free.CPUs/2), round(free.Mem/2), round(free.Disk/2), nil
+			m.makeOffer(half, true)
+			subtract(&free, spec.Launch{CPUs: half.CPUs, Mem: half.Mem, Disk: half.Disk})
+		}
+		m.makeOffer(free, true)
 	}
 }
 

@@ -19,13 +19,15 @@ const resendAfter = 10 * time.Second
 
 type offer struct {
 	spec.Offer
-	auto bool // made of an agent's free resources
+	auto  bool // made of an agent's free resources
+	since time.Time
 }
 
 type agent struct {
 	total        spec.Offer
-	auto         bool // offered by itself
-	away         bool // unreachable, or not back after a master's restart
+	auto         bool      // offered by itself
+	away         bool      // unreachable, or not back after a master's restart
+	cut          time.Time // nothing passes to and from the host since then, whether or not the master has noticed
 	refusedUntil time.Time
 	timer        *time.Timer
 }
@@ -42,6 +44,17 @@ type task struct {
 	pending []spec.TaskStatus // not acknowledged; only the first has been sent
 	pause   time.Duration
 	timer   *time.Timer
+	real    string      // the container's state, whatever the master knows of it
+	lost    bool        // the launch never reached the agent
+	next    *time.Timer // of the container's next step
+}
+
+// stop ends what the task would still do by itself.
+func (t *task) stop() {
+	t.stopTimer()
+	if t.next != nil {
+		t.next.Stop()
+	}
 }
 
 func (t *task) stopTimer() {
@@ -93,7 +106,7 @@ func (m *Master) makeOffer(o spec.Offer, auto bool) string {
 	if m.stream == nil {
 		return o.ID
 	}
-	m.offers[o.ID] = &offer{o, auto}
+	m.offers[o.ID] = &offer{o, auto, time.Now()}
 	m.send(&scheduler.Event{Type: scheduler.Event_OFFERS, Offers: &scheduler.Event_Offers{Offers: []mesos.Offer{wireOffer(o, m.framework)}}})
 	return o.ID
 }
@@ -131,7 +144,7 @@ func (m *Master) update(s spec.TaskStatus) {
 	if s.Timestamp.IsZero() {
 		s.Timestamp = time.Now()
 	}
-	t.newest = s
+	t.newest, t.real = s, s.State
 	t.pending = append(t.pending, s)
 	if len(t.pending) == 1 {
 		t.pause = resendAfter
@@ -148,8 +161,8 @@ func (m *Master) resend(t *task) {
 	if len(t.pending) == 0 {
 		return
 	}
-	if a := m.agents[t.launch.AgentID]; a == nil || !a.away {
-		m.sendStatus(t.pending[0])
+	if m.reached(t.launch.AgentID) {
+		m.carry(t.pending[0])
 	}
 	t.timer = time.AfterFunc(t.pause, func() { m.locked(func() { m.resend(t) }) })
 	t.pause *= 2
@@ -164,47 +177,6 @@ func (m *Master) resendAll() {
 
 func (m *Master) sendStatus(s spec.TaskStatus) {
 	m.send(&scheduler.Event{Type: scheduler.Event_UPDATE, Update: &scheduler.Event_Update{Status: wireStatus(s)}})
-}
-
-// Unreachable cuts an agent off: its offers are rescinded, its tasks TASK_UNREACHABLE.
-func (m *Master) Unreachable(agentID string) {
-	m.locked(func() {
-		if a := m.agents[agentID]; a != nil {
-			a.away = true
-		}
-		for _, id := range slices.Sorted(maps.Keys(m.tasks)) {
-			if t := m.tasks[id]; t.launch.AgentID == agentID && !spec.TerminalState(t.newest.State) {
-				m.fromMaster(t, "TASK_UNREACHABLE", "REASON_AGENT_REMOVED")
-			}
-		}
-		for _, id := range slices.Sorted(maps.Keys(m.offers)) {
-			if m.offers[id].AgentID == agentID {
-				m.rescind(id)
-			}
-		}
-		m.send(&scheduler.Event{Type: scheduler.Event_FAILURE, Failure: &scheduler.Event_Failure{AgentID: &mesos.AgentID{Value: agentID}}})
-	})
-}
-
-// Reregister brings an agent back after Unreachable or Restart: running tasks are reported, without a UUID, where they
-// were reported unreachable.
-func (m *Master) Reregister(agentID string) {
-	m.locked(func() {
-		if a := m.agents[agentID]; a != nil {
-			a.away = false
-		}
-		for _, id := range slices.Sorted(maps.Keys(m.tasks)) {
-			t := m.tasks[id]
-			if t.launch.AgentID != agentID {
-				continue
-			}
-			if t.newest.State == "TASK_UNREACHABLE" {
-				m.fromMaster(t, "TASK_RUNNING", "REASON_AGENT_REREGISTERED")
-			}
-			m.resend(t)
-		}
-		m.offerAll()
-	})
 }
 
 func (m *Master) fromMaster(t *task, state, reason string) {
@@ -260,6 +232,8 @@ func (m *Master) useOffers(c *Call) {
 			m.refused(l, "TASK_ERROR", "REASON_TASK_INVALID", "'"+l.TaskID+"' contains invalid characters")
 		case m.tasks[l.TaskID] != nil:
 			m.refused(l, "TASK_ERROR", "REASON_TASK_INVALID", "Task has duplicate ID: "+l.TaskID)
+		case m.opts.Deny != nil && m.opts.Deny(l):
+			m.refused(l, "TASK_ERROR", "REASON_TASK_INVALID", "Task is denied")
 		case !fits(l, have):
 			m.refused(l, "TASK_ERROR", "REASON_TASK_INVALID", "Total resources required by task are more than available")
 		default:
@@ -286,12 +260,22 @@ func (m *Master) refused(l spec.Launch, state, reason, message string) {
 
 func (m *Master) launch(l spec.Launch) {
 	m.serial++
-	t := &task{launch: l}
+	t := &task{launch: l, real: "TASK_STAGING"}
 	t.newest = spec.TaskStatus{TaskID: l.TaskID, AgentID: l.AgentID, State: "TASK_STAGING", Timestamp: time.Now(), ContainerID: fmt.Sprintf("container-%d", m.serial)}
 	m.tasks[l.TaskID] = t
+	if t.lost = !m.reached(l.AgentID); !t.lost {
+		m.begin(t)
+	}
+}
+
+// begin is the launch's arrival at the agent.
+func (m *Master) begin(t *task) {
+	t.lost = false
+	if m.opts.Watch != nil {
+		m.opts.Watch(m.containers())
+	}
 	if m.opts.AutoRun {
-		m.update(spec.TaskStatus{TaskID: l.TaskID, State: "TASK_STARTING", Addresses: []string{"127.0.0.1"}})
-		m.update(spec.TaskStatus{TaskID: l.TaskID, State: "TASK_RUNNING", Addresses: []string{address(l)}})
+		m.steps(t, spec.TaskStatus{State: "TASK_STARTING", Addresses: []string{"127.0.0.1"}}, spec.TaskStatus{State: "TASK_RUNNING", Addresses: []string{address(t.launch)}})
 	}
 }
 
@@ -324,10 +308,14 @@ func (m *Master) acknowledge(c *Call) {
 func (m *Master) kill(c *Call) {
 	t := m.tasks[c.TaskID]
 	switch {
-	case t == nil:
+	case t == nil || t.newest.State == "TASK_UNREACHABLE":
 		m.answer(c.TaskID, c.AgentID)
-	case m.opts.AutoRun && !spec.TerminalState(t.newest.State):
-		m.update(spec.TaskStatus{TaskID: c.TaskID, State: "TASK_KILLED", Message: "Container exited with status 137", Addresses: []string{"127.0.0.1"}})
+	case !m.reached(t.launch.AgentID):
+	case t.lost:
+		t.lost = false // the executor never begins
+		m.update(spec.TaskStatus{TaskID: c.TaskID, State: "TASK_KILLED", Reason: "REASON_TASK_KILLED_DURING_LAUNCH", Source: "SOURCE_AGENT"})
+	case m.opts.AutoRun && !spec.TerminalState(t.real):
+		m.steps(t, spec.TaskStatus{State: "TASK_KILLED", Message: "Container exited with status 137", Addresses: []string{"127.0.0.1"}})
 	}
 }
 
