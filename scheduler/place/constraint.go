@@ -40,7 +40,7 @@ type rule struct {
 func newRules(app *spec.App, tally *Tally) *rules {
 	rs := &rules{list: make([]rule, 0, len(app.Constraints))}
 	for _, c := range app.Constraints {
-		r := rule{Constraint: c, counts: tally.counts[canonical(c.Field)]}
+		r := rule{Constraint: c, counts: tally.of(canonical(c.Field))}
 		switch c.Operator {
 		case "LIKE", "UNLIKE":
 			r.pattern, _ = regexp.Compile("^(?:" + c.Value + ")$") // nil: never() says so

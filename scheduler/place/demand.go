@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/berth-project/berth/spec"
 )
@@ -25,6 +26,10 @@ type demand struct {
 	exhausted bool  // nothing fits any more: offers only shrink while a match runs
 	lane      *lane
 	spread    *spread
+
+	// What memo has of the slots that were refused.
+	busy  []*slot
+	until time.Time
 }
 
 type demandKey struct {
@@ -53,8 +58,11 @@ func (m *matcher) newDemand(it Intent) *demand {
 	if d.tally == nil || !d.tally.Serves(app) {
 		d.tally = NewTally(app)
 	}
-	d.rules, d.hosts = newRules(app, d.tally), d.tally.counts[hostField]
+	d.hosts = d.tally.of(hostField)
 	m.recall(d)
+	if d.rules == nil {
+		d.rules = newRules(app, d.tally)
+	}
 	return d
 }
 
@@ -108,7 +116,7 @@ func (s *slot) take(d *demand, ports []int) {
 		f.Ports, _ = take(f.Ports, p)
 		r.Ports, _ = take(r.Ports, p)
 	}
-	s.starting++
+	s.host.starting++
 }
 
 // thousandths keeps to Mesos's precision, so that nothing drifts.
@@ -119,7 +127,7 @@ func (m *matcher) reason(d *demand, s *slot) Reason {
 	o := &s.merged
 	cpus, mem, disk, gpus := s.usable(d.part)
 	switch w := &d.want; {
-	case d.role != "" && o.Role != "" && o.Role != d.role, d.part == reserved && s.merged.Reserved.CPUs <= 0 && w.cpus > 0:
+	case d.role != "" && o.Role != "" && o.Role != d.role, d.part == reserved && o.Reserved.CPUs <= 0 && w.cpus > 0:
 		return UnfulfilledRole
 	case len(d.rules.list) > 0 && d.rules.excludes(s.fields):
 		return UnfulfilledConstraint
@@ -142,12 +150,12 @@ func (m *matcher) reason(d *demand, s *slot) Reason {
 		}
 	}
 	if d.pool != "" {
-		if why, known := m.fleet.pools[o.Host][d.pool]; !known || why != "" {
+		if why, known := s.host.pools[d.pool]; !known || why != "" {
 			return NetworkNotReady
 		}
 	}
 	switch {
-	case m.busy(s):
+	case m.busy(s.host):
 		return HostBusy
 	case len(d.rules.list) > 0 && d.rules.full(s.fields):
 		return UnfulfilledConstraint
@@ -156,15 +164,15 @@ func (m *matcher) reason(d *demand, s *slot) Reason {
 }
 
 // busy asks for a host's pace once in a match.
-func (m *matcher) busy(s *slot) bool {
+func (m *matcher) busy(h *host) bool {
 	if m.in.Pace == nil {
 		return false
 	}
-	if s.paced != m {
-		s.paced = m
-		s.starting, s.most = m.in.Pace(s.merged.Host)
+	if h.paced != m {
+		h.paced = m
+		h.starting, h.most = m.in.Pace(h.name)
 	}
-	return s.most > 0 && s.starting >= s.most
+	return h.most > 0 && h.starting >= h.most
 }
 
 // why is a reason in words, with numbers.
@@ -214,13 +222,13 @@ func (m *matcher) why(d *demand, s *slot, reason Reason) string {
 		_, missing := takePorts(s.usablePorts(d.part), d.ports)
 		return fmt.Sprintf("%s: %s", o.Host, missing)
 	case NetworkNotReady:
-		why, known := m.fleet.pools[o.Host][d.pool]
+		why, known := s.host.pools[d.pool]
 		if !known {
 			why = "its agent has not reported the network yet"
 		}
 		return fmt.Sprintf("%s: network %s is not ready: %s", o.Host, d.pool, why)
 	case HostBusy:
-		return fmt.Sprintf("%s: the host is starting %d tasks, at most %d at a time", o.Host, s.starting, s.most)
+		return fmt.Sprintf("%s: the host is starting %d tasks, at most %d at a time", o.Host, s.host.starting, s.host.most)
 	}
 	return o.Host + ": " + string(reason)
 }

@@ -13,16 +13,26 @@ import (
 // follows each offer as it comes and goes, so that a placement looks at few hosts, however many there are. What it answers
 // depends on the offers in it, not on their history.
 type Fleet struct {
-	slots  map[string]*slot             // by agent and role
-	byHost map[string][]*slot           // by host name
-	offers map[string]*slot             // by offer id
-	pools  map[string]map[string]string // by host name: as Ready told it
+	slots  map[string]*slot // by agent and role
+	hosts  map[string]*host // by name: those that offer something or told of their pools
+	offers map[string]*slot // by offer id
+	roles  map[string]bool  // all that ever were offered to
 	view   view
 
 	// changed are the slots that got something since base, in that order: what may fit an app that nothing fitted before.
 	changed []*slot
 	base    uint64
-	memos   map[demandKey]memo
+	memos   map[demandKey]*memo
+}
+
+// host is what is true of a machine, to whichever role its agent makes offers.
+type host struct {
+	name  string
+	slots []*slot           // by key
+	pools map[string]string // as Ready told it; nil: its agent has not spoken yet
+	// Of the match that looked last: how many tasks the host is starting, and how many it should at most.
+	paced          *matcher
+	starting, most int
 }
 
 // slot is one agent's offers to one role, merged: a task may need the resources of several.
@@ -34,23 +44,37 @@ type slot struct {
 	fields   map[string]string
 	free     spec.Resources // in all
 	reserved spec.Resources // of that, what is reserved for the role
-	// Of the match that looked last: how many tasks the host is starting, and how many it should at most.
-	paced          *matcher
-	starting, most int
+	host     *host
 }
 
 func (s *slot) entry() entry { return entry{s.free.CPUs, s.free.Mem, s.tie, s} }
 
 // NewFleet is a fleet without offers.
 func NewFleet() *Fleet {
-	return &Fleet{slots: map[string]*slot{}, byHost: map[string][]*slot{}, offers: map[string]*slot{}, pools: map[string]map[string]string{}, memos: map[demandKey]memo{}}
+	return &Fleet{slots: map[string]*slot{}, hosts: map[string]*host{}, offers: map[string]*slot{}, roles: map[string]bool{}, memos: map[demandKey]*memo{}}
 }
 
 // Len is how many offers there are.
 func (f *Fleet) Len() int { return len(f.offers) }
 
 // Offers says whether a host offers anything.
-func (f *Fleet) Offers(host string) bool { return len(f.byHost[host]) > 0 }
+func (f *Fleet) Offers(host string) bool { return len(f.slotsOn(host)) > 0 }
+
+func (f *Fleet) slotsOn(host string) []*slot {
+	if h := f.hosts[host]; h != nil {
+		return h.slots
+	}
+	return nil
+}
+
+func (f *Fleet) host(name string) *host {
+	h := f.hosts[name]
+	if h == nil {
+		h = &host{name: name}
+		f.hosts[name] = h
+	}
+	return h
+}
 
 // Holds says whether an offer is there.
 func (f *Fleet) Holds(id string) bool { return f.offers[id] != nil }
@@ -58,7 +82,7 @@ func (f *Fleet) Holds(id string) bool { return f.offers[id] != nil }
 // Of is what an agent offers, merged, to each role.
 func (f *Fleet) Of(agent, host string) []spec.Offer {
 	var out []spec.Offer
-	for _, s := range f.byHost[host] {
+	for _, s := range f.slotsOn(host) {
 		if s.merged.AgentID == agent {
 			out = append(out, s.merged)
 		}
@@ -69,11 +93,11 @@ func (f *Fleet) Of(agent, host string) []spec.Offer {
 // Add takes in an offer.
 func (f *Fleet) Add(o spec.Offer) {
 	f.Drop(o.ID)
-	key := o.AgentID + "\x00" + o.Role
+	key := slotKey(o.AgentID, o.Role)
 	s := f.slots[key]
 	if s == nil {
 		s = &slot{key: key, tie: digest(key)}
-		f.slots[key] = s
+		f.slots[key], f.roles[o.Role] = s, true
 	} else {
 		f.view.remove(s)
 	}
@@ -93,16 +117,22 @@ func (f *Fleet) Drop(id string) bool {
 	delete(f.offers, id)
 	f.view.remove(s)
 	s.parts = slices.DeleteFunc(s.parts, func(o spec.Offer) bool { return o.ID == id })
+	was := s.merged.Unavailable
 	f.seat(s)
+	if len(s.parts) > 0 && s.merged.Unavailable != was {
+		f.touch(s) // the maintenance that was in the way was this offer's
+	}
 	return true
 }
 
 // DropAgent forgets all offers of an agent and returns their ids.
 func (f *Fleet) DropAgent(agent string) []string {
 	var ids []string
-	for id, s := range f.offers {
-		if s.merged.AgentID == agent {
-			ids = append(ids, id)
+	for role := range f.roles {
+		if s := f.slots[slotKey(agent, role)]; s != nil {
+			for _, o := range s.parts {
+				ids = append(ids, o.ID)
+			}
 		}
 	}
 	slices.Sort(ids)
@@ -112,42 +142,59 @@ func (f *Fleet) DropAgent(agent string) []string {
 	return ids
 }
 
-// Clear forgets all offers.
+func slotKey(agent, role string) string { return agent + "\x00" + role }
+
+// Clear forgets all offers. What hosts told of their pools stays.
 func (f *Fleet) Clear() {
-	pools := f.pools
+	was := f.hosts
 	*f = *NewFleet()
-	f.pools = pools
+	for name, h := range was {
+		if h.pools != nil {
+			f.hosts[name] = &host{name: name, pools: h.pools}
+		}
+	}
 }
 
 // Ready tells which pools a host can attach containers to: "" when it can, otherwise why not. A pool that is missing is not
-// ready: the host's agent has not spoken of it yet.
+// ready: the host's agent has not spoken of it yet. The map is kept.
 func (f *Fleet) Ready(host string, pools map[string]string) {
-	if maps.Equal(f.pools[host], pools) {
+	h := f.host(host)
+	if maps.Equal(h.pools, pools) {
 		return
 	}
-	f.pools[host] = pools
-	for _, s := range f.byHost[host] {
+	h.pools = pools
+	for _, s := range h.slots {
 		f.touch(s)
 	}
 }
 
 // seat puts a slot where its parts say, and forgets it without any.
 func (f *Fleet) seat(s *slot) {
-	host := s.merged.Host
 	if len(s.parts) == 0 {
 		delete(f.slots, s.key)
-		f.byHost[host] = slices.DeleteFunc(f.byHost[host], func(x *slot) bool { return x == s })
-		if len(f.byHost[host]) == 0 {
-			delete(f.byHost, host)
-		}
+		f.leave(s)
 		return
 	}
 	s.merge()
-	if !slices.Contains(f.byHost[s.merged.Host], s) {
-		f.byHost[s.merged.Host] = append(f.byHost[s.merged.Host], s)
-		slices.SortFunc(f.byHost[s.merged.Host], func(a, b *slot) int { return strings.Compare(a.key, b.key) })
+	if h := f.host(s.merged.Host); s.host != h {
+		f.leave(s)
+		s.host = h
+		i, _ := slices.BinarySearchFunc(h.slots, s.key, func(x *slot, key string) int { return strings.Compare(x.key, key) })
+		h.slots = slices.Insert(h.slots, i, s)
 	}
 	f.view.add(s)
+}
+
+// leave takes a slot from its host, if it has one.
+func (f *Fleet) leave(s *slot) {
+	h := s.host
+	if h == nil {
+		return
+	}
+	s.host = nil
+	if h.slots = slices.DeleteFunc(h.slots, func(x *slot) bool { return x == s }); len(h.slots) == 0 && h.pools == nil {
+		delete(f.hosts, h.name)
+	}
 }
 
 // merge adds up the parts. What an agent is and where does not differ between them.
@@ -172,12 +219,13 @@ func (s *slot) merge() {
 	s.reserved = m.Reserved
 }
 
-// touch notes that a slot may fit now what it did not fit before.
+// touch notes that a slot may fit now what it did not fit before. Of what was noted, the older half is forgotten when it has
+// become much: only apps that nobody asked about for as long lose what is remembered of them.
 func (f *Fleet) touch(s *slot) {
-	if len(f.changed) > 4*len(f.slots)+1024 {
-		f.base += uint64(len(f.changed))
-		f.changed = nil
-		clear(f.memos)
+	if most := 4*len(f.slots) + 1024; len(f.changed) > most {
+		f.base += uint64(most / 2)
+		f.changed = slices.Clone(f.changed[most/2:])
+		maps.DeleteFunc(f.memos, func(_ demandKey, m *memo) bool { return m.at < f.base })
 	}
 	f.changed = append(f.changed, s)
 }

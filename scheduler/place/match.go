@@ -31,8 +31,8 @@ func (f *Fleet) Match(in Input) Result {
 		s.parts = nil
 		f.seat(s)
 	}
-	for key, d := range m.demands {
-		f.remember(key, d, m.out.Refused[key.app])
+	for _, d := range m.demands {
+		f.remember(d)
 	}
 	return m.out
 }
@@ -51,43 +51,6 @@ type matcher struct {
 type counted struct {
 	tally  *Tally
 	fields map[string]string
-}
-
-// memo is that nothing fitted an app: until something changes, nothing does.
-type memo struct {
-	app     *spec.App
-	tally   *Tally
-	dropped uint64
-	at      uint64
-}
-
-func (f *Fleet) remember(key demandKey, d *demand, ref Refusals) {
-	// Those two pass by themselves.
-	if !d.exhausted || ref.Declined[HostBusy]+ref.Declined[AgentMaintenance] > 0 {
-		delete(f.memos, key)
-		return
-	}
-	f.memos[key] = memo{d.app, d.tally, d.tally.dropped, f.now()}
-}
-
-// recall narrows what a demand looks at to what changed since nothing fitted it.
-func (m *matcher) recall(d *demand) {
-	f := m.fleet
-	old, ok := f.memos[d.demandKey]
-	if !ok || old.app != d.app || old.tally != d.tally || old.dropped != d.tally.dropped || old.at < f.base {
-		return
-	}
-	changed := f.changed[old.at-f.base:]
-	if len(changed) > len(f.slots)/2 {
-		return
-	}
-	d.view = &view{}
-	for _, s := range changed {
-		if len(s.parts) > 0 {
-			d.view.all.add(s)
-		}
-	}
-	m.views = append(m.views, d.view)
 }
 
 func (m *matcher) place(i int) {
@@ -121,7 +84,7 @@ func (m *matcher) place(i int) {
 // pinned places an intent on the one host that it may run on.
 func (m *matcher) pinned(i int, d *demand) {
 	it := m.in.Intents[i]
-	for _, s := range m.fleet.byHost[it.Pinned] {
+	for _, s := range m.fleet.slotsOn(it.Pinned) {
 		if m.reason(d, s) == "" {
 			m.take(i, d, s)
 			return
@@ -137,7 +100,7 @@ func (m *matcher) last(it Intent, d *demand) *slot {
 	if it.LastHost == "" {
 		return nil
 	}
-	for _, s := range m.fleet.byHost[it.LastHost] {
+	for _, s := range m.fleet.slotsOn(it.LastHost) {
 		if m.reason(d, s) != "" {
 			continue
 		}

@@ -17,6 +17,7 @@ func (m *matcher) explain(d *demand) Refusals {
 	for _, b := range d.view.all.blocks {
 		for _, e := range b.entries {
 			reason := m.reason(d, e.slot)
+			d.passes(e.slot, reason)
 			ref.Processed++
 			ref.Declined[reason]++
 			switch x := (example{e.slot, reason}); {
@@ -49,7 +50,7 @@ func (r *Refusals) add(s *slot, reason Reason, why string) {
 // explainPinned says why an intent cannot have the one host that it may run on; the others are only counted.
 func (m *matcher) explainPinned(it Intent, d *demand) Refusals {
 	ref := Refusals{Declined: map[Reason]int{}, Processed: m.fleet.view.all.n}
-	for _, s := range m.fleet.byHost[it.Pinned] {
+	for _, s := range m.fleet.slotsOn(it.Pinned) {
 		reason := m.reason(d, s)
 		ref.Declined[reason]++
 		ref.add(s, reason, m.why(d, s, reason))

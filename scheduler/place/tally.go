@@ -5,8 +5,14 @@ import "github.com/berth-project/berth/spec"
 // Tally counts the tasks of one app by the values of the fields that its constraints name, and by host. Whoever owns the
 // tasks keeps it up with each that begins to count and each that ends to, so that no placement looks at tasks.
 type Tally struct {
-	counts  map[string]map[string]int
+	counts  []count
 	dropped uint64 // tasks taken out: what a constraint forbade may be allowed since
+}
+
+// count is how many tasks run on each value of a field; never 0.
+type count struct {
+	field string
+	tasks map[string]int
 }
 
 const hostField = "hostname"
@@ -21,19 +27,29 @@ func canonical(field string) string {
 
 // NewTally counts nothing yet, by what the app's constraints ask for.
 func NewTally(app *spec.App) *Tally {
-	t := &Tally{counts: map[string]map[string]int{hostField: {}}}
+	t := &Tally{counts: []count{{hostField, map[string]int{}}}}
 	for _, c := range app.Constraints {
-		if f := canonical(c.Field); t.counts[f] == nil {
-			t.counts[f] = map[string]int{}
+		if f := canonical(c.Field); t.of(f) == nil {
+			t.counts = append(t.counts, count{f, map[string]int{}})
 		}
 	}
 	return t
 }
 
+// of are the counts by a field's values; nil: the field is not counted.
+func (t *Tally) of(field string) map[string]int {
+	for i := range t.counts {
+		if t.counts[i].field == field {
+			return t.counts[i].tasks
+		}
+	}
+	return nil
+}
+
 // Serves says whether the tally counts all that the app's constraints ask for.
 func (t *Tally) Serves(app *spec.App) bool {
 	for _, c := range app.Constraints {
-		if t.counts[canonical(c.Field)] == nil {
+		if t.of(canonical(c.Field)) == nil {
 			return false
 		}
 	}
@@ -53,13 +69,14 @@ func (t *Tally) Remove(fields map[string]string) {
 func (t *Tally) Removed() uint64 { return t.dropped }
 
 func (t *Tally) add(fields map[string]string, n int) {
-	for field, byValue := range t.counts {
-		value, ok := fields[field]
+	for i := range t.counts {
+		value, ok := fields[t.counts[i].field]
 		if !ok {
 			continue
 		}
-		if byValue[value] += n; byValue[value] == 0 {
-			delete(byValue, value)
+		tasks := t.counts[i].tasks
+		if tasks[value] += n; tasks[value] == 0 {
+			delete(tasks, value)
 		}
 	}
 }
