@@ -35,6 +35,7 @@ const offered = `{"type":"OFFERS","offers":{"offers":[{"id":{"value":"O1"},"fram
 	`{"name":"cpus","type":"SCALAR","scalar":{"value":8},"role":"*","allocation_info":{"role":"web"}},` +
 	`{"name":"cpus","type":"SCALAR","scalar":{"value":0.2},"role":"web","allocation_info":{"role":"web"}},` +
 	`{"name":"mem","type":"SCALAR","scalar":{"value":16384},"role":"*","allocation_info":{"role":"web"}},` +
+	`{"name":"mem","type":"SCALAR","scalar":{"value":64},"role":"web","allocation_info":{"role":"web"}},` +
 	`{"name":"disk","type":"SCALAR","scalar":{"value":100000},"role":"*","allocation_info":{"role":"web"}},` +
 	`{"name":"ports","type":"RANGES","ranges":{"range":[{"begin":31000,"end":32000}]},"role":"*","allocation_info":{"role":"web"}}]}]}}`
 
@@ -170,7 +171,7 @@ func TestMesosLaunches(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			app, err := marathon.DecodeApp(text, marathon.Options{DefaultNetworkName: "berth"})
+			app, err := marathon.DecodeApp(text, marathon.Options{DefaultNetworkName: "berth", Roles: []string{"*", "web"}, Features: map[string]bool{marathon.FeaturePullConfig: true}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -198,7 +199,10 @@ func launchOf(app *spec.App, taken []int) spec.Launch {
 		task.Pool, task.Address = "", netip.Addr{}
 	}
 	offer := spec.Offer{ID: "O1", AgentID: "S1", Host: "node1.example.com"}
-	return launch.Build(app, seat, task, offer, taken, launch.Options{
-		BaseImage: spec.BaseImage, SeatsDir: "/var/lib/berth/seats", VolumesDir: "/var/lib/berth/volumes", KillGrace: 10 * time.Second, NativeChecks: true,
-	})
+	ids := 0
+	task.Volumes = launch.SeatVolumes(app, seat, offer.Host, func() string { ids++; return fmt.Sprint("volume-", ids) })
+	return within(app.AcceptedResourceRoles, launch.Build(app, seat, task, offer, taken, launch.Options{
+		BaseImage: spec.BaseImage, SeatsDir: "/var/lib/berth/seats", VolumesDir: "/var/lib/berth/volumes", PullConfigDir: "/etc/berth/pull",
+		KillGrace: 10 * time.Second, NativeChecks: true,
+	}))
 }

@@ -37,7 +37,8 @@ type Options struct {
 	Engine Engine
 	Events *api.Log
 
-	// Roles are the framework's roles; empty: there is only one.
+	// Roles are the framework's roles. Empty: the engine has neither roles nor reservations, so definitions may name roles
+	// (those of the API's options) and it means nothing.
 	Roles          []string
 	Pools          []spec.Pool
 	AuthorizedKeys []string // the operators' public keys, authorized_keys lines

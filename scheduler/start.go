@@ -173,7 +173,11 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.Se
 		s.log.WithFields(logrus.Fields{"app": string(it.App.ID), "task": t.ID, "seat": it.Seat.Index, "host": t.Host, "address": t.Address.String()}).Info("launching task")
 		o := s.opts.Launch
 		o.EnforceGroupRole = marathon.EnforcesRole(s.state.Groups, it.App.ID)
-		byOffer[p.Offer] = append(byOffer[p.Offer], within(it.App.AcceptedResourceRoles, launch.Build(it.App, seat, t, offer, p.HostPorts, o)))
+		l := launch.Build(it.App, seat, t, offer, p.HostPorts, o)
+		if len(s.opts.Roles) > 0 {
+			l = within(it.App.AcceptedResourceRoles, l)
+		}
+		byOffer[p.Offer] = append(byOffer[p.Offer], l)
 	}
 	order := func(a, b *spec.Offer) int {
 		return cmp.Or(strings.Compare(a.AgentID, b.AgentID), strings.Compare(a.Role, b.Role))

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/berth-project/berth/agent"
@@ -86,6 +87,14 @@ func (c *composition) addDocker(ctx context.Context) (docker.Info, error) {
 	return info, nil
 }
 
+// fetchRoots are the folders from which tasks may fetch files of this machine.
+func (c *composition) fetchRoots() []string {
+	if c.PullConfigs == "" {
+		return c.Admit.HostPaths
+	}
+	return append(slices.Clone(c.Admit.HostPaths), c.PullConfigs)
+}
+
 const enginePrincipal = "berth"
 
 // addEngine adds the embedded engine.
@@ -108,7 +117,7 @@ func (c *composition) addEngine(info docker.Info) (url, secret string, err error
 	}
 	engine, err := standalone.New(standalone.Options{
 		Docker: c.docker, Inventory: c.inventory, Hostname: c.Hostname, StateDir: c.StateDir, VolumesDir: agent.VolumesDir(c.StateDir),
-		Fetch: fetch.Options{Bytes: c.FetchLimit << 20, CacheBytes: c.FetchCache << 20, Roots: c.Admit.HostPaths},
+		Fetch: fetch.Options{Bytes: c.FetchLimit << 20, CacheBytes: c.FetchCache << 20, Roots: c.fetchRoots()},
 		CPUs:  cpus, MemMiB: float64(int(mem)), DiskMiB: disk, Principal: enginePrincipal, Secret: secret, Log: c.log,
 	})
 	if err != nil {
@@ -122,6 +131,7 @@ func (c *composition) addEngine(info docker.Info) (url, secret string, err error
 // engineSide is what differs between the embedded engine and a Mesos cluster.
 type engineSide struct {
 	mesos        mesos.Options // without the framework's id, host name and log
+	roles        []string      // the framework's; empty where there are none to tell apart
 	hostStateDir string        // --state-dir of the hosts' agents
 	features     map[string]bool
 	nativeChecks bool
@@ -152,19 +162,19 @@ func (c *composition) addScheduler(ctx context.Context, e engineSide) (*schedule
 	}
 	events := api.NewLog(api.DefaultEventBacklog)
 	sched, err := scheduler.New(scheduler.Options{
-		Roles: e.mesos.Framework.Roles,
+		Roles: e.roles,
 		Store: db, State: state, Engine: client, Events: events, Pools: c.pools, AuthorizedKeys: c.keys,
-		Launch:      launch.Options{BaseImage: c.BaseImage, SeatsDir: agent.SeatsDir(e.hostStateDir), VolumesDir: agent.VolumesDir(e.hostStateDir), KillGrace: c.KillGrace, NativeChecks: e.nativeChecks},
+		Launch:      launch.Options{BaseImage: c.BaseImage, SeatsDir: agent.SeatsDir(e.hostStateDir), VolumesDir: agent.VolumesDir(e.hostStateDir), PullConfigDir: c.PullConfigs, KillGrace: c.KillGrace, NativeChecks: e.nativeChecks},
 		AddressRest: c.AddressRest, MaxRunningDeployments: c.MaxDeployments, Log: c.log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	server, err := api.New(api.Options{
-		Backend: sched, Events: events, Log: c.log, Marathon: marathon.Options{DefaultNetworkName: c.pools[0].Name, Features: e.features, BridgeName: api.BridgeName},
+		Backend: sched, Events: events, Log: c.log, Marathon: c.definitions(e),
 		Admit: func(a *spec.App) error { return admit.Check(a, c.Admit) }, Logs: e.logs, Level: c.log,
 		AllowOrigins: c.AllowOrigins, MaxConcurrent: c.MaxConcurrent,
-		Info: api.Info{Version: buildVersion(), FrameworkName: e.mesos.Framework.Name, Role: strings.Join(e.mesos.Framework.Roles, ","), FailoverTimeout: e.mesos.Framework.FailoverTimeout, Hostname: c.Hostname, Leader: c.leader(listeners), HTTPPort: portOf(listeners), DefaultNetwork: c.pools[0].Name, LocalPortMin: 10000, LocalPortMax: 20000},
+		Info: api.Info{Version: buildVersion(), FrameworkName: e.mesos.Framework.Name, Role: c.firstRole(), FailoverTimeout: e.mesos.Framework.FailoverTimeout, Hostname: c.Hostname, Leader: c.leader(listeners), HTTPPort: portOf(listeners), DefaultNetwork: c.pools[0].Name, LocalPortMin: 10000, LocalPortMax: 20000},
 	})
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -172,6 +182,21 @@ func (c *composition) addScheduler(ctx context.Context, e engineSide) (*schedule
 	c.group.Add("scheduler", func(ctx context.Context) error { return errors.Join(sched.Run(ctx), db.Close()) })
 	c.group.Add("api", func(ctx context.Context) error { return server.Serve(ctx, listeners) })
 	return sched, nil
+}
+
+// definitions are the settings on which the meaning of a definition depends.
+func (c *composition) definitions(e engineSide) marathon.Options {
+	features := map[string]bool{marathon.FeaturePullConfig: c.PullConfigs != ""}
+	maps.Copy(features, e.features)
+	return marathon.Options{DefaultNetworkName: c.pools[0].Name, Roles: c.Roles, Features: features, BridgeName: api.BridgeName}
+}
+
+// firstRole is what Marathon calls mesos_role.
+func (c *composition) firstRole() string {
+	if len(c.Roles) == 0 {
+		return "*"
+	}
+	return c.Roles[0]
 }
 
 func (c *composition) socket() string { return filepath.Join(c.RunDir, "api.sock") }

@@ -51,6 +51,8 @@ type schedulerOptions struct {
 	PoolsFile      string
 	AuthorizedKeys string
 	BaseImage      string
+	PullConfigs    string
+	Roles          []string
 	Admit          admit.Policy
 	AddressRest    time.Duration
 	KillGrace      time.Duration
@@ -66,6 +68,7 @@ func (o *schedulerOptions) register(cmd *cobra.Command) {
 	f.StringVar(&o.PoolsFile, "pools", "", "Calico v3 IPPool YAML; the first pool is the default (default: berth, 10.88.0.0/16)")
 	f.StringVar(&o.AuthorizedKeys, "authorized-keys", "", "file with the operators' public SSH keys, for every instance")
 	f.StringVar(&o.BaseImage, "base-image", spec.BaseImage, "image of apps that name none")
+	f.StringVar(&o.PullConfigs, "pull-configs", "", "folder, on every host, of docker configurations that pullConfig may name (default: pullConfig is refused)")
 	f.BoolVar(&o.Admit.AllowPrivileged, "allow-privileged", false, "admit privileged containers")
 	f.BoolVar(&o.Admit.AllowHostNetwork, "allow-host-network", false, "admit the docker parameter net=host")
 	f.StringArrayVar(&o.Admit.HostPaths, "allow-host-path", nil, "admit host volumes and file:// URIs below this path (repeatable)")
@@ -128,6 +131,14 @@ func (s *settings) settleScheduler() error {
 	if err := s.Admit.Validate(); err != nil {
 		errs = append(errs, err)
 	}
+	if s.PullConfigs != "" && !filepath.IsAbs(s.PullConfigs) {
+		errs = append(errs, fmt.Errorf("--pull-configs %s: need an absolute path", s.PullConfigs))
+	}
+	for _, r := range s.Roles {
+		if err := checkRole(r); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	if s.MaxDeployments < 1 {
 		errs = append(errs, errors.New("--max-running-deployments must be at least 1"))
 	}
@@ -135,6 +146,16 @@ func (s *settings) settleScheduler() error {
 		errs = append(errs, errors.New("--listen needs --token-file: the API is root on this machine (or say --insecure-api)"))
 	}
 	return errors.Join(errs...)
+}
+
+// checkRole holds a role to Mesos's rules for names; with hierarchical ones, each part.
+func checkRole(role string) error {
+	for part := range strings.SplitSeq(role, "/") {
+		if part == "" || part == "." || part == ".." || part[0] == '-' || strings.ContainsAny(part, " \t\n\r\v\f\b\\") || part == "*" && role != "*" {
+			return fmt.Errorf("--role %q is no name of a role", role)
+		}
+	}
+	return nil
 }
 
 // readSecret reads a file with one secret; no file is no secret, but an empty one is an error.

@@ -20,7 +20,6 @@ type clusterOptions struct {
 	Mesos           string
 	ZooKeeperAuth   string
 	FrameworkName   string
-	Roles           []string
 	User            string
 	Principal       string
 	SecretFile      string
@@ -75,7 +74,7 @@ func newSchedulerCommand(c *cli) *cobra.Command {
 	f.StringVar(&o.Mesos, "mesos", "", "the masters: HOST:PORT,HOST:PORT or zk://HOST:PORT,HOST:PORT/PATH (required)")
 	f.StringVar(&o.ZooKeeperAuth, "zk-auth-file", "", "file with ZooKeeper's USER:PASSWORD, if it asks for one ("+envZooKeeperAuth+")")
 	f.StringVar(&o.FrameworkName, "framework-name", "berth", "name of the framework, for people")
-	f.StringArrayVar(&o.Roles, "role", nil, "role whose resources to use (repeatable; default: *, which is every agent's unreserved resources)")
+	f.StringArrayVar(&o.Roles, "role", nil, "role whose resources to use, the first for definitions that name none (repeatable; default: *, which is every agent's unreserved resources)")
 	f.StringVar(&o.User, "mesos-user", "root", "user of the hosts as whom Mesos's executors run")
 	f.StringVar(&o.Principal, "principal", "", "name under which the framework authenticates to the masters")
 	f.StringVar(&o.SecretFile, "secret-file", "", "file with the principal's secret ("+envMesosSecret+")")
@@ -93,8 +92,11 @@ func (o clusterOptions) settle(c *cli) (settings, engineSide, error) {
 	if o.Listen == "" {
 		errs = append(errs, errors.New("--listen is needed: the hosts' agents fetch there what they must know"))
 	}
-	e := engineSide{hostStateDir: o.HostStateDir, nativeChecks: o.NativeChecks}
-	e.mesos.Framework = mesos.Framework{Name: o.FrameworkName, User: o.User, Roles: o.Roles, FailoverTimeout: o.FailoverTimeout}
+	e := engineSide{hostStateDir: o.HostStateDir, nativeChecks: o.NativeChecks, roles: o.Roles}
+	if len(e.roles) == 0 {
+		e.roles = []string{"*"}
+	}
+	e.mesos.Framework = mesos.Framework{Name: o.FrameworkName, User: o.User, Roles: e.roles, FailoverTimeout: o.FailoverTimeout}
 	e.mesos.Principal, e.mesos.Abandon = o.Principal, o.NewFramework
 	if o.FailoverTimeout < time.Minute {
 		errs = append(errs, fmt.Errorf("--failover-timeout %s is too short: a restart of the scheduler would end all tasks", o.FailoverTimeout))

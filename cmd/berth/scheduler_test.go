@@ -39,7 +39,8 @@ func TestClusterSettleFindsEveryFault(t *testing.T) {
 func TestSecretsComeFromTheEnvironmentOrAFile(t *testing.T) {
 	t.Setenv(envMesosSecret, "of-env")
 	t.Setenv(envZooKeeperAuth, "zk:pw")
-	o := clusterOptions{Mesos: "zk://z1/mesos", Principal: "berth", FailoverTimeout: time.Hour, Roles: []string{"web"}}
+	o := clusterOptions{Mesos: "zk://z1/mesos", Principal: "berth", FailoverTimeout: time.Hour}
+	o.Roles = []string{"web"}
 	o.LogLevel, o.Listen, o.InsecureAPI, o.MaxDeployments = "info", "127.0.0.1:0", true, 1
 	_, e, err := o.settle(&cli{err: io.Discard})
 	if err != nil || e.mesos.Secret != "of-env" || e.mesos.ZooKeeper.Auth != "zk:pw" || e.mesos.Framework.Roles[0] != "web" {

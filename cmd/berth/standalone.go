@@ -71,6 +71,7 @@ func newStandaloneCommand(c *cli) *cobra.Command {
 	o.daemonOptions.register(cmd)
 	o.schedulerOptions.register(cmd)
 	o.hostOptions.register(cmd)
+	f.StringArrayVar(&o.Roles, "role", nil, "role that definitions may name, the first for those that name none (repeatable; default: *). This machine serves them all")
 	f.Float64Var(&o.OfferCPUs, "offer-cpus", 0, "cores to offer (default: all)")
 	f.Float64Var(&o.OfferMem, "offer-mem", 0, "MiB of memory to offer (default: all but 1 GiB, or half of less than 2 GiB)")
 	f.Int64Var(&o.FetchLimit, "fetch-limit", 4096, "MiB that one task may fetch; unpacked it may be four times as much")

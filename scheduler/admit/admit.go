@@ -57,6 +57,7 @@ func Check(app *spec.App, p Policy) error {
 		f.Add("/labels/"+spec.AppLabelIdentity, "instances with persistent volumes keep their seats: the volumes are the seats'")
 	}
 	checkFetch(app.Fetch, "/fetch", p, f)
+	checkPullConfigs(app, f)
 	if app.Pod != nil {
 		checkPod(app, p, f)
 	}

@@ -23,6 +23,8 @@ type Options struct {
 	SeatsDir string
 	// VolumesDir is the folder on every host below which the seats' persistent volumes are.
 	VolumesDir string
+	// PullConfigDir is the folder on every host below which docker configurations are that pullConfig may name; "" for none.
+	PullConfigDir string
 	// KillGrace is the time between TERM and KILL for apps that name none.
 	KillGrace time.Duration
 	EnvPrefix string
@@ -209,6 +211,7 @@ func command(l *spec.Launch, app *spec.App, o Options) {
 	}
 	d := app.Container.Docker
 	l.Image, l.ForcePull, l.Privileged = d.Image, d.ForcePullImage, d.Privileged
+	l.Fetch = slices.Concat(l.Fetch, pullConfig(app, d.PullConfig, o))
 	l.Shell, l.Command, l.Args = app.Cmd != "", app.Cmd, app.Args
 }
 

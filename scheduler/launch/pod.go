@@ -133,7 +133,7 @@ func member(app *spec.App, c *spec.PodContainer, seat spec.Seat, t *spec.Task, p
 		TaskID: spec.PodTaskID(t.Instance, c.Name), Name: c.Name, CPUs: c.CPUs, Mem: c.Mem, Disk: c.Disk,
 		Fetch: c.Artifacts, KillGrace: MemberGrace(c, o), Labels: c.Labels,
 	}
-	memberCommand(&m, c, o)
+	memberCommand(&m, app, c, o)
 	m.Volumes = podMounts(app.Pod, c, t.Volumes, o)
 	m.Env = marathon.PodEnv(app, c, marathon.PodEnvInput{
 		TaskID: m.TaskID, Instance: t.Instance, Host: t.Address.String(), Endpoints: endpoints(ports, hostMode(app)), EnvPrefix: o.EnvPrefix,
@@ -196,7 +196,7 @@ func endpoints(ports []Port, host bool) []marathon.Endpoint {
 }
 
 // memberCommand: as for apps, except that an argument vector goes to the image's entrypoint unless it is to replace that.
-func memberCommand(m *spec.Launch, c *spec.PodContainer, o Options) {
+func memberCommand(m *spec.Launch, app *spec.App, c *spec.PodContainer, o Options) {
 	m.Args = c.Argv
 	if c.Image == nil {
 		m.Image = o.BaseImage
@@ -206,6 +206,7 @@ func memberCommand(m *spec.Launch, c *spec.PodContainer, o Options) {
 		return
 	}
 	m.Image, m.ForcePull = c.Image.ID, c.Image.ForcePull
+	m.Fetch = slices.Concat(m.Fetch, pullConfig(app, c.Image.PullConfig, o))
 	if m.Shell, m.Command = c.Shell != "", c.Shell; m.Shell {
 		m.Args = nil
 	}

@@ -17,7 +17,7 @@ func (d *draft) complete(id spec.AppID, o Options, f *Faults) *spec.App {
 		ResourceLimits: d.limits, ExecutorResources: d.executorRes,
 		Env: compactMap(d.env), Secrets: compactMap(d.secrets), Labels: compactMap(d.labels),
 		User: or(d.user, ""), Fetch: compact(d.fetch),
-		Constraints: compact(d.constraints), AcceptedResourceRoles: compact(d.roles), Role: or(d.role, o.roleOf(id)),
+		Constraints: compact(d.constraints), AcceptedResourceRoles: compact(d.roles), Role: or(d.role, o.roleOf(id, d.roles)),
 		HealthChecks: d.completeHealthChecks(), Check: d.check, ReadinessChecks: compact(d.readinessChecks),
 		Backoff: or(d.backoff, time.Second), BackoffFactor: or(d.backoffFactor, 1.15),
 		MaxLaunchDelay: or(d.maxLaunchDelay, 300*time.Second), KillGrace: d.killGrace,

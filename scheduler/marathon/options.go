@@ -1,12 +1,19 @@
 package marathon
 
-import "github.com/berth-project/berth/spec"
+import (
+	"slices"
+
+	"github.com/berth-project/berth/spec"
+)
 
 // Features that a definition may use only when Options.Features has them.
 const (
 	FeatureSecrets         = "secrets"
 	FeatureExternalVolumes = "external_volumes"
 	FeatureGPU             = "gpu_resources"
+	// FeaturePullConfig is Berth's own: without a store of secrets, pullConfig may name docker configurations that the
+	// operators put on the hosts.
+	FeaturePullConfig = "pull_config"
 )
 
 // Options are the server's settings that the meaning of a definition depends on.
@@ -57,10 +64,17 @@ func EnforcesRole(groups map[spec.AppID]*spec.Group, id spec.AppID) bool {
 	return g != nil && g.EnforceRole != nil && *g.EnforceRole
 }
 
-// roleOf is the role of an app that names none.
-func (o Options) roleOf(id spec.AppID) string {
+// roleOf is the role of an app that names none: that of a group that enforces its own, or else the one of the server's
+// roles that the app accepts resources of. A Marathon has one role, so the last is Berth's own: with several, a definition
+// written for one of them would be refused otherwise.
+func (o Options) roleOf(id spec.AppID, accepted []string) string {
 	if s := id.Segments(); len(s) > 1 && o.Enforcing[s[0]] {
 		return s[0]
+	}
+	for _, role := range accepted {
+		if role != "*" && slices.Contains(o.Roles, role) {
+			return role
+		}
 	}
 	return o.defaultRole()
 }

@@ -165,7 +165,7 @@ func (d *podDraft) complete(o Options, f *Faults) *spec.App {
 	if d.id != nil {
 		pod.ID = resolve(*d.id, "/")
 	}
-	pod.Role = or(d.role, o.roleOf(pod.ID))
+	pod.Role = or(d.role, o.roleOf(pod.ID, pod.AcceptedResourceRoles))
 	(&draft{networks: d.networks}).completeNetworks(&pod, o, f)
 	resident := isResident(&pod)
 	pod.Upgrade = spec.UpgradeStrategy{MinimumHealthCapacity: 1, MaximumOverCapacity: 1}

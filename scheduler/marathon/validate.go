@@ -97,10 +97,30 @@ func (o Options) requireFeature(feature, path string, f *Faults) {
 	}
 }
 
-func validateEnv(app *spec.App, o Options, f *Faults) {
-	if len(app.Secrets) > 0 {
+// validateSecrets: secrets may be declared where something can come of them.
+func (o Options) validateSecrets(app *spec.App, f *Faults) {
+	if len(app.Secrets) > 0 && !o.Features[FeaturePullConfig] {
 		o.requireFeature(FeatureSecrets, "/secrets", f)
 	}
+}
+
+// requireStore refuses a variable's secret where secrets may be declared, but for pullConfig only. Where they may not, as in
+// Marathon, their declaration is what is refused.
+func (o Options) requireStore(path string, f *Faults) {
+	if o.Features[FeaturePullConfig] {
+		o.requireFeature(FeatureSecrets, path, f)
+	}
+}
+
+func (o Options) validatePullConfig(app *spec.App, secret, path string, f *Faults) {
+	if !o.Features[FeaturePullConfig] {
+		o.requireFeature(FeatureSecrets, path, f)
+	}
+	validateSecretRef(app, secret, path+"/secret", f)
+}
+
+func validateEnv(app *spec.App, o Options, f *Faults) {
+	o.validateSecrets(app, f)
 	for _, name := range sortedKeys(app.Env) {
 		v := app.Env[name]
 		switch {
@@ -111,6 +131,7 @@ func validateEnv(app *spec.App, o Options, f *Faults) {
 		case strings.ContainsRune(v.Value, 0):
 			f.Add("/env/"+name, "must not contain a NUL character")
 		case v.Secret != "":
+			o.requireStore("/env/"+name+"/secret", f)
 			validateSecretRef(app, v.Secret, "/env/"+name+"/secret", f)
 		}
 	}

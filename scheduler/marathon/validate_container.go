@@ -48,8 +48,7 @@ func validateDocker(app *spec.App, o Options, f *Faults) {
 		if c.Type == spec.ContainerDocker {
 			f.Add("/container/docker/pullConfig", "must be empty")
 		}
-		o.requireFeature(FeatureSecrets, "/container/docker/pullConfig", f)
-		validateSecretRef(app, c.Docker.PullConfig, "/container/docker/pullConfig/secret", f)
+		o.validatePullConfig(app, c.Docker.PullConfig, "/container/docker/pullConfig", f)
 	}
 	if c.Type == spec.ContainerMesos {
 		if c.Docker.Privileged {

@@ -14,10 +14,8 @@ const podRolesPath = "/scheduling/placement/acceptedResourceRoles"
 // validatePod holds the complete pod to Marathon's rules. keepRole is the role that the pod has already.
 func validatePod(pod *spec.App, keepRole string, o Options, f *Faults) {
 	validateID(pod.ID, f)
-	if len(pod.Secrets) > 0 {
-		o.requireFeature(FeatureSecrets, "/secrets", f)
-	}
-	validatePodEnv(pod, pod.Env, "/environment", f)
+	o.validateSecrets(pod, f)
+	validatePodEnv(pod, pod.Env, "/environment", o, f)
 	validateConstraints(pod.Constraints, "/scheduling/placement/constraints", f)
 	validateRoles(pod, keepRole, podRolesPath, o, f)
 	validateNetworks(pod, f)
@@ -33,12 +31,13 @@ func validatePod(pod *spec.App, keepRole string, o Options, f *Faults) {
 	}
 }
 
-func validatePodEnv(pod *spec.App, env map[string]spec.EnvValue, path string, f *Faults) {
+func validatePodEnv(pod *spec.App, env map[string]spec.EnvValue, path string, o Options, f *Faults) {
 	for _, name := range sortedKeys(env) {
 		switch v := env[name]; {
 		case strings.ContainsRune(v.Value, 0):
 			f.Add(path+"/"+name, "must not contain a NUL character")
 		case v.Secret != "":
+			o.requireStore(path+"/"+name+"/secret", f)
 			validateSecretRef(pod, v.Secret, path+"/"+name+"/secret", f)
 		}
 	}
@@ -61,13 +60,12 @@ func validatePodContainer(pod *spec.App, c *spec.PodContainer, path string, o Op
 		validateLimit(path+"/resourceLimits/mem", l.Mem, c.Mem, f)
 	}
 	if c.Image != nil && c.Image.PullConfig != "" {
-		o.requireFeature(FeatureSecrets, path+"/image/pullConfig", f)
-		validateSecretRef(pod, c.Image.PullConfig, path+"/image/pullConfig/secret", f)
+		o.validatePullConfig(pod, c.Image.PullConfig, path+"/image/pullConfig", f)
 		if c.Image.Kind != imageDocker {
 			f.Add(path+"/image/pullConfig", "must be empty with kind %s", c.Image.Kind)
 		}
 	}
-	validatePodEnv(pod, c.Env, path+"/environment", f)
+	validatePodEnv(pod, c.Env, path+"/environment", o, f)
 	validateFetch(c.Artifacts, path+"/artifacts", f)
 	validatePodHealthCheck(c, path, f)
 	if c.LinuxInfo != nil {

@@ -50,10 +50,13 @@ func (m *matcher) newDemand(it Intent) *demand {
 	app := it.App
 	d := &demand{demandKey: demandKey{app.ID, it.Pool}, app: app, ports: it.HostPorts, disks: it.Disks, view: &m.fleet.view,
 		want: want{app.CPUs, app.Mem, app.Disk, float64(app.GPUs)}, part: accepted(app.AcceptedResourceRoles), tally: m.in.Tallies[app.ID]}
-	if len(m.in.Roles) > 0 {
-		if d.role = app.Role; !slices.Contains(m.in.Roles, d.role) {
-			d.role = m.in.Roles[0]
-		}
+	switch {
+	case len(m.in.Roles) == 0:
+		d.part = whole
+	case slices.Contains(m.in.Roles, app.Role):
+		d.role = app.Role
+	default:
+		d.role = m.in.Roles[0]
 	}
 	if d.tally == nil || !d.tally.Serves(app) {
 		d.tally = NewTally(app)

@@ -34,7 +34,8 @@ type Input struct {
 	// Pace says how many tasks a host is starting at this moment, and how many it should at most (0: no bound). It must answer
 	// the same while Match runs. nil: no host has a bound.
 	Pace func(host string) (starting, most int)
-	// Roles are those of the framework, the first for apps whose own is none of them. Without any, roles are not looked at.
+	// Roles are those of the framework, the first for apps whose own is none of them. Without any,
+	// neither roles nor reservations are looked at.
 	Roles []string
 	Now   time.Time
 }

@@ -34,14 +34,22 @@ func (x *simple) count(app spec.AppID, field, value string) (n int) {
 	return n
 }
 
+// accepted: where there are no roles, there are no reservations to tell apart either.
+func (x *simple) accepted(app *spec.App) []string {
+	if len(x.roles) == 0 {
+		return nil
+	}
+	return app.AcceptedResourceRoles
+}
+
 // fits says whether an instance could run there.
 func (x *simple) fits(it Intent, o *spec.Offer) bool {
 	app, fields := it.App, Fields(*o)
 	cpus, mem, ports := o.CPUs, o.Mem, o.Ports
 	switch {
-	case slices.Equal(app.AcceptedResourceRoles, []string{"*"}):
+	case slices.Equal(x.accepted(app), []string{"*"}):
 		cpus, mem, ports = cpus-o.Reserved.CPUs, mem-o.Reserved.Mem, without(ports, o.Reserved.Ports)
-	case len(app.AcceptedResourceRoles) == 1:
+	case len(x.accepted(app)) == 1:
 		cpus, mem, ports = o.Reserved.CPUs, o.Reserved.Mem, o.Reserved.Ports
 	}
 	if app.CPUs > cpus+1e-6 || app.Mem > mem+1e-6 || it.Pinned != "" && it.Pinned != o.Host {
@@ -153,7 +161,7 @@ func (x *simple) check(it Intent, p *Placement, alone bool) error {
 	}
 	app := it.App
 	chosen.CPUs, chosen.Mem = thousandths(chosen.CPUs-app.CPUs), thousandths(chosen.Mem-app.Mem)
-	if !slices.Equal(app.AcceptedResourceRoles, []string{"*"}) {
+	if !slices.Equal(x.accepted(app), []string{"*"}) {
 		chosen.Reserved.CPUs, chosen.Reserved.Mem = max(0, thousandths(chosen.Reserved.CPUs-app.CPUs)), max(0, thousandths(chosen.Reserved.Mem-app.Mem))
 	}
 	for _, port := range p.HostPorts {
