@@ -231,8 +231,14 @@ func (f *fleet) onStop(t *worldTask) {
 	}
 }
 
+// healthy says whether a task counts. What the definition before did not check counted by running, and a stop that was
+// decided then may be sent only now.
 func (f *fleet) healthy(t *worldTask) bool {
-	return t.state == "TASK_RUNNING" && !t.killed && (f.alive[t.TaskID] || len(f.tree.Apps[t.seat.App].HealthChecks) == 0)
+	if t.state != "TASK_RUNNING" || t.killed {
+		return false
+	}
+	was := f.before[t.seat.App]
+	return f.alive[t.TaskID] || len(f.tree.Apps[t.seat.App].HealthChecks) == 0 || was != nil && len(was.HealthChecks) == 0
 }
 
 // settle goes on until all is as wanted.
