@@ -382,6 +382,6 @@ func (f *fleet) note() {
 		}
 	}
 	for id, app := range f.tree.Apps {
-		f.well[id] = f.well[id] || healthy[id] >= app.Instances
+		f.well[id] = f.well[id] || healthy[id]+f.failed[id] >= app.Instances // the scheduler may not know of a death yet
 	}
 }
