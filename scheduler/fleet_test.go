@@ -52,9 +52,9 @@ type fleet struct {
 	faults int // how much may still go wrong
 	fresh  bool
 	well   map[spec.AppID]bool // every instance was healthy at some moment
-	// alive are the tasks that answer their checks, told those of them that the present scheduler was told of; failed counts
+	// alive are the tasks that answer their checks, since when, told those of them that the present scheduler was told of; failed counts
 	// the deaths that were not its doing.
-	alive  map[string]bool
+	alive  map[string]time.Time
 	told   map[string]bool
 	before map[spec.AppID]*spec.App // as wanted before the last change: what was decided for that may still go on
 	toldTo *Scheduler
@@ -62,7 +62,7 @@ type fleet struct {
 }
 
 func newFleet(t *testing.T, seed uint64) *fleet {
-	f := &fleet{rnd: rand.New(rand.NewPCG(seed, 2)), well: map[spec.AppID]bool{}, alive: map[string]bool{}, failed: map[spec.AppID]int{},
+	f := &fleet{rnd: rand.New(rand.NewPCG(seed, 2)), well: map[spec.AppID]bool{}, alive: map[string]time.Time{}, failed: map[spec.AppID]int{},
 		tree: api.Tree{Apps: map[spec.AppID]*spec.App{}, Groups: map[spec.AppID]*spec.Group{}}}
 	f.play = newPlay(t)
 	f.play.stop()
@@ -212,7 +212,7 @@ func (f *fleet) onLaunch(t *worldTask) {
 // seen to live, are not the scheduler's doing.
 func (f *fleet) onStop(t *worldTask) {
 	app := f.tree.Apps[t.seat.App]
-	if app == nil || !f.healthy(t) || f.fresh {
+	if app == nil || !f.healthy(t) || f.fresh || f.decidedBeforeItLived(t) {
 		return
 	}
 	left := 0
@@ -231,6 +231,20 @@ func (f *fleet) onStop(t *worldTask) {
 	}
 }
 
+// decidedBeforeItLived says that nobody knew yet that a checked task was healthy when it was decided to stop it.
+func (f *fleet) decidedBeforeItLived(t *worldTask) bool {
+	view, err := f.s.View(context.Background())
+	if err != nil {
+		return false
+	}
+	for _, x := range view.Tasks[t.seat.App] {
+		if x.ID == t.TaskID {
+			return !f.alive[x.ID].Before(x.KillWanted)
+		}
+	}
+	return false
+}
+
 // healthy says whether a task counts. What the definition before did not check counted by running, and a stop that was
 // decided then may be sent only now.
 func (f *fleet) healthy(t *worldTask) bool {
@@ -238,7 +252,7 @@ func (f *fleet) healthy(t *worldTask) bool {
 		return false
 	}
 	was := f.before[t.seat.App]
-	return f.alive[t.TaskID] || len(f.tree.Apps[t.seat.App].HealthChecks) == 0 || was != nil && len(was.HealthChecks) == 0
+	return !f.alive[t.TaskID].IsZero() || len(f.tree.Apps[t.seat.App].HealthChecks) == 0 || was != nil && len(was.HealthChecks) == 0
 }
 
 // settle goes on until all is as wanted.
@@ -365,7 +379,9 @@ func (f *fleet) move() {
 		r := reports[host]
 		f.w.mu.Lock()
 		for id := range r.Health {
-			f.alive[id], f.told[id] = true, true
+			if f.told[id] = true; f.alive[id].IsZero() {
+				f.alive[id] = time.Now()
+			}
 		}
 		f.note()
 		f.w.mu.Unlock()
