@@ -370,3 +370,39 @@ func drawIntents(t *rapid.T, apps map[spec.AppID]*spec.App) (out []Intent) {
 	}
 	return out
 }
+
+// TestExplainAll holds what is said of many hosts against a look at each.
+func TestExplainAll(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	rapid.Check(t, func(t *rapid.T) {
+		f := NewFleet()
+		app := &spec.App{ID: "/web", CPUs: 3, Mem: 10, Constraints: rapid.SampledFrom([][]spec.Constraint{nil, {{Field: "rack", Operator: "GROUP_BY"}},
+			{{Field: "hostname", Operator: "UNIQUE"}}, {{Field: "rack", Operator: "LIKE", Value: "a"}}}).Draw(t, "constraints")}
+		lacks, odd := rapid.IntRange(0, 2).Draw(t, "without attributes"), rapid.IntRange(0, 2).Draw(t, "maintained")
+		for i := range 1000 {
+			o := offer(fmt.Sprintf("o%d", i), fmt.Sprintf("n%03d", i), float64(i*37%3000)/1000, 100)
+			o.Attributes = map[string]string{"rack": []string{"a", "b"}[i%2]}
+			if lacks == 1 && i%200 == 7 {
+				o.Attributes = nil
+			}
+			if odd == 1 && i%300 == 5 {
+				o.Unavailable.From = now
+			}
+			f.Add(o)
+		}
+		r := f.Match(Input{Now: now, Intents: []Intent{{Seat: spec.SeatID{App: "/web"}, App: app}}}).Refused["/web"]
+		m := &matcher{fleet: f, in: Input{Now: now}}
+		d, want := m.newDemand(Intent{App: app}), map[Reason]int{}
+		for _, s := range f.slots {
+			want[m.reason(d, s)]++
+		}
+		if r.Processed != 1000 || !maps.Equal(r.Declined, want) {
+			t.Fatalf("said %v of %d, should be %v", r.Declined, r.Processed, want)
+		}
+		for reason := range want {
+			if !slices.ContainsFunc(r.Offers, func(o Refused) bool { return o.Reason == reason }) {
+				t.Errorf("no example of %s", reason)
+			}
+		}
+	})
+}

@@ -14,7 +14,13 @@ func (m *matcher) explain(d *demand) Refusals {
 		reason Reason
 	}
 	var shown, more []example // the first ones, and the first of each reason that is not among them
+	simple := m.simple(d)
 	for _, b := range d.view.all.blocks {
+		if simple && !b.maintained && len(shown) == MaxRefused && ref.Declined[InsufficientCpus] > 0 && b.entries[len(b.entries)-1].cpus+slack < d.want.cpus {
+			ref.Processed += len(b.entries)
+			ref.Declined[InsufficientCpus] += len(b.entries)
+			continue
+		}
 		for _, e := range b.entries {
 			reason := m.reason(d, e.slot)
 			d.passes(e.slot, reason)
@@ -40,6 +46,28 @@ func (m *matcher) explain(d *demand) Refusals {
 		ref.add(x.slot, x.reason, m.why(d, x.slot, x.reason))
 	}
 	return ref
+}
+
+// simple says that nothing but a maintenance comes before the cpus among the reasons for which a slot may be refused. A crowd that
+// waits for a full fleet then need not look at each host to say so.
+func (m *matcher) simple(d *demand) bool {
+	for role := range m.fleet.roles {
+		if d.role != "" && role != "" && role != d.role {
+			return false
+		}
+	}
+	for i := range d.rules.list {
+		r := &d.rules.list[i]
+		switch {
+		case r.Operator == "UNIQUE", r.Operator == "GROUP_BY", r.Operator == "MAX_PER" && r.number > 0:
+		default:
+			return false
+		}
+		if canonical(r.Field) != hostField && m.fleet.view.by(r.Field).n < m.fleet.view.all.n {
+			return false // some have no such attribute
+		}
+	}
+	return d.part == whole
 }
 
 func (r *Refusals) add(s *slot, reason Reason, why string) {

@@ -17,7 +17,8 @@ type grouping struct {
 	byValue map[string]*group
 	list    []*group // by place, once sorted; groups may be empty
 	sorted  bool
-	empty   int
+	empty   int // groups
+	n       int // slots
 }
 
 type group struct {
@@ -75,12 +76,16 @@ func (g *grouping) add(s *slot, field string) {
 	case x.n == 0:
 		g.empty--
 	}
+	before := x.n
 	x.add(s)
+	g.n += x.n - before
 }
 
 func (g *grouping) remove(s *slot, field string) {
-	if x := g.byValue[s.fields[field]]; x != nil && x.remove(s) && x.n == 0 {
-		g.empty++
+	if x := g.byValue[s.fields[field]]; x != nil && x.remove(s) {
+		if g.n--; x.n == 0 {
+			g.empty++
+		}
 	}
 }
 

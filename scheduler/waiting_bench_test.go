@@ -1,0 +1,98 @@
+package scheduler
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/berth-project/berth/scheduler/enginetest"
+	"github.com/berth-project/berth/scheduler/launch"
+	"github.com/berth-project/berth/scheduler/mesos"
+	"github.com/berth-project/berth/scheduler/store"
+	"github.com/berth-project/berth/spec"
+)
+
+const (
+	waitingApps   = 1000
+	offeringHosts = 10_000
+)
+
+// crowded is a scheduler with apps that wait, under constraints of all kinds, and holds what many hosts offer and none of them
+// can use.
+// Nobody runs its loop, and its time stands still, so that no offer is given back.
+func crowded(b *testing.B) (*Scheduler, time.Time) {
+	b.Helper()
+	now := time.Now()
+	state := store.NewState()
+	kinds := [][]spec.Constraint{nil, {{Field: "hostname", Operator: "UNIQUE"}}, {{Field: "rack", Operator: "GROUP_BY"}},
+		{{Field: "rack", Operator: "MAX_PER", Value: "1"}}, {{Field: "rack", Operator: "LIKE", Value: "r0[0-4]"}}}
+	for i := range waitingApps {
+		app := &spec.App{ID: spec.AppID(fmt.Sprintf("/app-%05d", i)), Cmd: "sleep 1000", Instances: 1, CPUs: 8 + float64(i%8), Mem: 64,
+			Constraints: kinds[i%len(kinds)], Version: now, LastConfigChange: now}
+		state.Apps[app.ID], state.Versions[app.ID] = app, []*spec.App{app}
+	}
+	s, err := New(Options{Store: store.NewMemory(), State: state, Engine: enginetest.New(enginetest.Options{}),
+		Pools: []spec.Pool{{Name: "p", CIDR: netip.MustParsePrefix("10.0.0.0/12")}}, Launch: launch.Options{BaseImage: spec.BaseImage, SeatsDir: "/seats"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s.onEngine(mesos.Subscribed{FrameworkID: "f", Master: "m"})
+	s.turnAt(now)
+	for i := range offeringHosts {
+		if err := s.report(spec.HostReport{Host: fmt.Sprintf("host-%05d", i), Networks: map[string]string{"p": ""}}, now); err != nil {
+			b.Fatal(err)
+		}
+	}
+	offers := make([]spec.Offer, offeringHosts)
+	for i := range offers {
+		offers[i] = offerOf(i, i, 1+float64(i%50)/10)
+	}
+	s.onEngine(mesos.Offers{Offers: offers})
+	s.turnAt(now)
+	return s, now
+}
+
+func (s *Scheduler) turnAt(now time.Time) {
+	s.decide(now)
+	s.show()
+	s.batch = batch{}
+}
+
+func offerOf(id, host int, cpus float64) spec.Offer {
+	name := fmt.Sprintf("host-%05d", host)
+	return spec.Offer{ID: fmt.Sprintf("o%d", id), AgentID: "agent-" + name, Host: name, CPUs: cpus, Mem: 32768, Disk: 100000,
+		Ports: []spec.PortRange{{Begin: 31000, End: 32000}}, Attributes: map[string]string{"rack": fmt.Sprintf("r%02d", host%25)}}
+}
+
+// BenchmarkOfferToManyWaiting is the decision about one more offer while a thousand apps wait and ten thousand offers are held:
+// one that nobody can use, and one that is accepted for the app that it fits.
+func BenchmarkOfferToManyWaiting(b *testing.B) {
+	for _, used := range []bool{false, true} {
+		b.Run(fmt.Sprintf("used=%t", used), func(b *testing.B) {
+			b.ReportAllocs()
+			var s *Scheduler
+			var now time.Time
+			cpus := 6.0
+			if used {
+				cpus = 8
+			}
+			for i := 0; b.Loop(); i++ {
+				if i%100 == 0 { // those that found a host no longer wait
+					b.StopTimer()
+					s, now = crowded(b)
+					b.StartTimer()
+				}
+				before := s.counters.TasksLaunched
+				s.onEngine(mesos.Rescinded{OfferID: fmt.Sprintf("o%d", i%100)})
+				s.onEngine(mesos.Offers{Offers: []spec.Offer{offerOf(offeringHosts+i, i%100, cpus)}})
+				s.turnAt(now)
+				if used == (s.counters.TasksLaunched == before) {
+					b.Fatalf("used=%t, and %d tasks launched", used, s.counters.TasksLaunched)
+				}
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/1000/float64(b.N), "ms/offer")
+		})
+	}
+}
