@@ -280,6 +280,9 @@ func (d *decider) finish() {
 	slices.Reverse(surplus)
 	for _, t := range surplus {
 		if d.gone(t) {
+			if t.Outdated { // its seat may be wanted again before it is back, by one that only scales
+				d.kill(t, "%s", d.surplusReason(t))
+			}
 			continue // it may come back; then it is killed as surplus
 		}
 		settled := missing+unhealthy+outdated+dying == 0

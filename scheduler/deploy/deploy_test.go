@@ -78,6 +78,8 @@ func TestAdvance(t *testing.T) {
 		{"outdated ones stay between deployments", 2, 1, 1, Keep, "0oh 1oh", "done"},
 		{"unhealthy is not done", 1, 1, 1, Keep, "0", ""},
 		{"an unreachable task keeps its seat", 1, 1, 1, Keep, "0u", ""},
+		{"one in no wanted seat may yet get it back", 1, 1, 1, Keep, "0h 1u", "done"},
+		{"but not an outdated one", 1, 1, 1, Keep, "0h 1ou", "kill s1#1, done"},
 		{"as long as it exists", 1, 1, 1, Keep, "0ug", ""},
 		{"stop", 2, 1, 1, Stop, "0h 1h", "kill s1#1, kill s0#0"},
 		{"stopped", 2, 1, 1, Stop, "", "done"},
@@ -129,8 +131,8 @@ func TestResidentNeverHasHelpers(t *testing.T) {
 		{4, 1, 0, "0 1oh 2oh 3oh", ""},
 		{4, 1, 0, "0h 1oh 2oh 3oh", "kill s1#1"},
 		// One beyond the wanted that cannot be reached takes nobody's place: it may never come back.
-		{2, 0.5, 0, "0oh 1oh 2ou", "kill s0#0"},
-		{2, 0.5, 0, "1oh 2ou", "launch 0"},
+		{2, 0.5, 0, "0oh 1oh 2ou", "kill s0#0, kill s2#2"},
+		{2, 0.5, 0, "1oh 2ou", "launch 0, kill s2#1"},
 		{2, 0.5, 0, "1oh 2ouk", "launch 0"},
 	} {
 		app := &spec.App{ID: "/db", Instances: c.n, Upgrade: spec.UpgradeStrategy{MinimumHealthCapacity: c.min, MaximumOverCapacity: c.over},
