@@ -26,14 +26,15 @@ import (
 	"github.com/berth-project/berth/spec"
 )
 
-// TestBreaks lets the scheduler, through its real Mesos client, work with a master on which everything breaks that
-// docs/mesos-protocol.md names: updates and calls are lost, doubled and late, streams are cut or fall silent, masters fail
-// over and know nothing for a while, hosts freeze and come back, agents are shut down, offers are split and rescinded,
+// TestBreaks lets the scheduler, through its real Mesos client, work with a master on which everything breaks
+// that a master's world has been seen to break: updates and calls are lost, doubled and late, streams are cut or fall silent, masters fail
+// over and know nothing for a while, hosts freeze and come back, agents restart or are shut down, offers are split and rescinded,
 // another scheduler takes the stream, launches are refused, commits fail and the scheduler dies. What must always hold is
 // in (*breakage).check; once the faults end everything becomes as it is wanted.
 // BERTH_SEED replays a failure; BERTH_ROUNDS asks for more schedules; BERTH_VERBOSE writes what happens.
-func TestBreaks(t *testing.T) {
-	rounds := 12
+func TestBreaks(t *testing.T) { breakRounds(t, 25) }
+
+func breakRounds(t *testing.T, rounds int) {
 	if n, err := strconv.Atoi(os.Getenv("BERTH_ROUNDS")); err == nil {
 		rounds = n
 	}
@@ -370,7 +371,7 @@ func (b *breakage) faults(n int) {
 	for range n {
 		host := b.rnd.IntN(breakHosts)
 		agent, busy := agentOf(host, generation[host]).AgentID, fmt.Sprintf("h%d", host)
-		switch b.rnd.IntN(13) {
+		switch b.rnd.IntN(14) {
 		case 0:
 			b.note("the stream is closed")
 			b.master.DropStream()
@@ -435,6 +436,13 @@ func (b *breakage) faults(n int) {
 				b.master.Refuse(call, 503, "busy")
 				b.later(call, seconds(20), func() { b.master.Refuse(call, 0, "") })
 			}
+		case 13:
+			if b.isBusy(busy) {
+				break
+			}
+			b.note("agent %s restarts", agent)
+			b.master.RestartAgent(agent)
+			b.later(busy, 3700*time.Millisecond+b.chance(2300)*time.Millisecond, func() { b.master.Reregister(agent) })
 		case 12:
 			b.note("a commit fails")
 			b.store.FailCommit(1+b.rnd.IntN(4), errors.New("disk is gone"))
@@ -463,7 +471,7 @@ func (b *breakage) failover(generation map[int]int, seconds func(int) time.Durat
 func (b *breakage) freeze(agent, busy string, d time.Duration) {
 	b.note("%s freezes for %s", agent, d)
 	b.master.Freeze(agent)
-	if d < 89*time.Second {
+	if d <= 89*time.Second { // not noticed
 		b.later(busy, d, func() { b.master.Thaw(agent); b.master.Reregister(agent) })
 		return
 	}

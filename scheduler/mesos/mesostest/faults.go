@@ -141,22 +141,47 @@ func (m *Master) ShutDown(agentID string) {
 	})
 }
 
+// RestartAgent is an agent's process that ends and begins again, until Reregister. The framework is told of its offers only,
+// and its containers live on; unless it does not checkpoint: then they are killed, and lost at once.
+func (m *Master) RestartAgent(agentID string) {
+	m.locked(func() {
+		if a := m.agents[agentID]; a != nil {
+			a.away, a.restarts = true, true
+		}
+		m.rescindAll(agentID)
+		if m.checkpoints {
+			return
+		}
+		for _, t := range m.of(agentID) {
+			if !spec.TerminalState(t.newest.State) {
+				t.stop()
+				delete(m.tasks, t.launch.TaskID)
+				m.fromMaster(t, "TASK_LOST", "REASON_AGENT_DISCONNECTED")
+			}
+		}
+	})
+}
+
 // leave tells the framework that an agent is lost.
 func (m *Master) leave(agentID string) {
+	m.rescindAll(agentID)
+	m.send(&scheduler.Event{Type: scheduler.Event_FAILURE, Failure: &scheduler.Event_Failure{AgentID: &mesos.AgentID{Value: agentID}}})
+}
+
+func (m *Master) rescindAll(agentID string) {
 	for _, id := range slices.Sorted(maps.Keys(m.offers)) {
 		if m.offers[id].AgentID == agentID {
 			m.rescind(id)
 		}
 	}
-	m.send(&scheduler.Event{Type: scheduler.Event_FAILURE, Failure: &scheduler.Event_Failure{AgentID: &mesos.AgentID{Value: agentID}}})
 }
 
-// Reregister brings an agent back after Unreachable or Restart. Tasks that were reported unreachable are reported again,
+// Reregister brings an agent back after Unreachable, Restart or RestartAgent. Tasks that were reported unreachable are reported again,
 // without a UUID; those that never reached the agent are dropped by it.
 func (m *Master) Reregister(agentID string) {
 	m.locked(func() {
 		if a := m.agents[agentID]; a != nil {
-			a.away, a.cut = false, time.Time{}
+			a.away, a.restarts, a.cut = false, false, time.Time{}
 		}
 		for _, t := range m.of(agentID) {
 			switch {

@@ -50,22 +50,23 @@ type Options struct {
 type Master struct {
 	opts Options
 
-	mu        sync.Mutex // guards all below
-	server    *httptest.Server
-	stream    *stream // the present subscription
-	framework string
-	removed   bool
-	epoch     int // counts Restart
-	serial    int // for ids
-	offers    map[string]*offer
-	agents    map[string]*agent
-	tasks     map[string]*task
-	suppress  bool
-	silent    bool
-	redirect  string
-	refusals  map[string]refusal
-	calls     []Call
-	changed   chan struct{} // closed at every new call and subscription
+	mu          sync.Mutex // guards all below
+	server      *httptest.Server
+	stream      *stream // the present subscription
+	framework   string
+	removed     bool
+	checkpoints bool // the framework does
+	epoch       int  // counts Restart
+	serial      int  // for ids
+	offers      map[string]*offer
+	agents      map[string]*agent
+	tasks       map[string]*task
+	suppress    bool
+	silent      bool
+	redirect    string
+	refusals    map[string]refusal
+	calls       []Call
+	changed     chan struct{} // closed at every new call and subscription
 }
 
 type refusal struct {
@@ -163,7 +164,7 @@ func (m *Master) Restart() {
 		m.endStream()
 		m.epoch++
 		for _, a := range m.agents {
-			a.away = true
+			a.away, a.restarts = true, false
 		}
 	})
 }
@@ -269,6 +270,7 @@ func (m *Master) subscribe(wire *scheduler.Call) (int, string, *stream) {
 		id = fmt.Sprintf("framework-%d", m.serial)
 	}
 	m.framework, m.removed, m.suppress, m.stream = id, false, false, s
+	m.checkpoints = info.GetCheckpoint()
 	clearOffers(m)
 	interval, version, port := m.opts.Heartbeat.Seconds(), "1.12.0", uint32(5050) // a port is required
 	m.send(&scheduler.Event{Type: scheduler.Event_SUBSCRIBED, Subscribed: &scheduler.Event_Subscribed{

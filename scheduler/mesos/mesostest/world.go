@@ -27,6 +27,7 @@ type agent struct {
 	total        spec.Offer
 	auto         bool      // offered by itself
 	away         bool      // unreachable, or not back after a master's restart
+	restarts     bool      // away for that: the master knows what ran there
 	cut          time.Time // nothing passes to and from the host since then, whether or not the master has noticed
 	refusedUntil time.Time
 	timer        *time.Timer
@@ -230,7 +231,7 @@ func (m *Master) useOffers(c *Call) {
 			m.refused(l, "TASK_DROPPED", "REASON_INVALID_OFFERS", "Task launched with invalid offers: Offer "+stale+" is no longer valid")
 		case strings.Contains(l.TaskID, "/"):
 			m.refused(l, "TASK_ERROR", "REASON_TASK_INVALID", "'"+l.TaskID+"' contains invalid characters")
-		case m.tasks[l.TaskID] != nil:
+		case m.tasks[l.TaskID] != nil && !spec.TerminalState(m.tasks[l.TaskID].real):
 			m.refused(l, "TASK_ERROR", "REASON_TASK_INVALID", "Task has duplicate ID: "+l.TaskID)
 		case m.opts.Deny != nil && m.opts.Deny(l):
 			m.refused(l, "TASK_ERROR", "REASON_TASK_INVALID", "Task is denied")
@@ -260,6 +261,9 @@ func (m *Master) refused(l spec.Launch, state, reason, message string) {
 
 func (m *Master) launch(l spec.Launch) {
 	m.serial++
+	if over := m.tasks[l.TaskID]; over != nil {
+		over.stop() // an id may be used again
+	}
 	t := &task{launch: l, real: "TASK_STAGING"}
 	t.newest = spec.TaskStatus{TaskID: l.TaskID, AgentID: l.AgentID, State: "TASK_STAGING", Timestamp: time.Now(), ContainerID: fmt.Sprintf("container-%d", m.serial)}
 	m.tasks[l.TaskID] = t
@@ -342,7 +346,7 @@ func (m *Master) answer(taskID, agentID string) {
 		s.State, s.Message = "TASK_UNKNOWN", "Reconciliation: Task is unknown"
 	case t != nil && t.newest.State == "TASK_UNREACHABLE":
 		s.State, s.Message = "TASK_UNREACHABLE", "Reconciliation: Task is unreachable"
-	case a != nil && a.away:
+	case a != nil && a.away && !(a.restarts && t != nil):
 		return
 	case t != nil:
 		s = t.newest
