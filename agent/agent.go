@@ -34,6 +34,7 @@ type Agent struct {
 	networks *worker[networksJob, networksDone]
 	folders  *worker[seatsJob, seatsDone]
 	volumes  *worker[volumesJob, volumesDone]
+	ending   *worker[leftoversJob, error]
 	state    *watch.Value[spec.HostState]
 }
 
@@ -60,7 +61,7 @@ func New(o Options) (*Agent, error) {
 	return &Agent{
 		o: o, state: o.State, client: client, probes: probes, plugin: plugin,
 		networks: newWorker[networksJob, networksDone](), folders: newWorker[seatsJob, seatsDone](),
-		volumes: newWorker[volumesJob, volumesDone](),
+		volumes: newWorker[volumesJob, volumesDone](), ending: newWorker[leftoversJob, error](),
 	}, nil
 }
 
@@ -88,7 +89,8 @@ func (a *Agent) work(ctx context.Context, own *owner, beside ...func(context.Con
 			return a.networks.run(ctx, func(ctx context.Context, j networksJob) networksDone { return applyNetworks(ctx, a.o, j) })
 		},
 		func(ctx context.Context) error { return a.folders.run(ctx, folders.apply) },
-		func(ctx context.Context) error { return a.volumes.run(ctx, removal.remove) })
+		func(ctx context.Context) error { return a.volumes.run(ctx, removal.remove) },
+		func(ctx context.Context) error { return a.ending.run(ctx, stopper{a.o.Engine, a.o.Log}.stop) })
 	var wg sync.WaitGroup
 	for _, part := range parts {
 		wg.Go(func() {
@@ -121,6 +123,7 @@ type owner struct {
 	networksJob networksJob
 	seatsJob    seatsJob
 	volumesJob  volumesJob
+	endingJob   leftoversJob
 	targets     []probe.Target
 	shared      spec.HostState
 
@@ -134,6 +137,8 @@ type owner struct {
 	complaint    string      // the last error of the folders' worker, said once; "" when it had none
 	freed        volumesDone // the last answer of the volumes' worker
 	freeAgain    int         // volumes that could not be removed are tried again when it differs
+	notEnded     string      // the last error of the leftovers' worker, "" when it had none
+	endAgain     int         // as freeAgain, of leftovers
 }
 
 func newOwner(a *Agent) *owner { return &owner{Agent: a} }
@@ -162,12 +167,17 @@ func (w *owner) run(ctx context.Context) error {
 			if w.freed.err != nil {
 				w.freeAgain++
 			}
+			if w.notEnded != "" {
+				w.endAgain++
+			}
 		case d := <-w.networks.done:
 			w.networksDone(d)
 		case d := <-w.folders.done:
 			w.foldersDone(d)
 		case d := <-w.volumes.done:
 			w.volumesDone(d)
+		case err := <-w.ending.done:
+			w.leftoversDone(err)
 		}
 	}
 }
@@ -226,6 +236,10 @@ func (w *owner) decide() {
 	if j := (volumesJob{free: w.doc.FreeVolumes, again: w.freeAgain}); !reflect.DeepEqual(j, w.volumesJob) {
 		w.volumesJob = j
 		w.volumes.give(j)
+	}
+	if j := (leftoversJob{tasks: leftovers(w.doc, byTask), again: w.endAgain}); !reflect.DeepEqual(j, w.endingJob) {
+		w.endingJob = j
+		w.ending.give(j)
 	}
 	desired := w.giveNetworks()
 	if reflect.DeepEqual(w.settled.desired, desired) && w.written == w.doc.Version {
@@ -294,6 +308,16 @@ func (w *owner) volumesDone(d volumesDone) {
 		w.o.Log.WithError(d.err).Error("persistent volumes not removed; trying again")
 	}
 	w.freed = d
+}
+
+func (w *owner) leftoversDone(err error) {
+	was := w.notEnded
+	if w.notEnded = ""; err != nil {
+		w.notEnded = err.Error()
+	}
+	if w.notEnded != "" && w.notEnded != was {
+		w.o.Log.WithError(err).Error("leftover containers not stopped; trying again")
+	}
 }
 
 // giveNetworks hands the wanted network to its worker when it changes, and at rechecks.

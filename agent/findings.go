@@ -76,7 +76,7 @@ func held(doc *spec.HostDocument, snap docker.Snapshot, host map[netip.Addr]stri
 			known[m.TaskID] = true
 		}
 	}
-	by := map[netip.Addr]string{}
+	by := map[netip.Addr]spec.Held{}
 	for _, c := range snap.Containers {
 		task := c.Labels[spec.LabelTask]
 		if !c.Running || (task != "" && (known[task] || now.Sub(c.StartedAt) < orphanAfter)) {
@@ -84,14 +84,23 @@ func held(doc *spec.HostDocument, snap docker.Snapshot, host map[netip.Addr]stri
 		}
 		for _, a := range c.Addresses {
 			if inPools(doc.Pools, a) {
-				by[a] = netplugin.Holder(c)
+				seat, err := spec.ParseSeatID(c.Labels[spec.LabelApp] + "." + c.Labels[spec.LabelSeat])
+				if err != nil || task == "" {
+					by[a] = spec.Held{By: netplugin.Holder(c)}
+					continue
+				}
+				by[a] = spec.Held{By: netplugin.Holder(c), Task: task, Seat: seat}
 			}
 		}
 	}
-	maps.Copy(by, host)
+	for a, text := range host {
+		by[a] = spec.Held{By: text}
+	}
 	out := make([]spec.Held, 0, len(by))
 	for _, a := range slices.SortedFunc(maps.Keys(by), netip.Addr.Compare) {
-		out = append(out, spec.Held{Address: a, By: by[a]})
+		held := by[a]
+		held.Address = a
+		out = append(out, held)
 	}
 	return out
 }

@@ -1,7 +1,7 @@
 // Package agent owns one host: it fetches the host document, makes the pools' Docker networks and the packet filter,
 // answers Docker's address requests, writes the folders that seats mount, probes the instances, and reports what it found.
-// One loop decides; what takes time happens in workers that are given the newest state and answer with messages. It never
-// starts or stops a container: that is the engine's.
+// One loop decides; what takes time happens in workers that are given the newest state and answer with messages. It starts no
+// container, and stops only what the document says has outlived its task: the rest is the engine's.
 package agent
 
 import (
@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -30,6 +31,7 @@ type Engine interface {
 	CreateNetwork(ctx context.Context, s docker.NetworkSpec) error
 	RemoveNetwork(ctx context.Context, name string) error
 	Exec(ctx context.Context, id string, cmd []string) (exitCode int, output []byte, err error)
+	Stop(ctx context.Context, id string, grace time.Duration) error
 }
 
 // Inventory is the host's containers; *docker.Inventory is the real one, and whoever composes the process runs it.

@@ -181,7 +181,7 @@ type desk struct {
 }
 
 func newDesk(t *testing.T) *desk {
-	p := &play{t: t, w: newWorld(), store: store.NewMemory(), held: map[string]string{}, hosts: map[string]bool{"h1": true},
+	p := &play{t: t, w: newWorld(), store: store.NewMemory(), held: map[string]spec.Held{}, hosts: map[string]bool{"h1": true},
 		pools: []spec.Pool{{Name: "p", CIDR: netip.MustParsePrefix("10.1.0.0/16")}}}
 	p.w.hosts["h1"] = &worldHost{name: "h1", cpus: 10000, mem: 1e8}
 	p.w.auto = true

@@ -42,11 +42,16 @@ func (s *Scheduler) documents(now time.Time) {
 		}
 		s.docsDirty = false
 	}
+	for name := range s.outliving {
+		s.staleDocs[name] = true // whether they have outlived their tasks depends on much, and they are few
+	}
 	if len(s.staleDocs) == 0 {
 		return
 	}
-	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.staleDocs)), Pools: s.opts.Pools, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Native: s.native}
-	maps.DeleteFunc(in.FreeVolumes, func(host string, _ []string) bool { return !s.staleDocs[host] })
+	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.staleDocs)), Pools: s.opts.Pools, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived(), Native: s.native}
+	for _, of := range []map[string][]string{in.FreeVolumes, in.Ended} {
+		maps.DeleteFunc(of, func(host string, _ []string) bool { return !s.staleDocs[host] })
+	}
 	clear(s.staleDocs)
 	for _, name := range in.Hosts {
 		for _, t := range s.byHost[name] {
@@ -68,6 +73,25 @@ func (s *Scheduler) documents(now time.Time) {
 		doc.Version = h.version
 		s.batch.after(func() { h.doc.Set(&doc) })
 	}
+}
+
+// outlived are, by host, the tasks whose containers run on although they are over, in the way of their seats' next ones. Only
+// what is certain counts: the container says that it is the seat's, the seat has the address, and the task, which was stored
+// before its launch, is no longer there. What else holds an address is for people to judge, and the seat waits.
+func (s *Scheduler) outlived() map[string][]string {
+	out := map[string][]string{}
+	for name := range s.outliving {
+		for _, h := range s.hosts[name].held {
+			app := s.state.Apps[h.Seat.App]
+			if h.Task == "" || app == nil || app.Pod != nil || s.state.Tasks[h.Task] != nil || s.state.Leases[h.Address].Seat != h.Seat {
+				continue
+			}
+			out[name] = append(out[name], h.Task)
+		}
+		slices.Sort(out[name])
+	}
+	maps.DeleteFunc(out, func(_ string, tasks []string) bool { return len(tasks) == 0 })
+	return out
 }
 
 // HostDocument implements api.Backend.
@@ -111,6 +135,10 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	}
 	if !slices.Equal(h.held, r.Held) {
 		clear(s.searched) // what was passed over as held may be free
+		s.staleDocs[r.Host] = true
+		if delete(s.outliving, r.Host); slices.ContainsFunc(r.Held, func(h spec.Held) bool { return h.Task != "" }) {
+			s.outliving[r.Host] = true
+		}
 	}
 	h.reported, h.networks, h.held = true, r.Networks, r.Held
 	if s.holding[r.Host] = len(r.Held) > 0; !s.holding[r.Host] {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net/http/httptest"
 	"net/netip"
 	"os"
@@ -83,13 +84,13 @@ type play struct {
 	cancel context.CancelFunc
 	done   chan error
 	pools  []spec.Pool
-	held   map[string]string
+	held   map[string]spec.Held
 	hosts  map[string]bool
 	warned []string // of the last change
 }
 
 func newPlay(t *testing.T) *play {
-	p := &play{t: t, w: newWorld(), store: store.NewMemory(), held: map[string]string{}, hosts: map[string]bool{},
+	p := &play{t: t, w: newWorld(), store: store.NewMemory(), held: map[string]spec.Held{}, hosts: map[string]bool{},
 		pools: []spec.Pool{{Name: "p", CIDR: netip.MustParsePrefix("10.1.0.0/28")}}}
 	p.start()
 	return p
@@ -121,24 +122,14 @@ func (p *play) report() {
 		for _, pool := range p.pools {
 			r.Networks[pool.Name] = ""
 		}
-		for _, a := range slices.Sorted(mapsKeys(p.held)) {
-			r.Held = append(r.Held, spec.Held{Address: netip.MustParseAddr(a), By: p.held[a]})
+		for _, a := range slices.Sorted(maps.Keys(p.held)) {
+			r.Held = append(r.Held, p.held[a])
 		}
 		if err := p.s.Report(context.Background(), r); err != nil && !errors.Is(err, errStopped) {
 			p.t.Fatal(err)
 		}
 	}
 	calm()
-}
-
-func mapsKeys(m map[string]string) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 func (p *play) stop() {
@@ -219,7 +210,18 @@ func (p *play) command(f []string) error {
 		p.hosts[f[1]] = true
 		p.report()
 	case "hold": // hold ADDRESS BY
-		p.held[f[1]] = f[2]
+		p.held[f[1]] = spec.Held{Address: netip.MustParseAddr(f[1]), By: f[2]}
+		p.report()
+	case "outlive": // outlive SEAT: its task fails, and the container runs on
+		p.w.mu.Lock()
+		t, err := p.w.find(f[1])
+		if err != nil {
+			p.w.mu.Unlock()
+			return err
+		}
+		p.held[t.address] = spec.Held{Address: netip.MustParseAddr(t.address), By: "its last container", Task: t.TaskID, Seat: t.seat}
+		p.w.set(t, "TASK_FAILED", "docker run ended")
+		p.w.mu.Unlock()
 		p.report()
 	case "free":
 		delete(p.held, f[1])
@@ -480,6 +482,9 @@ func (p *play) show(what string) []string {
 			}
 			for _, s := range d.Seats {
 				out = append(out, fmt.Sprintf("%s drain=%t temporary=%t %s probes=%d services=%d", s.Seat, s.Drain, s.Temporary, s.Address, len(s.Probes), len(s.Services)))
+			}
+			for _, task := range d.Ended {
+				out = append(out, "to be stopped: a container of "+strings.SplitN(task, ".", 2)[0])
 			}
 		}
 	}

@@ -19,6 +19,9 @@ type HostDocument struct {
 	// FreeVolumes are the persistent volumes whose data the host is to remove (SeatVolume.Path), sorted. Nothing else is ever
 	// removed: a folder that no document names is kept.
 	FreeVolumes []string `json:",omitempty"`
+	// Ended are tasks that are over although a container of theirs runs on, sorted: the host is to stop it, as it is on an
+	// address that its seat's next task needs.
+	Ended []string `json:",omitempty"`
 }
 
 // HostSeat is one seat with a live task on the host.

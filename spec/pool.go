@@ -41,4 +41,7 @@ type Lease struct {
 type Held struct {
 	Address netip.Addr
 	By      string // for people: `container "debug"`
+	// Task and Seat say of a container of Berth's whose it was; empty for others.
+	Task string `json:",omitempty"`
+	Seat SeatID
 }

@@ -21,7 +21,8 @@ type agentOptions struct {
 }
 
 const agentLong = `agent looks after the instances of this host, one of a Mesos cluster: the pools' Docker networks and Berth's IPAM driver, the
-packet filter, the seats' folders, quotas, probes, Consul and Zabbix. It starts and stops no container; Mesos does.
+packet filter, the seats' folders, quotas, probes, Consul and Zabbix. It starts no container, and
+stops only one that outlived its task; the rest is Mesos's.
 
 It fetches what it must know from the scheduler at --api (http://HOST:PORT, with the token of --token-file), keeps it in
 --state-dir, and goes on with that while the scheduler is away. --hostname must be the name under which the Mesos agent

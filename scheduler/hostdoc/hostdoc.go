@@ -29,6 +29,7 @@ type Input struct {
 	// Native says which of an app's health checks the engine performs, -1: none. nil: none of any app.
 	Native      func(*spec.App) int
 	FreeVolumes map[string][]string // by host: the persistent volumes whose data is to be removed, sorted
+	Ended       map[string][]string // by host: the tasks whose containers are to be stopped, sorted
 }
 
 // Compile makes one document a host. A task that ended is in none.
@@ -47,6 +48,11 @@ func Compile(in Input) map[string]spec.HostDocument {
 	for host, paths := range in.FreeVolumes {
 		d := doc(host)
 		d.FreeVolumes = paths
+		out[host] = d
+	}
+	for host, tasks := range in.Ended {
+		d := doc(host)
+		d.Ended = tasks
 		out[host] = d
 	}
 	for _, t := range in.Tasks {
