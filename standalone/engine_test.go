@@ -498,6 +498,27 @@ func TestRecovery(t *testing.T) {
 	})
 }
 
+// Without checkpoints nothing survives an agent's restart, seen on a real one. Here the master restarts with it.
+func TestNothingSurvivesWithoutCheckpoints(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		i := info("")
+		i.Checkpoint = nil
+		f := w.subscribe(i)
+		name, agent := f.run("a.1"), &mesos.AgentID{Value: w.engine.AgentID()}
+		w.stop()
+		w.start()
+		f = w.subscribe(info(f.id))
+		f.call(&scheduler.Call{Type: scheduler.Call_RECONCILE, Reconcile: &scheduler.Call_Reconcile{
+			Tasks: []scheduler.Call_Reconcile_Task{{TaskID: mesos.TaskID{Value: "a.1"}, AgentID: agent}},
+		}})
+		f.update("a.1", mesos.TASK_GONE)
+		synctest.Wait()
+		if c := must(w.docker.Inspect(context.Background(), name)); c.Running {
+			t.Error("the container lives")
+		}
+	})
+}
+
 // Calls about tasks are answered when the inventory is there: the framework's process starts with the engine's.
 func TestAskedTooEarly(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {

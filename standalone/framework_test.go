@@ -136,8 +136,8 @@ type fw struct {
 }
 
 func info(id string) *mesos.FrameworkInfo {
-	timeout := 3600.0
-	f := &mesos.FrameworkInfo{User: "root", Name: "berth", Roles: []string{"berth"}, FailoverTimeout: &timeout, Capabilities: []mesos.FrameworkInfo_Capability{
+	timeout, checkpoint := 3600.0, true
+	f := &mesos.FrameworkInfo{Checkpoint: &checkpoint, User: "root", Name: "berth", Roles: []string{"berth"}, FailoverTimeout: &timeout, Capabilities: []mesos.FrameworkInfo_Capability{
 		{Type: mesos.FrameworkInfo_Capability_PARTITION_AWARE}, {Type: mesos.FrameworkInfo_Capability_MULTI_ROLE},
 	}}
 	if id != "" {

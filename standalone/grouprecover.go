@@ -34,7 +34,7 @@ func (o *owner) findBoxes(ours []docker.Container) []lostGroup {
 	var out []lostGroup
 	for _, c := range ours {
 		text, f := c.Labels[labelMembers], c.Labels[labelFramework]
-		if text == "" || o.gone[f] {
+		if text == "" || o.gone[f] || c.Labels[labelFleeting] != "" {
 			continue
 		}
 		var ids []string

@@ -14,7 +14,8 @@ import (
 )
 
 // recover takes over what an earlier run left: running containers are running tasks again, created ones are started,
-// ended ones owe their framework a terminal update.
+// ended ones owe their framework a terminal update. Tasks of a framework that does not checkpoint do not survive an agent's
+// restart; reconciliation answers that they are gone.
 func (o *owner) recover(s docker.Snapshot) {
 	var ours []docker.Container
 	for _, c := range s.Containers {
@@ -38,7 +39,7 @@ func (o *owner) recover(s docker.Snapshot) {
 		case err != nil:
 			o.log.WithError(err).WithField("container", c.Name).Error("cannot recover a container; it is left alone if it has ended, and stopped otherwise")
 			continue
-		case o.gone[f] || o.tasks[key] != nil:
+		case o.gone[f] || c.Labels[labelFleeting] != "" || o.tasks[key] != nil:
 			if !c.Running {
 				o.markEnded(c.ID, c.Labels[labelContainer])
 			}

@@ -25,6 +25,7 @@ const (
 	labelNetwork   = "mesos.network" // the name that statuses tell
 	labelGrace     = "mesos.kill_grace"
 	labelFailover  = "mesos.failover_timeout"
+	labelFleeting  = "mesos.no_checkpoint" // the framework does not checkpoint
 	// Of task groups: the sandbox's own, and that of its tasks.
 	labelExecutor = "mesos.executor_id"
 	labelMembers  = "mesos.task_ids"  // of a sandbox: the ids of its tasks
@@ -159,6 +160,9 @@ func (o *owner) translate(f *framework, info *mesos.TaskInfo, res bundle, cid st
 		labelResources: res.label(), labelNetwork: p.net.user, labelGrace: p.grace.String(), labelFailover: failover,
 	} {
 		s.Labels[k] = v
+	}
+	if !f.info.GetCheckpoint() {
+		s.Labels[labelFleeting] = "true"
 	}
 	if g != nil {
 		s.Labels[labelExecutor], s.Labels[labelGroup] = g.executor, g.box.cid
