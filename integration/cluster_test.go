@@ -62,10 +62,34 @@ func TestACluster(t *testing.T) {
 		return nil
 	})
 
+	leftover(t, b, app)
+
 	code, answer := b.Do("POST", "/v2/pods", map[string]any{"id": b.AppID("pod"), "containers": []any{
 		map[string]any{"name": "c", "exec": map[string]any{"command": map[string]any{"shell": "sleep 1000"}}, "resources": map[string]any{"cpus": 0.1, "mem": 32}},
 	}})
 	if code != 422 || !strings.Contains(answer, "Mesos") {
 		t.Errorf("a pod on Mesos: %d %s", code, answer)
+	}
+}
+
+// leftover is a container that has outlived its task, as when dockerd dies under Mesos's docker executor: for everybody the task
+// is over, but its container runs on, on the address that the seat's next task needs.
+func leftover(t *testing.T, b *rig.Berth, app string) {
+	t.Helper()
+	was, name := b.Running(app, 2, 30*time.Second)[0], "leftover-"+b.Pool
+	b.Update(app, map[string]any{"instances": 0})
+	b.Settle(60 * time.Second)
+	t.Cleanup(func() { _, _ = rig.MachineEngine(t).TryDocker("rm", "-f", name) })
+	b.Engine.Docker("run", "-d", "--name", name, "--network", b.Pool, "--ip", was.Address, "--label", "berth.schema=1",
+		"--label", "berth.app="+app, "--label", "berth.seat=0", "--label", "berth.task="+was.Task, "--entrypoint", "/bin/sleep", baseImage, "1000")
+	b.Update(app, map[string]any{"instances": 2})
+	rig.Eventually(t, 60*time.Second, "the leftover is stopped", func() error {
+		if state := b.Engine.Docker("inspect", "-f", "{{.State.Running}}", name); state != "false" {
+			return fmt.Errorf("running: %s; %s", state, b.Queue())
+		}
+		return nil
+	})
+	if now := b.Running(app, 2, 90*time.Second)[0]; now.Address != was.Address || now.Task == was.Task {
+		t.Errorf("%+v came after %+v", now, was)
 	}
 }
