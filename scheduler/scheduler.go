@@ -89,6 +89,10 @@ type waiting struct {
 	lastUnused time.Time
 	lastUsed   time.Time
 	seen       asked // by the last decision
+	// Whether it may be passed over in a crowd, and since when: see hopeful.
+	idle   bool
+	pool   string
+	looked time.Time
 }
 
 // asked is what of an app's wants decides which offers it can use.

@@ -26,13 +26,14 @@ func (s *Scheduler) start(wants []want, now time.Time) need {
 		s.queue = missing
 		return need{}
 	}
+	wants, passed := s.hopeful(wants, now)
 	for _, w := range wants {
 		q := missing[w.app.ID]
 		if q == nil {
 			q = &waiting{since: now, refused: place.Refusals{Declined: map[place.Reason]int{}}, attempt: place.Refusals{Declined: map[place.Reason]int{}}}
 			if old := s.queue[w.app.ID]; old != nil {
 				*q = *old
-				q.why, q.count = nil, 0
+				q.why, q.count, q.idle = nil, 0, false
 			}
 			missing[w.app.ID] = q
 		}
@@ -40,14 +41,16 @@ func (s *Scheduler) start(wants []want, now time.Time) need {
 	var out need
 	ready := s.afterDelay(wants, missing, &out, now)
 	ready, leases := s.withAddress(ready, missing, now)
-	out.offers = len(ready) > 0
+	out.offers = len(ready)+len(passed) > 0
 	placed := s.match(ready, leases, missing, &out, now)
 	s.settled(wants, placed, now)
 	for id, q := range missing {
 		if q.count = len(s.launches[id]); q.count == 0 {
 			delete(missing, id)
 		}
+		q.idle, q.looked = q.idle && q.waitsForHosts(), now
 	}
+	maps.Copy(missing, passed)
 	s.queue = missing
 	return out
 }
@@ -99,12 +102,18 @@ func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map
 		it, seat := app, s.state.Seats[w.seat]
 		it.Seat, it.Pool, it.LastHost, it.Pinned = w.seat, leases[w.seat].Pool, seat.LastHost, seat.VolumesHost()
 		in.Intents = append(in.Intents, it)
+		q[w.app.ID].pool = it.Pool
 		seen[w.app.ID] = asked{w.app, seen[w.app.ID].ready + 1, in.Tallies[w.app.ID].Removed()}
 	}
 	for id, now := range seen {
 		was := q[id].seen
 		n.fresh = n.fresh || was.app != now.app || was.ready < now.ready || was.freed != now.freed
-		q[id].seen = now
+		q[id].seen, q[id].idle = now, true
+	}
+	for _, it := range in.Intents {
+		if it.Pinned != "" {
+			q[it.App.ID].idle = false
+		}
 	}
 	r := s.fleet.Match(in)
 	s.awaitVolumes(in, r, q, now)

@@ -245,6 +245,10 @@ func TestAgainstTheSimpleWay(t *testing.T) {
 			for _, id := range slices.Backward(slices.Sorted(maps.Keys(offers))) {
 				fresh.Add(offers[id])
 			}
+			hopeless := map[spec.AppID]bool{}
+			for id, app := range apps {
+				hopeless[id] = f.Hopeless(app, "p", counts[id], now)
+			}
 			r, again := f.Match(in), fresh.Match(in)
 			if a, b := text(r), text(again); a != b {
 				t.Fatalf("the answer depends on history:\n%s\n%s", a, b)
@@ -256,6 +260,9 @@ func TestAgainstTheSimpleWay(t *testing.T) {
 			for i, it := range in.Intents {
 				if err := x.check(it, placed[i], len(apps) == 1); err != nil {
 					t.Fatal(err)
+				}
+				if placed[i] != nil && it.Pinned == "" && hopeless[it.App.ID] {
+					t.Fatalf("%s found a host without hope", it.Seat)
 				}
 				if p := placed[i]; p != nil {
 					counts[it.App.ID].Add(Fields(*p.Offer))

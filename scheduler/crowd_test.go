@@ -21,13 +21,13 @@ const (
 // crowded is a scheduler with apps that wait, under constraints of all kinds, and holds what many hosts offer and none of them
 // can use.
 // Nobody runs its loop, and its time stands still, so that no offer is given back.
-func crowded(b *testing.B) (*Scheduler, time.Time) {
+func crowded(b testing.TB, apps, hosts int) (*Scheduler, time.Time) {
 	b.Helper()
 	now := time.Now()
 	state := store.NewState()
 	kinds := [][]spec.Constraint{nil, {{Field: "hostname", Operator: "UNIQUE"}}, {{Field: "rack", Operator: "GROUP_BY"}},
 		{{Field: "rack", Operator: "MAX_PER", Value: "1"}}, {{Field: "rack", Operator: "LIKE", Value: "r0[0-4]"}}}
-	for i := range waitingApps {
+	for i := range apps {
 		app := &spec.App{ID: spec.AppID(fmt.Sprintf("/app-%05d", i)), Cmd: "sleep 1000", Instances: 1, CPUs: 8 + float64(i%8), Mem: 64,
 			Constraints: kinds[i%len(kinds)], Version: now, LastConfigChange: now}
 		state.Apps[app.ID], state.Versions[app.ID] = app, []*spec.App{app}
@@ -39,12 +39,12 @@ func crowded(b *testing.B) (*Scheduler, time.Time) {
 	}
 	s.onEngine(mesos.Subscribed{FrameworkID: "f", Master: "m"})
 	s.turnAt(now)
-	for i := range offeringHosts {
+	for i := range hosts {
 		if err := s.report(spec.HostReport{Host: fmt.Sprintf("host-%05d", i), Networks: map[string]string{"p": ""}}, now); err != nil {
 			b.Fatal(err)
 		}
 	}
-	offers := make([]spec.Offer, offeringHosts)
+	offers := make([]spec.Offer, hosts)
 	for i := range offers {
 		offers[i] = offerOf(i, i, 1+float64(i%50)/10)
 	}
@@ -65,6 +65,46 @@ func offerOf(id, host int, cpus float64) spec.Offer {
 		Ports: []spec.PortRange{{Begin: 31000, End: 32000}}, Attributes: map[string]string{"rack": fmt.Sprintf("r%02d", host%25)}}
 }
 
+// TestCrowd: apps that are passed over are searched for in turns, told what is new, and found a host as soon as there is one.
+func TestCrowd(t *testing.T) {
+	const apps, hosts = 2 * crowd, 10
+	s, now := crowded(t, apps, hosts)
+	looked := func(since time.Time) (n int) {
+		for _, q := range s.queue {
+			if !q.looked.Before(since) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := len(s.queue); n != apps {
+		t.Fatalf("%d of %d apps wait", n, apps)
+	}
+	now = now.Add(time.Millisecond)
+	s.onEngine(mesos.Offers{Offers: []spec.Offer{offerOf(100, 0, 0.5)}})
+	s.turnAt(now)
+	if n := looked(now); n != 0 || len(s.queue) != apps {
+		t.Fatalf("%d apps were searched for in vain, %d wait", n, len(s.queue))
+	}
+	now = now.Add(lookAgain)
+	for i := range apps / looksAtOnce {
+		s.turnAt(now)
+		if n := looked(now); n != (i+1)*looksAtOnce {
+			t.Fatalf("%d apps were searched for in turn %d", n, i+1)
+		}
+	}
+	for id, q := range s.queue {
+		if q.refused.Processed != 1 || q.attempt.Processed != hosts+1 {
+			t.Fatalf("%s was told of %d hosts, then of %d", id, q.attempt.Processed-q.refused.Processed, q.refused.Processed)
+		}
+	}
+	s.onEngine(mesos.Offers{Offers: []spec.Offer{offerOf(101, 1, 15)}})
+	s.turnAt(now)
+	if s.counters.TasksLaunched == 0 || len(s.queue) == apps {
+		t.Fatal("no app found the host that has room")
+	}
+}
+
 // BenchmarkOfferToManyWaiting is the decision about one more offer while a thousand apps wait and ten thousand offers are held:
 // one that nobody can use, and one that is accepted for the app that it fits.
 func BenchmarkOfferToManyWaiting(b *testing.B) {
@@ -80,7 +120,7 @@ func BenchmarkOfferToManyWaiting(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				if i%100 == 0 { // those that found a host no longer wait
 					b.StopTimer()
-					s, now = crowded(b)
+					s, now = crowded(b, waitingApps, offeringHosts)
 					b.StartTimer()
 				}
 				before := s.counters.TasksLaunched
