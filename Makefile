@@ -27,7 +27,7 @@ images: ## build the images into the local Docker Engine
 test: ## unit tests, and integration tests on real Docker and Consul
 	@scripts/test unit integration
 
-test-all: ## the same and the slow ones (Zabbix server)
+test-all: ## the same and the slow ones (Zabbix server, 1,000 schedules of faults)
 	@scripts/test $(KINDS)
 
 bench: ## measure placements, the list of 10,000 tasks, and starts as ratios to plain Docker (root)

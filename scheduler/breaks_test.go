@@ -52,6 +52,7 @@ func breakRounds(t *testing.T, rounds int) {
 			b.faults(30)
 			b.calm()
 			b.settle()
+			b.spoke()
 		})
 	}
 }
@@ -430,7 +431,7 @@ func (b *breakage) faults(n int) {
 				b.put()
 			}
 		case 11:
-			call := []string{"ACCEPT", "KILL", "DECLINE", "RECONCILE", "ACKNOWLEDGE", "REVIVE", "SUPPRESS"}[b.rnd.IntN(7)]
+			call := []string{"ACCEPT", "KILL", "DECLINE", "RECONCILE", "ACKNOWLEDGE", "REVIVE", "SUPPRESS", "SUBSCRIBE"}[b.rnd.IntN(8)]
 			if !b.isBusy(call) {
 				b.note("%s is refused", call)
 				b.master.Refuse(call, 503, "busy")
@@ -533,6 +534,37 @@ func (b *breakage) settle() {
 		}
 	}
 	b.fatal("not settled: %s", why)
+}
+
+// maxAsks bounds how often a scheduler asks about tasks in one round, which is a quarter of an hour and some dozens of sessions.
+const maxAsks = 250
+
+// spoke holds what the scheduler said against what a real master wants to hear: questions with agents, else a task on an
+// agent that is away is answered as unknown; acknowledgements of what has an id; and no flood of questions.
+func (b *breakage) spoke() {
+	asks := 0
+	for _, c := range b.master.Calls() {
+		switch c.Type {
+		case "RECONCILE":
+			asks++
+			for _, r := range c.Reconcile {
+				if r.AgentID == "" {
+					b.fatal("asked about %s without its agent", r.TaskID)
+				}
+			}
+		case "ACKNOWLEDGE":
+			if len(c.UUID) == 0 || c.AgentID == "" {
+				b.fatal("acknowledged what needs none: %s", c.TaskID)
+			}
+		case "KILL":
+			if c.AgentID == "" {
+				b.fatal("killed %s without its agent", c.TaskID)
+			}
+		}
+	}
+	if asks > maxAsks {
+		b.fatal("%d questions about tasks", asks)
+	}
 }
 
 func (b *breakage) unsettled() string {
