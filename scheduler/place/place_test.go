@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/berth-project/berth/spec"
 )
@@ -139,5 +140,89 @@ func TestPinnedAndDisks(t *testing.T) {
 		if ref := r.Refused["/db"]; len(r.Placements) > 0 || ref.Declined[c.reason] != 2 || ref.Why[0] != c.why {
 			t.Errorf("%s: %+v", c.name, r)
 		}
+	}
+}
+
+func TestRolesReservationsAndMaintenance(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	with := func(change func(*spec.Offer)) spec.Offer {
+		o := offer("o1", "h1", 4, 999)
+		change(&o)
+		return o
+	}
+	to := func(role string) spec.Offer { return with(func(o *spec.Offer) { o.Role = role }) }
+	reserves := with(func(o *spec.Offer) {
+		o.Reserved = spec.Resources{CPUs: 1, Mem: 500, Disk: 10, Ports: []spec.PortRange{{Begin: 31002, End: 31003}}}
+	})
+	maintained := func(from, until time.Duration) spec.Offer {
+		return with(func(o *spec.Offer) {
+			o.Unavailable.From = now.Add(from)
+			if until != 0 {
+				o.Unavailable.Until = now.Add(until)
+			}
+		})
+	}
+	roles := []string{"prod", "test"}
+	for _, c := range []struct {
+		name     string
+		offer    spec.Offer
+		role     string
+		accepted []string
+		cpus     float64
+		ports    []int
+		reason   Reason // "": it is placed
+		why      string
+	}{
+		{"to the app's role", to("test"), "test", nil, 1, nil, "", ""},
+		{"to another role", to("test"), "prod", nil, 1, nil, UnfulfilledRole, "h1: offered to role test, not to prod"},
+		{"an app whose role nobody has is the first's", to("prod"), "gone", nil, 1, nil, "", ""},
+		{"offers of a master without roles", to(""), "test", nil, 1, nil, "", ""},
+		{"reserved and not reserved together", reserves, "prod", nil, 4, nil, "", ""},
+		{"both named", reserves, "prod", []string{"*", "prod"}, 4, nil, "", ""},
+		{"only what is not reserved", reserves, "prod", []string{"*"}, 4, nil, InsufficientCpus, "h1: cpus: 4 wanted, 3 free and not reserved"},
+		{"only what is reserved", reserves, "prod", []string{"prod"}, 2, nil, InsufficientCpus, "h1: cpus: 2 wanted, 1 free of what is reserved"},
+		{"a reserved port", reserves, "prod", []string{"*"}, 1, []int{31002}, InsufficientPorts, "h1: host port 31002 is not free"},
+		{"a port that is not reserved", reserves, "prod", []string{"prod"}, 1, []int{31001}, InsufficientPorts, "h1: host port 31001 is not free"},
+		{"nothing is reserved", offer("o1", "h1", 4, 999), "prod", []string{"prod"}, 1, nil, UnfulfilledRole, "h1: nothing is reserved for the role, and the app accepts only [prod]"},
+		{"maintenance", maintained(-time.Hour, time.Hour), "prod", nil, 1, nil, AgentMaintenance, "h1: maintenance from 2026-01-02T02:04:05.000Z, until 2026-01-02T04:04:05.000Z"},
+		{"maintenance without an end", maintained(-time.Hour, 0), "prod", nil, 1, nil, AgentMaintenance, "h1: maintenance from 2026-01-02T02:04:05.000Z, without a known end"},
+		{"maintenance in a moment", maintained(5*time.Minute, time.Hour), "prod", nil, 1, nil, AgentMaintenance, "h1: maintenance from 2026-01-02T03:09:05.000Z, until 2026-01-02T04:04:05.000Z"},
+		{"maintenance tomorrow", maintained(24*time.Hour, 25*time.Hour), "prod", nil, 1, nil, "", ""},
+		{"maintenance that is over", maintained(-2*time.Hour, -time.Hour), "prod", nil, 1, nil, "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			app := &spec.App{ID: "/web", CPUs: c.cpus, Mem: 1, Role: c.role, AcceptedResourceRoles: c.accepted}
+			r := fleetOf(c.offer).Match(Input{Intents: []Intent{{Seat: spec.SeatID{App: "/web"}, App: app, Pool: "p", HostPorts: c.ports}}, Roles: roles, Now: now})
+			ref := r.Refused["/web"]
+			if c.reason == "" {
+				if len(r.Placements) != 1 {
+					t.Fatalf("refused: %v", ref.Why)
+				}
+				return
+			}
+			if len(r.Placements) > 0 || ref.Declined[c.reason] != 1 || ref.Why[0] != c.why {
+				t.Errorf("%d placed; %v %q", len(r.Placements), ref.Declined, ref.Why)
+			}
+		})
+	}
+}
+
+// TestPartsOfAHost: the offers of one agent count together, and their host's pace holds for all roles.
+func TestPartsOfAHost(t *testing.T) {
+	app := &spec.App{ID: "/web", CPUs: 3, Mem: 1, Role: "prod"}
+	in := Input{Intents: []Intent{{Seat: spec.SeatID{App: "/web"}, App: app, Pool: "p"}}}
+	r := fleetOf(offer("o1", "h1", 2, 10), offer("o2", "h1", 2, 10)).Match(in)
+	if len(r.Placements) != 1 || fmt.Sprint(r.Taken[r.Placements[0].Offer]) != "[o1 o2]" {
+		t.Errorf("two offers of one agent: %+v", r)
+	}
+	one, two := offer("o1", "h4", 9, 99), offer("o2", "h4", 9, 99)
+	one.Role, two.Role = "prod", "test"
+	other := &spec.App{ID: "/api", CPUs: 1, Mem: 1, Role: "test"}
+	in = Input{Roles: []string{"prod", "test"}, Pace: pace}
+	for i, app := range []*spec.App{app, other, app, other} {
+		in.Intents = append(in.Intents, Intent{Seat: spec.SeatID{App: app.ID, Index: i}, App: app, Pool: "p"})
+	}
+	if r := fleetOf(one, two).Match(in); len(r.Placements) != 2 || r.Refused["/api"].Declined[HostBusy] != 1 {
+		t.Errorf("%d tasks start on a busy host, two may; %+v", len(r.Placements), r.Refused)
 	}
 }
