@@ -145,6 +145,28 @@ func TestFetchedCredentials(t *testing.T) {
 	}
 }
 
+// TestPullConfigOfTheHost: what pullConfig becomes, a docker configuration of this machine under the name that is looked for.
+func TestPullConfigOfTheHost(t *testing.T) {
+	const image = "registry.example:5000/app:1"
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "registry.json"), []byte(`{"auths":{"registry.example:5000":{"auth":"bWU6cGFzczp3b3Jk"}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bubble(t, func(t *testing.T, w *world) {
+		w.again(func(o *Options) { o.Fetch = fetch.Options{Roots: []string{dir}} })
+		w.docker.AddPrivateImage(image, docker.Credentials{Username: "me", Password: "pass:word", Server: "registry.example:5000"})
+		f := w.subscribe(info(""))
+		name, extract := ".docker/config.json", false
+		f.accept(f.offer(), 1e7, w.task("a.1", func(t *mesos.TaskInfo) {
+			t.Container.Docker.Image = image
+			t.Command.URIs = []mesos.CommandInfo_URI{{Value: "file://" + dir + "/registry.json", OutputFile: &name, Extract: &extract}}
+		}))
+		for _, state := range []mesos.TaskState{mesos.TASK_STAGING, mesos.TASK_STARTING, mesos.TASK_RUNNING} {
+			f.update("a.1", state)
+		}
+	})
+}
+
 func TestRegistryOf(t *testing.T) {
 	for image, want := range map[string]string{
 		"nginx": hub, "me/app:1": hub, "docker.io/me/app": hub, "localhost/app": "localhost", "reg:5000/app": "reg:5000", "a.b/c/d@sha256:x": "a.b",

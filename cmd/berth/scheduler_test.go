@@ -130,3 +130,14 @@ func TestTheFrameworkOutlivesItsScheduler(t *testing.T) {
 		t.Error("the secret is in the log")
 	}
 }
+
+// TestRoleNames: Mesos's rules for them, before a master refuses the subscription.
+func TestRoleNames(t *testing.T) {
+	for role, good := range map[string]bool{
+		"*": true, "slave_public": true, "eng/web": true, "": false, ".": false, "..": false, "-web": false, "a b": false, "eng/": false, "eng/*": false, "a\\b": false,
+	} {
+		if err := checkRole(role); good != (err == nil) {
+			t.Errorf("%q: %v", role, err)
+		}
+	}
+}

@@ -4,8 +4,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/berth-project/berth/scheduler/marathon"
+	"github.com/berth-project/berth/spec"
 )
 
 func TestSettleFindsEveryFault(t *testing.T) {
@@ -64,5 +68,21 @@ func TestCleanupLeavesARunningBerthAlone(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(s.RunDir, "api.sock")); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDefinitionsFollowTheFlags: which roles and credentials definitions may name is the operators' word.
+func TestDefinitionsFollowTheFlags(t *testing.T) {
+	c := &composition{settings: settings{pools: []spec.Pool{{Name: "p"}}}}
+	c.Roles, c.PullConfigs, c.Admit.HostPaths = []string{"web", "batch"}, "/etc/berth/pull", []string{"/srv"}
+	o := c.definitions(engineSide{features: map[string]bool{marathon.FeatureGPU: true}})
+	if !slices.Equal(o.Roles, c.Roles) || !o.Features[marathon.FeaturePullConfig] || !o.Features[marathon.FeatureGPU] || c.firstRole() != "web" {
+		t.Errorf("got %+v", o)
+	}
+	if got := c.fetchRoots(); !slices.Equal(got, []string{"/srv", "/etc/berth/pull"}) {
+		t.Errorf("got %v", got)
+	}
+	if c = (&composition{settings: settings{pools: []spec.Pool{{Name: "p"}}}}); c.definitions(engineSide{}).Features[marathon.FeaturePullConfig] || c.firstRole() != "*" {
+		t.Error("something is allowed that nobody asked for")
 	}
 }
