@@ -2,10 +2,8 @@ package scheduler
 
 import (
 	"context"
-	"errors"
 	"time"
 
-	"github.com/berth-project/berth/scheduler/mesos"
 	"github.com/berth-project/berth/scheduler/store"
 	"github.com/berth-project/berth/spec"
 )
@@ -19,6 +17,13 @@ type batch struct {
 
 func (b *batch) empty() bool { return b.txn.Empty() && len(b.effects) == 0 && len(b.calls) == 0 }
 
+// manyChanges is from how many changes on nothing more is launched until the batch before has been stored: what a launch would gain by
+// being decided earlier, all that comes behind it would lose.
+const manyChanges = 20000
+
+// full says that nothing more should be launched before the batch has left.
+func (b *batch) full() bool { return b.txn.Len() >= manyChanges }
+
 // after adds an effect that cannot block: an answer, a published event, a new host document.
 func (b *batch) after(f func()) { b.effects = append(b.effects, f) }
 
@@ -26,6 +31,7 @@ func (b *batch) after(f func()) { b.effects = append(b.effects, f) }
 type call struct {
 	name   string
 	ack    *spec.TaskStatus // instead of do: an update to acknowledge
+	free   bool             // its order among other free calls, and acknowledgements, means nothing
 	do     func(ctx context.Context) error
 	failed func(err error) // runs in the loop; nil: only logged
 	sent   func()          // runs in the loop after success
@@ -69,85 +75,6 @@ func (c *committer) run(ctx context.Context) {
 			}
 		}
 	}
-}
-
-// sender makes the engine calls one after the other, so that a REVIVE never overtakes the SUPPRESS before it.
-type sender struct {
-	s  *Scheduler
-	in chan call
-}
-
-func newSender(s *Scheduler) *sender { return &sender{s: s, in: make(chan call, 4096)} }
-
-func (x *sender) run(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case c := <-x.in:
-			if c.ack != nil {
-				var follows *call
-				if c, follows = x.gather(c); follows != nil {
-					x.make(ctx, c)
-					c = *follows
-				}
-			}
-			x.make(ctx, c)
-		}
-	}
-}
-
-// manyAcks bounds the acknowledgements that are made at a time.
-const manyAcks = 512
-
-// gather joins an acknowledgement with those that wait right behind it, and returns the call that follows them, if it had to be
-// taken out.
-func (x *sender) gather(c call) (acks call, follows *call) {
-	updates := []spec.TaskStatus{*c.ack}
-	acks = call{name: c.name, do: func(ctx context.Context) error { return x.s.opts.Engine.Acknowledge(ctx, updates...) }}
-	for len(updates) < manyAcks {
-		select {
-		case next := <-x.in:
-			if next.ack == nil {
-				return acks, &next
-			}
-			updates = append(updates, *next.ack)
-		default:
-			return acks, nil
-		}
-	}
-	return acks, nil
-}
-
-// make makes a call, and tells the loop how it went.
-func (x *sender) make(ctx context.Context, c call) {
-	err := c.do(ctx)
-	if ctx.Err() != nil {
-		return
-	}
-	if err != nil {
-		// Without a session every call fails; the next one reconciles and asks again. No line a call for that.
-		if !errors.Is(err, mesos.ErrDisconnected) {
-			x.s.log.WithError(err).WithField("call", c.name).Warn("engine call failed")
-		}
-		if c.failed != nil {
-			x.later(ctx, func() { c.failed(err) })
-		}
-		return
-	}
-	if c.sent != nil {
-		x.later(ctx, c.sent)
-	}
-}
-
-// later runs f in the loop without making the next call wait for it.
-func (x *sender) later(ctx context.Context, f func()) {
-	go func() {
-		select {
-		case x.s.commands <- f:
-		case <-ctx.Done():
-		}
-	}()
 }
 
 // declineFor is the filter of offers that nothing waits for: as good as for ever, since REVIVE clears it.

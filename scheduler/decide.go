@@ -19,9 +19,11 @@ func (s *Scheduler) decide(now time.Time) {
 	s.timers(now)
 	s.advance(now)
 	s.rest(now)
-	need := s.start(s.wants(), now)
+	if s.needed.fresh = false; !s.batch.full() { // otherwise once it has left
+		s.needed = s.start(s.wants(), now)
+	}
 	s.expireDelays(now)
-	s.manageOffers(need, now)
+	s.manageOffers(s.needed, now)
 	s.documents(now)
 	for _, at := range []time.Time{s.taskTimes.next, s.appTimes.next} {
 		if !at.IsZero() {
@@ -179,7 +181,7 @@ func (s *Scheduler) targets() map[spec.AppID]target {
 // tasksOf are the app's live tasks as the rollout sees them.
 func (s *Scheduler) tasksOf(app *spec.App) []deploy.Task {
 	out := make([]deploy.Task, 0, len(s.byApp[app.ID]))
-	for _, t := range s.byApp[app.ID] {
+	for _, t := range s.inOrder(app.ID) {
 		x := deploy.Task{
 			ID: t.ID, Seat: t.Seat.Index, Outdated: !t.ConfigVersion.Equal(app.LastConfigChange),
 			Healthy: t.Ready && health.Healthy(s.appOf(t), t), Killing: t.Rung == spec.Killing,

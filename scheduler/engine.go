@@ -132,6 +132,22 @@ func (s *Scheduler) step(t *spec.Task, ev lifecycle.Event, now time.Time) {
 	}
 }
 
+// launched notes that the engine took the launches. That is not stored: after a restart a task is asked after in either case, and
+// the answer means the same.
+func (s *Scheduler) launched(ls []spec.Launch) {
+	for _, l := range ls {
+		s.landed(l)
+		t := s.state.Tasks[l.TaskID]
+		if t == nil {
+			continue
+		}
+		if next, out := lifecycle.Next(*t, lifecycle.Sent{}, time.Now()); out.Changed {
+			s.state.Tasks[t.ID] = &next
+			s.index(&next)
+		}
+	}
+}
+
 // ended removes a task that is over. Its seat, lease and host name stay.
 func (s *Scheduler) ended(app *spec.App, t *spec.Task, failed bool, now time.Time) {
 	delete(s.state.Tasks, t.ID)

@@ -48,7 +48,8 @@ type indexes struct {
 	newFails  bool                // by readers: failures
 
 	// What readers see.
-	lists     *cow.Map[spec.AppID, *taskList]
+	rosters   map[spec.AppID]*roster
+	lists     *cow.Map[spec.AppID, []*spec.Task]
 	seats     *cow.Map[spec.SeatID, spec.Seat]
 	leases    *cow.Map[netip.Addr, spec.Lease]
 	usage     *cow.Map[string, spec.Usage]
@@ -60,10 +61,10 @@ func newIndexes() *indexes {
 		byHost: map[string]map[string]*spec.Task{}, underway: map[string]*spec.Task{},
 		starting: map[string]map[string]*spec.Task{}, tallies: map[spec.AppID]*place.Tally{}, leasesOf: map[spec.AppID]map[netip.Addr]bool{},
 		seatsOf:  map[spec.AppID]map[spec.SeatID]bool{},
-		leasesOn: map[spec.SeatID][]netip.Addr{}, searched: map[string]netip.Addr{}, holding: map[string]bool{}, outliving: map[string]bool{},
+		leasesOn: map[spec.SeatID][]netip.Addr{}, searched: map[string]netip.Addr{}, rosters: map[spec.AppID]*roster{}, holding: map[string]bool{}, outliving: map[string]bool{},
 		done: map[spec.AppID]bool{}, launches: map[spec.AppID][]int{}, skip: map[spec.AppID]int{}, deferred: map[spec.AppID]bool{}, dirty: map[spec.AppID]bool{}, unsure: map[spec.AppID]bool{}, restless: map[spec.AppID]bool{},
 		unseen: map[spec.AppID]bool{}, untimed: map[string]bool{}, staleDocs: map[string]bool{}, retarget: true, newTree: true, newFails: true,
-		lists: cow.New[spec.AppID, *taskList](), seats: cow.New[spec.SeatID, spec.Seat](), leases: cow.New[netip.Addr, spec.Lease](),
+		lists: cow.New[spec.AppID, []*spec.Task](), seats: cow.New[spec.SeatID, spec.Seat](), leases: cow.New[netip.Addr, spec.Lease](),
 		usage: cow.New[string, spec.Usage](),
 	}
 }
@@ -94,7 +95,9 @@ func (s *Scheduler) index(t *spec.Task) {
 	if s.byApp[t.Seat.App] == nil {
 		s.byApp[t.Seat.App] = map[string]*spec.Task{}
 	}
-	s.tally(t, s.byApp[t.Seat.App][t.ID])
+	was := s.byApp[t.Seat.App][t.ID]
+	s.tally(t, was)
+	s.reroll(t, was == nil)
 	s.byApp[t.Seat.App][t.ID] = t
 	if s.byHost[t.Host] == nil {
 		s.byHost[t.Host] = map[string]*spec.Task{}
@@ -125,6 +128,7 @@ func (s *Scheduler) unindex(t *spec.Task) {
 	s.tally(nil, s.byApp[t.Seat.App][t.ID])
 	s.started(t)
 	delete(s.byApp[t.Seat.App], t.ID)
+	s.reroll(t, false)
 	delete(s.byHost[t.Host], t.ID)
 	if len(s.byHost[t.Host]) == 0 {
 		delete(s.byHost, t.Host)

@@ -1,9 +1,7 @@
 package scheduler
 
 import (
-	"cmp"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -12,16 +10,10 @@ import (
 	"github.com/berth-project/berth/spec"
 )
 
-// taskList are the live tasks of one app; who reads them first sorts them.
-type taskList struct {
-	once  sync.Once
-	tasks []*spec.Task
-}
-
 // published is the state as readers see it: fixed, and shared by all that ask before the next change.
 type published struct {
 	state api.View // without tasks
-	lists cow.View[spec.AppID, *taskList]
+	lists cow.View[spec.AppID, []*spec.Task]
 	once  sync.Once
 	view  api.View
 }
@@ -60,12 +52,8 @@ func (s *Scheduler) show() {
 			continue
 		}
 		delete(s.unseen, id)
-		if tasks := s.byApp[id]; len(tasks) > 0 {
-			list := &taskList{tasks: make([]*spec.Task, 0, len(tasks))}
-			for _, t := range tasks {
-				list.tasks = append(list.tasks, t)
-			}
-			s.lists.Set(id, list)
+		if tasks := s.inOrder(id); len(tasks) > 0 {
+			s.lists.Set(id, tasks)
 		} else {
 			s.lists.Delete(id)
 		}
@@ -75,23 +63,13 @@ func (s *Scheduler) show() {
 	s.published.Store(next)
 }
 
-// sorted are the tasks by seat, then by age.
-func (l *taskList) sorted() []*spec.Task {
-	l.once.Do(func() {
-		slices.SortFunc(l.tasks, func(a, b *spec.Task) int {
-			return cmp.Or(cmp.Compare(a.Seat.Index, b.Seat.Index), a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
-		})
-	})
-	return l.tasks
-}
-
 // at is the view for one reader. What costs time is done by the first one only, and not in the loop.
 func (p *published) at(now time.Time) *api.View {
 	p.once.Do(func() {
 		p.view = p.state
 		p.view.Tasks = make(map[spec.AppID][]*spec.Task, p.lists.Len())
 		for id, list := range p.lists.All() {
-			p.view.Tasks[id] = list.sorted()
+			p.view.Tasks[id] = list
 		}
 	})
 	out := p.view

@@ -46,6 +46,7 @@ type Scheduler struct {
 	*indexes
 	counters api.Counters
 	wake     time.Time // the next time something is due; zero: never
+	needed   need      // as the last search for hosts found
 }
 
 type session struct {
@@ -204,8 +205,11 @@ func (s *Scheduler) Run(ctx context.Context) error {
 			s.drain(events)
 		case <-timer.C:
 		case out <- s.batch:
+			full := s.batch.full()
 			s.batch = batch{}
-			continue
+			if !full {
+				continue
+			}
 		}
 		s.decide(time.Now())
 		s.show()

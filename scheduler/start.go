@@ -169,7 +169,7 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.Se
 		seat := s.seat(it.Seat, offer.Host)
 		t := &spec.Task{
 			Instance: spec.InstanceID(it.App.ID, s.uuid()), Seat: it.Seat, AppVersion: it.App.Version, ConfigVersion: it.App.LastConfigChange,
-			State: "TASK_STAGING", Role: it.App.Role, Host: offer.Host, AgentID: offer.AgentID, Attributes: place.Fields(offer), CreatedAt: now, HostPorts: p.HostPorts,
+			State: "TASK_STAGING", Role: it.App.Role, Host: offer.Host, AgentID: offer.AgentID, Attributes: s.fieldsOf(offer), CreatedAt: now, HostPorts: p.HostPorts,
 			Ports: launch.Effective(launch.Ports(it.App, p.HostPorts)),
 		}
 		t.ID, t.Containers = launch.Identity(it.App, t.Instance)
@@ -196,7 +196,7 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.Se
 		s.counters.TasksLaunched += uint64(len(launches))
 		s.counters.OffersUsed += uint64(len(ids))
 		s.batch.call(call{
-			name: "ACCEPT",
+			name: "ACCEPT", free: true,
 			// refuse 0: what is left of the host comes back at once, for the next in the queue.
 			do:   func(ctx context.Context) error { return s.opts.Engine.Accept(ctx, ids, launches, 0) },
 			sent: func() { s.launched(launches) },
@@ -207,6 +207,18 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.Se
 	}
 }
 
+// fieldsOf are the offer's fields, the same map for all tasks of a host as long as they stay the same.
+func (s *Scheduler) fieldsOf(o spec.Offer) map[string]string {
+	fields := place.Fields(o)
+	for _, t := range s.byHost[o.Host] {
+		if maps.Equal(t.Attributes, fields) {
+			return t.Attributes
+		}
+		break
+	}
+	return fields
+}
+
 // within lets a launch use only what the app accepts of the offer.
 func within(roles []string, l spec.Launch) spec.Launch {
 	l.Roles = roles
@@ -214,15 +226,6 @@ func within(roles []string, l spec.Launch) spec.Launch {
 		l.Members[i].Roles = roles
 	}
 	return l
-}
-
-func (s *Scheduler) launched(ls []spec.Launch) {
-	for _, l := range ls {
-		s.landed(l)
-		if t := s.state.Tasks[l.TaskID]; t != nil {
-			s.step(t, lifecycle.Sent{}, time.Now())
-		}
-	}
 }
 
 // askAfter asks what became of launches.

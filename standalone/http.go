@@ -11,6 +11,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/gogo/protobuf/proto"
@@ -237,10 +238,10 @@ func (s *server) subscribe(w http.ResponseWriter, r *http.Request, c *scheduler.
 	if r.Header.Get(streamIDHeader) != "" {
 		return refuse(http.StatusBadRequest, "Subscribe calls should not include the '%s' header", streamIDHeader)
 	}
-	kind, encode := mediaJSON, marshalJSON
+	kind, encode := mediaJSON, func(e *scheduler.Event, _ []byte) ([]byte, error) { return marshalJSON(e) }
 	switch accept := r.Header.Get("Accept"); accept {
 	case mediaProtobuf:
-		kind, encode = mediaProtobuf, func(e *scheduler.Event) ([]byte, error) { return proto.Marshal(e) }
+		kind, encode = mediaProtobuf, marshalInto
 	case mediaJSON, "", "*/*":
 	default:
 		return refuse(http.StatusNotAcceptable, "Expecting 'Accept' to allow %s or %s", mediaJSON, mediaProtobuf)
@@ -257,16 +258,26 @@ func (s *server) subscribe(w http.ResponseWriter, r *http.Request, c *scheduler.
 	return nil
 }
 
+// marshalInto encodes an event, in buf where it is large enough.
+func marshalInto(e *scheduler.Event, buf []byte) ([]byte, error) {
+	size := e.Size()
+	buf = slices.Grow(buf[:0], size)[:size]
+	n, err := e.MarshalTo(buf)
+	return buf[:n], err
+}
+
 // feed writes a stream's events until it is closed from either side, with a heartbeat after SUBSCRIBED and then at every
 // interval.
-func (s *server) feed(ctx context.Context, w http.ResponseWriter, st *stream, encode func(*scheduler.Event) ([]byte, error)) {
+func (s *server) feed(ctx context.Context, w http.ResponseWriter, st *stream, encode func(*scheduler.Event, []byte) ([]byte, error)) {
 	conn := http.NewResponseController(w)
 	out := recordio.NewWriter(w)
+	var buf []byte
 	write := func(e *scheduler.Event) error {
-		raw, err := encode(e)
+		raw, err := encode(e, buf)
 		if err != nil {
 			return err
 		}
+		buf = raw
 		// Unsupported by some test servers; then a reader that hangs is found by the buffer.
 		if err := conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return err

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/berth-project/berth/scheduler/marathon"
@@ -84,8 +85,11 @@ func Bounds(n int, u spec.UpgradeStrategy) (floor, ceiling int) {
 
 // Advance decides. Tasks may come in any order.
 func Advance(in Input) Result {
-	tasks := slices.Clone(in.Tasks)
-	slices.SortFunc(tasks, func(a, b Task) int { return cmp.Or(cmp.Compare(a.Seat, b.Seat), cmp.Compare(a.ID, b.ID)) })
+	tasks, order := in.Tasks, func(a, b Task) int { return cmp.Or(cmp.Compare(a.Seat, b.Seat), cmp.Compare(a.ID, b.ID)) }
+	if !slices.IsSortedFunc(tasks, order) {
+		tasks = slices.Clone(tasks)
+		slices.SortFunc(tasks, order)
+	}
 	d := decider{app: in.App, n: in.App.Instances, tasks: tasks, replace: in.Mode == Replace}
 	if in.Mode == Stop {
 		d.n = 0
@@ -99,13 +103,12 @@ func Advance(in Input) Result {
 		d.ceiling = max(d.n, 1)
 		d.floor = min(d.floor, d.ceiling-1)
 	}
-	d.seats = map[int][]Task{}
-	for _, t := range tasks {
-		d.seats[t.Seat] = append(d.seats[t.Seat], t)
+	for i := range tasks {
+		t := &tasks[i]
 		if t.Healthy && !t.Killing {
 			d.healthy++
 		}
-		if !d.gone(t) {
+		if !d.gone(*t) {
 			d.live++
 		}
 	}
@@ -125,8 +128,8 @@ type decider struct {
 	n              int
 	wanted         []int // kept seats: which, ascending
 	replace        bool
-	tasks          []Task
-	seats          map[int][]Task
+	tasks          []Task // by seat
+	at             int    // where in last looked
 	floor, ceiling int
 	healthy        int // tasks that answer and are not being killed; goes down with each kill decided here
 	live           int // tasks that occupy capacity (see gone); goes up with each launch decided here
@@ -138,6 +141,24 @@ type decider struct {
 // gone says that a task is neither wanted nor there to be ended. It may stay so for ever, so nothing waits for it.
 func (d *decider) gone(t Task) bool {
 	return t.Unreachable && d.n > 0 && !d.app.Floats() && !d.has(t.Seat)
+}
+
+// in are the tasks in a seat. Seats are asked for in ascending order mostly, so the search begins where the last one ended.
+func (d *decider) in(seat int) []Task {
+	if d.at >= len(d.tasks) || d.tasks[d.at].Seat > seat {
+		d.at = 0
+	}
+	if next := d.at + 16; next < len(d.tasks) && d.tasks[next].Seat < seat {
+		d.at += sort.Search(len(d.tasks)-d.at, func(i int) bool { return d.tasks[d.at+i].Seat >= seat })
+	}
+	for d.at < len(d.tasks) && d.tasks[d.at].Seat < seat {
+		d.at++
+	}
+	end := d.at
+	for end < len(d.tasks) && d.tasks[end].Seat == seat {
+		end++
+	}
+	return d.tasks[d.at:end]
 }
 
 // has says whether a kept seat is wanted.
@@ -158,7 +179,7 @@ func (d *decider) kill(t Task, format string, args ...any) {
 // fill launches every wanted seat that has no task, within the ceiling while a rolling update runs.
 func (d *decider) fill() {
 	for _, seat := range d.wanted {
-		if len(d.seats[seat]) > 0 {
+		if len(d.in(seat)) > 0 {
 			continue
 		}
 		if d.replace && d.live >= d.ceiling {
@@ -208,7 +229,7 @@ func (d *decider) helpers() {
 		}
 	}
 	for seat := d.app.SeatsEnd(); have < want && d.live < d.ceiling; seat++ {
-		if len(d.seats[seat]) > 0 {
+		if len(d.in(seat)) > 0 {
 			continue
 		}
 		d.launch(seat)
@@ -244,7 +265,7 @@ func (d *decider) finish() {
 	missing, unhealthy, outdated, dying, lost := 0, 0, 0, 0, 0
 	for _, seat := range d.wanted {
 		ok := false
-		for _, t := range d.seats[seat] {
+		for _, t := range d.in(seat) {
 			switch {
 			case t.Killing:
 				dying++

@@ -71,7 +71,7 @@ func (d *decider) sort() floaters {
 // freeSeat is the lowest number without any task, also of those decided here.
 func (d *decider) freeSeat() int {
 	for seat := d.free; ; seat++ {
-		if len(d.seats[seat]) == 0 {
+		if len(d.in(seat)) == 0 {
 			d.free = seat + 1
 			return seat
 		}

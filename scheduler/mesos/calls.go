@@ -73,7 +73,7 @@ func (c *Client) Kill(ctx context.Context, taskID, agentID string, grace time.Du
 }
 
 // acknowledgers is how many acknowledgements of one Acknowledge are under way at a time.
-const acknowledgers = 8
+const acknowledgers = 64
 
 // Acknowledge confirms that updates are stored, each with a call of its own, several at a time: their order means nothing, as a
 // task's next update comes only after the one before was acknowledged. Updates without a UUID need none, so nothing is sent for
@@ -139,27 +139,55 @@ func (c *Client) call(ctx context.Context, call *scheduler.Call) error {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.CallTimeout)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
-	resp, err := c.post(ctx, s.url, s.streamID, call)
+	status, text, err := c.send(ctx, s, call)
 	if err != nil {
 		if s.ctx.Err() != nil {
 			return fmt.Errorf("%s: %w, the answer is unknown", call.Type, ErrDisconnected)
 		}
 		return fmt.Errorf("%s: %w", call.Type, err)
 	}
-	defer drain(resp)
-	if resp.StatusCode != http.StatusAccepted {
-		return callError(call.Type.String(), resp)
+	if status != http.StatusAccepted {
+		return &CallError{Call: call.Type.String(), Status: status, Body: plainText(text)}
 	}
 	return nil
 }
 
-// post sends a call; the caller closes the answer.
-func (c *Client) post(ctx context.Context, url, streamID string, call *scheduler.Call) (*http.Response, error) {
+// send makes a call within a session and returns the answer's status and the beginning of its text.
+func (c *Client) send(ctx context.Context, s *session, call *scheduler.Call) (int, string, error) {
+	if s.calls != nil {
+		body, err := c.encode(call)
+		if err != nil {
+			return 0, "", err
+		}
+		return s.calls.do(ctx, body)
+	}
+	resp, err := c.post(ctx, s.url, s.streamID, call)
+	if err != nil {
+		return 0, "", err
+	}
+	defer drain(resp)
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
+		text = append(text, " (the rest could not be read)"...)
+	}
+	return resp.StatusCode, string(text), nil
+}
+
+func (c *Client) encode(call *scheduler.Call) ([]byte, error) {
 	var body bytes.Buffer
 	if err := c.codec.NewEncoder(encoding.SinkWriter(&body)).Encode(call); err != nil {
 		return nil, fmt.Errorf("encode call: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, &body)
+	return body.Bytes(), nil
+}
+
+// post sends a call; the caller closes the answer.
+func (c *Client) post(ctx context.Context, url, streamID string, call *scheduler.Call) (*http.Response, error) {
+	body, err := c.encode(call)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -183,8 +211,10 @@ func callError(call string, resp *http.Response) error {
 	if err != nil {
 		body = append(body, " (the rest could not be read)"...)
 	}
-	return &CallError{Call: call, Status: resp.StatusCode, Body: strings.TrimSpace(strings.ToValidUTF8(string(body), "\uFFFD"))}
+	return &CallError{Call: call, Status: resp.StatusCode, Body: plainText(string(body))}
 }
+
+func plainText(body string) string { return strings.TrimSpace(strings.ToValidUTF8(body, "\uFFFD")) }
 
 // drain lets the connection be used again: answers to calls are short or empty.
 func drain(resp *http.Response) {

@@ -16,6 +16,7 @@ type Client struct {
 	opts  Options
 	codec encoding.Codec
 	http  *http.Client
+	own   bool // no Transport was given
 	log   logrus.FieldLogger
 
 	mu          sync.Mutex // guards all below
@@ -29,6 +30,8 @@ type session struct {
 	streamID string
 	// ctx ends with the session; calls that still wait for an answer then end as well.
 	ctx context.Context
+	// calls carries the session's calls; nil: Options.Transport does.
+	calls *pipeline
 	// offers are the resources of the outstanding offers by id, for Accept. Guarded by Client.mu.
 	offers map[string]offered
 }
@@ -44,8 +47,13 @@ func New(opts Options) (*Client, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, fmt.Errorf("mesos options: %w", err)
 	}
+	own := opts.Transport == nil
+	if own {
+		opts.Transport = subscriptions()
+	}
 	return &Client{
 		opts:  opts,
+		own:   own,
 		codec: opts.codec(),
 		http: &http.Client{
 			Transport: opts.Transport,

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gogo/protobuf/proto"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/encoding"
 	"github.com/mesos/mesos-go/api/v1/lib/encoding/codecs"
@@ -26,6 +27,12 @@ func decodeEvent(codec encoding.Codec, record []byte) (e *scheduler.Event, err e
 		}
 	}()
 	e = &scheduler.Event{}
+	if codec.Name == codecs.NameProtobuf { // without another copy of the record: most of it is the output of docker inspect
+		if err := proto.Unmarshal(record, e); err != nil {
+			return nil, fmt.Errorf("decode event: %w", err)
+		}
+		return e, nil
+	}
 	err = codec.NewDecoder(encoding.SourceReader(bytes.NewReader(record))).Decode(e)
 	if err != nil && codec.Name == codecs.NameJSON {
 		// mesos-go fails on names it does not know: a real 1.12 master's SUBSCRIBED has the capability QUOTA_V2.

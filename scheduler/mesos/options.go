@@ -51,7 +51,7 @@ type Options struct {
 	// MinBackoff and MaxBackoff bound the pause between attempts to subscribe; defaults 0.1 s and 30 s. A session that lasted
 	// MaxBackoff makes the next pause short again.
 	MinBackoff, MaxBackoff time.Duration
-	// Transport carries the requests; default: one of the client's own.
+	// Transport carries the requests; default: connections of the client's own, one for the calls of a session.
 	Transport http.RoundTripper
 	// Rand gives numbers from [0, 1) for the backoff's jitter; default math/rand/v2.
 	Rand func() float64
@@ -70,19 +70,23 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxRecord, 32<<20)
 	setDefault(&o.MinBackoff, 100*time.Millisecond)
 	setDefault(&o.MaxBackoff, 30*time.Second)
-	if o.Transport == nil {
-		o.Transport = &http.Transport{
-			DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-			TLSHandshakeTimeout:   5 * time.Second,
-			MaxIdleConnsPerHost:   16, // calls come in bursts: one ACCEPT an agent
-			IdleConnTimeout:       90 * time.Second,
-			ExpectContinueTimeout: time.Second,
-		}
-	}
 	if o.Rand == nil {
 		o.Rand = rand.Float64
 	}
 	return o
+}
+
+// dialTimeout bounds the making of a connection, and once more that of its encryption; writeTimeout a write that does not advance.
+const dialTimeout, writeTimeout = 5 * time.Second, 15 * time.Second
+
+// subscriptions makes the connections of subscriptions; calls have a pipeline.
+func subscriptions() *http.Transport {
+	return &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   dialTimeout,
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+	}
 }
 
 func setDefault[T comparable](v *T, to T) {

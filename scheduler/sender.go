@@ -1,0 +1,131 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/berth-project/berth/scheduler/mesos"
+	"github.com/berth-project/berth/spec"
+)
+
+const (
+	// callsAtOnce bounds the calls that are taken out together.
+	callsAtOnce = 1024
+	// fewCalls are made one after the other; of more, callers are made at a time.
+	fewCalls, callers = 16, 32
+)
+
+// sender makes the engine calls in their order, so that a REVIVE never overtakes the SUPPRESS before it; but those whose order means
+// nothing are made several at a time, as a large fleet has thousands a second.
+type sender struct {
+	s  *Scheduler
+	in chan call
+}
+
+func newSender(s *Scheduler) *sender { return &sender{s: s, in: make(chan call, 4096)} }
+
+func (x *sender) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case c := <-x.in:
+			for next := &c; next != nil; {
+				next = x.work(ctx, *next)
+			}
+		}
+	}
+}
+
+// work makes a call; of a free one also those that wait right behind it, and returns the call that follows them, if it had to be
+// taken out.
+func (x *sender) work(ctx context.Context, c call) (follows *call) {
+	if c.ack == nil && !c.free {
+		x.make(ctx, c)
+		return nil
+	}
+	var acks []spec.TaskStatus
+	var free []call
+	for n := 1; ; n++ {
+		if c.ack != nil {
+			acks = append(acks, *c.ack)
+		} else {
+			free = append(free, c)
+		}
+		if n == callsAtOnce {
+			break
+		}
+		more := false
+		select {
+		case c = <-x.in:
+			more = c.ack != nil || c.free
+			if !more {
+				follows = &c
+			}
+		default:
+		}
+		if !more {
+			break
+		}
+	}
+	x.together(ctx, acks, free)
+	return follows
+}
+
+// together makes calls whose order means nothing.
+func (x *sender) together(ctx context.Context, acks []spec.TaskStatus, free []call) {
+	acknowledge := call{name: "ACKNOWLEDGE", do: func(ctx context.Context) error { return x.s.opts.Engine.Acknowledge(ctx, acks...) }}
+	if len(acks)+len(free) <= fewCalls {
+		if len(acks) > 0 {
+			x.make(ctx, acknowledge)
+		}
+		for _, c := range free {
+			x.make(ctx, c)
+		}
+		return
+	}
+	var all sync.WaitGroup
+	if len(acks) > 0 {
+		all.Go(func() { x.make(ctx, acknowledge) })
+	}
+	for i := range min(callers, len(free)) {
+		all.Go(func() {
+			for n := i; n < len(free); n += callers {
+				x.make(ctx, free[n])
+			}
+		})
+	}
+	all.Wait()
+}
+
+// make makes a call, and tells the loop how it went.
+func (x *sender) make(ctx context.Context, c call) {
+	err := c.do(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		// Without a session every call fails; the next one reconciles and asks again. No line a call for that.
+		if !errors.Is(err, mesos.ErrDisconnected) {
+			x.s.log.WithError(err).WithField("call", c.name).Warn("engine call failed")
+		}
+		if c.failed != nil {
+			x.later(ctx, func() { c.failed(err) })
+		}
+		return
+	}
+	if c.sent != nil {
+		x.later(ctx, c.sent)
+	}
+}
+
+// later runs f in the loop without making the next call wait for it.
+func (x *sender) later(ctx context.Context, f func()) {
+	go func() {
+		select {
+		case x.s.commands <- f:
+		case <-ctx.Done():
+		}
+	}()
+}
