@@ -1,17 +1,22 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,13 +27,51 @@ import (
 
 // rehearsal is a simulated fleet with a scheduler that can be stopped and started again while the fleet goes on.
 type rehearsal struct {
-	b      testing.TB
-	fleet  standalone.Fleet
-	dir    string
-	engine string
-	secret string
-	client *http.Client
-	stop   func()
+	b       testing.TB
+	fleet   standalone.Fleet
+	dir     string
+	engine  string
+	process *exec.Cmd // the engine's
+	client  *http.Client
+	stop    func()
+}
+
+// engineFleet is the environment variable that makes the test binary the engine of a fleet: it is a process of its own, so that
+// what is measured of this one is the scheduler's.
+const engineFleet = "BERTH_TEST_ENGINE_FLEET"
+
+const engineSecret = "secret"
+
+// rehearsalEngine serves a simulated fleet until its standard input ends; the first line of the output is its address.
+func rehearsalEngine(text string) int {
+	if err := serveFleet(text); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func serveFleet(text string) error {
+	fleet, err := standalone.ParseFleet(text)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	sim, err := standalone.NewSimulation(standalone.SimulationOptions{Fleet: fleet, Principal: enginePrincipal, Secret: engineSecret, Log: quiet()})
+	if err != nil {
+		return err
+	}
+	fmt.Println("http://" + l.Addr().String())
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the process that started this one
+		cancel()
+	}()
+	return sim.Run(ctx, l)
 }
 
 func newRehearsal(b testing.TB, fleet string) *rehearsal {
@@ -37,23 +80,34 @@ func newRehearsal(b testing.TB, fleet string) *rehearsal {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := &rehearsal{b: b, fleet: f, dir: b.TempDir(), secret: "secret"}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	r := &rehearsal{b: b, fleet: f, dir: b.TempDir()}
+	self, err := os.Executable()
 	if err != nil {
 		b.Fatal(err)
 	}
-	r.engine = "http://" + l.Addr().String()
-	sim, err := standalone.NewSimulation(standalone.SimulationOptions{Fleet: f, Principal: enginePrincipal, Secret: r.secret, Log: quiet()})
+	r.process = exec.Command(self)
+	r.process.Env, r.process.Stderr = append(os.Environ(), engineFleet+"="+fleet), os.Stderr
+	life, err := r.process.StdinPipe()
 	if err != nil {
 		b.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(b.Context())
-	done := make(chan error, 1)
-	go func() { done <- sim.Run(ctx, l) }()
+	out, err := r.process.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := r.process.Start(); err != nil {
+		b.Fatal(err)
+	}
 	b.Cleanup(func() {
-		cancel()
-		<-done
+		if err := errors.Join(life.Close(), r.process.Wait()); err != nil {
+			b.Error(err)
+		}
 	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	r.engine = strings.TrimSpace(line)
 	r.client = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(r.dir, "api.sock"))
 	}}}
@@ -72,7 +126,7 @@ func (r *rehearsal) start() {
 	r.b.Helper()
 	o := standaloneOptions{
 		daemonOptions: daemonOptions{StateDir: r.dir, RunDir: r.dir, LogLevel: "error"}, Simulate: "hosts=1",
-		schedulerOptions: schedulerOptions{AddressRest: time.Minute, KillGrace: time.Second},
+		schedulerOptions: schedulerOptions{AddressRest: time.Minute, KillGrace: time.Second, MaxDeployments: 2000, MaxConcurrent: 1000},
 	}
 	s, err := o.settle(&cli{err: os.Stderr})
 	if err != nil {
@@ -81,7 +135,7 @@ func (r *rehearsal) start() {
 	s.fleet = &r.fleet
 	c := &composition{settings: s}
 	ctx, cancel := context.WithCancel(r.b.Context())
-	sched, err := c.addScheduler(ctx, simulatedSide(r.engine, r.secret))
+	sched, err := c.addScheduler(ctx, simulatedSide(r.engine, engineSecret))
 	if err != nil {
 		r.b.Fatal(err)
 	}
@@ -99,6 +153,19 @@ func (r *rehearsal) start() {
 		}
 	}
 	r.b.Cleanup(r.stop)
+}
+
+// ready waits until a first small app runs: the engine is there and hosts have offered what they have.
+func (r *rehearsal) ready() {
+	r.b.Helper()
+	began := time.Now()
+	for r.ask("GET", "/ping", "", nil) != nil && time.Since(began) < time.Minute {
+		runtime.Gosched()
+	}
+	if err := r.ask("POST", "/v2/apps", `{"id":"/first","cmd":"sleep 1000","cpus":0.1,"mem":16}`, nil); err != nil {
+		r.b.Fatal(err)
+	}
+	r.fill("first", 1, began)
 }
 
 // ask makes a request and decodes the answer.
@@ -143,6 +210,16 @@ func (r *rehearsal) running(app string) (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("no app %s", app)
+}
+
+// deploying asks whether a deployment is under way.
+func (r *rehearsal) deploying() bool {
+	r.b.Helper()
+	var list []struct{}
+	if err := r.ask("GET", "/v2/deployments", "", &list); err != nil {
+		r.b.Fatal(err)
+	}
+	return len(list) > 0
 }
 
 // sample is how many instances ran at a time.
@@ -193,9 +270,9 @@ func rate(samples []sample, n int, from, to float64) float64 {
 	return float64(b.n-a.n) / (b.at - a.at).Seconds()
 }
 
-// peakMiB is the most memory that this process had.
-func peakMiB() float64 {
-	text, err := os.ReadFile("/proc/self/status")
+// peakMiB is the most memory that a process had, "self" for this one.
+func peakMiB(pid string) float64 {
+	text, err := os.ReadFile("/proc/" + pid + "/status")
 	if err != nil {
 		return 0
 	}
@@ -206,6 +283,15 @@ func peakMiB() float64 {
 		}
 	}
 	return 0
+}
+
+// cpuTime is what this process has used of the processors.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func fleetSize(b *testing.B, name string, otherwise int) int {
@@ -221,21 +307,20 @@ func fleetSize(b *testing.B, name string, otherwise int) int {
 }
 
 // BenchmarkFleet is the whole path: one POST until every instance runs, through the Mesos stream, a durable store, and
-// updates that carry what real agents send; then a restart of the scheduler until it knows everything again.
+// updates that carry what real agents send; then a restart of the scheduler until it knows everything again: it answers, and stops
+// an instance, which waits for the reconciliation of all. The hosts are nearly full at the end.
 // BERTH_BENCH_HOSTS and BERTH_BENCH_INSTANCES choose other sizes than 10,000 and 100,000.
 func BenchmarkFleet(b *testing.B) {
 	hosts, n := fleetSize(b, "BERTH_BENCH_HOSTS", 10_000), fleetSize(b, "BERTH_BENCH_INSTANCES", 100_000)
 	for b.Loop() {
-		r := newRehearsal(b, fmt.Sprintf("hosts=%d,cpus=16,mem=65536,start=200ms", hosts))
+		r := newRehearsal(b, fmt.Sprintf("hosts=%d,cpus=%v,mem=65536,start=200ms", hosts, float64(n)/float64(hosts)+0.5))
 		r.start()
+		r.ready()
 		app := fmt.Sprintf(`{"id":"/bench","cmd":"sleep 1000","cpus":1,"mem":64,"instances":%d}`, n)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
+		cpu := cpuTime()
 		began := time.Now()
-		for r.ask("GET", "/ping", "", nil) != nil && time.Since(began) < 10*time.Second {
-			runtime.Gosched()
-		}
-		began = time.Now()
 		if err := r.ask("POST", "/v2/apps", app, nil); err != nil {
 			b.Fatal(err)
 		}
@@ -244,8 +329,35 @@ func BenchmarkFleet(b *testing.B) {
 		b.ReportMetric(float64(n)/samples[len(samples)-1].at.Seconds(), "instances/s")
 		b.ReportMetric(rate(samples, n, 0.05, 0.15), "instances/s@10%")
 		b.ReportMetric(rate(samples, n, 0.85, 0.95), "instances/s@90%")
-		b.ReportMetric(peakMiB(), "MiB-peak")
+		b.ReportMetric(peakMiB("self"), "MiB-peak")
+		b.ReportMetric(peakMiB(strconv.Itoa(r.process.Process.Pid)), "MiB-peak-engine")
+		b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(n), "cpu-µs/instance")
 		b.ReportMetric(float64(after.Mallocs-before.Mallocs)/float64(n), "allocs/instance")
+		for r.deploying() {
+			time.Sleep(20 * time.Millisecond)
+		}
+		r.stop()
+		began = time.Now()
+		r.start()
+		for r.ask("GET", "/v2/apps/first", "", nil) != nil && time.Since(began) < time.Minute {
+			runtime.Gosched()
+		}
+		b.ReportMetric(time.Since(began).Seconds(), "restart-answers-s")
+		if err := r.ask("PUT", "/v2/apps/first?force=true", `{"instances":0}`, nil); err != nil {
+			b.Fatal(err)
+		}
+		for {
+			if left, err := r.running("first"); err != nil {
+				b.Fatal(err)
+			} else if left == 0 {
+				break
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		b.ReportMetric(time.Since(began).Seconds(), "restart-reconciled-s")
+		if left, err := r.running("bench"); err != nil || left != n {
+			b.Errorf("after the restart %d of %d instances run: %v", left, n, err)
+		}
 		r.stop()
 	}
 	b.ReportMetric(0, "ns/op")

@@ -20,6 +20,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if fleet := os.Getenv(engineFleet); fleet != "" {
+		os.Exit(rehearsalEngine(fleet))
+	}
 	testscript.Main(m, map[string]func(){"berth": func() { os.Exit(berth()) }})
 }
 
