@@ -23,6 +23,7 @@ type doubts struct {
 	confirmPause  time.Duration
 	// Of tasks that are unreachable: when the engine last said so, and when it was last asked.
 	heard, asked map[string]time.Time
+	toAsk        []*spec.Task // now
 }
 
 const (
@@ -100,7 +101,7 @@ func (s *Scheduler) stillUnreachable(t *spec.Task, now time.Time) bool {
 	}
 	if at := s.session.asked[t.ID]; now.Sub(at) >= askAgain {
 		s.session.asked[t.ID] = now
-		s.ask([]*spec.Task{t})
+		s.session.toAsk = append(s.session.toAsk, t) // a lost rack is one question
 	}
 	s.wakeAt(s.session.asked[t.ID].Add(askAgain))
 	return false

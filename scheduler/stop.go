@@ -56,6 +56,8 @@ func (s *Scheduler) timers(now time.Time) {
 	for _, t := range sortedTasks(slices.Values(look)) {
 		s.taskTimes.set(t.ID, s.asking(func() { s.timer(t, now) }))
 	}
+	s.ask(s.session.toAsk)
+	s.session.toAsk = nil
 }
 
 // liveTasks are all live tasks in the order of their seats, so that equal states give equal decisions.
