@@ -14,6 +14,8 @@ const (
 	callsAtOnce = 1024
 	// fewCalls are made one after the other; of more, callers are made at a time.
 	fewCalls, callers = 16, 32
+	// callsAhead is how many calls may wait: those of a large batch, so that the next one is stored while they are made.
+	callsAhead = 12 << 10
 )
 
 // sender makes the engine calls in their order, so that a REVIVE never overtakes the SUPPRESS before it; but those whose order means
@@ -23,7 +25,7 @@ type sender struct {
 	in chan call
 }
 
-func newSender(s *Scheduler) *sender { return &sender{s: s, in: make(chan call, 4096)} }
+func newSender(s *Scheduler) *sender { return &sender{s: s, in: make(chan call, callsAhead)} }
 
 func (x *sender) run(ctx context.Context) {
 	for {
@@ -42,7 +44,7 @@ func (x *sender) run(ctx context.Context) {
 // taken out.
 func (x *sender) work(ctx context.Context, c call) (follows *call) {
 	if c.ack == nil && !c.free {
-		x.make(ctx, c)
+		x.later(ctx, x.make(ctx, c))
 		return nil
 	}
 	var acks []spec.TaskStatus
@@ -78,32 +80,40 @@ func (x *sender) together(ctx context.Context, acks []spec.TaskStatus, free []ca
 	acknowledge := call{name: "ACKNOWLEDGE", do: func(ctx context.Context) error { return x.s.opts.Engine.Acknowledge(ctx, acks...) }}
 	if len(acks)+len(free) <= fewCalls {
 		if len(acks) > 0 {
-			x.make(ctx, acknowledge)
+			x.later(ctx, x.make(ctx, acknowledge))
 		}
 		for _, c := range free {
-			x.make(ctx, c)
+			x.later(ctx, x.make(ctx, c))
 		}
 		return
 	}
 	var all sync.WaitGroup
 	if len(acks) > 0 {
-		all.Go(func() { x.make(ctx, acknowledge) })
+		all.Go(func() { x.make(ctx, acknowledge) }) // nothing follows from those
 	}
+	outcomes := make([]func(), len(free))
 	for i := range min(callers, len(free)) {
 		all.Go(func() {
 			for n := i; n < len(free); n += callers {
-				x.make(ctx, free[n])
+				outcomes[n] = x.make(ctx, free[n])
 			}
 		})
 	}
 	all.Wait()
+	x.later(ctx, func() {
+		for _, f := range outcomes {
+			if f != nil {
+				f()
+			}
+		}
+	})
 }
 
-// make makes a call, and tells the loop how it went.
-func (x *sender) make(ctx context.Context, c call) {
+// make makes a call and returns what the loop is to do about how it went; nil: nothing.
+func (x *sender) make(ctx context.Context, c call) func() {
 	err := c.do(ctx)
 	if ctx.Err() != nil {
-		return
+		return nil
 	}
 	if err != nil {
 		// Without a session every call fails; the next one reconciles and asks again. No line a call for that.
@@ -111,17 +121,18 @@ func (x *sender) make(ctx context.Context, c call) {
 			x.s.log.WithError(err).WithField("call", c.name).Warn("engine call failed")
 		}
 		if c.failed != nil {
-			x.later(ctx, func() { c.failed(err) })
+			return func() { c.failed(err) }
 		}
-		return
+		return nil
 	}
-	if c.sent != nil {
-		x.later(ctx, c.sent)
-	}
+	return c.sent
 }
 
-// later runs f in the loop without making the next call wait for it.
+// later runs f, if any, in the loop without making the next call wait for it.
 func (x *sender) later(ctx context.Context, f func()) {
+	if f == nil {
+		return
+	}
 	go func() {
 		select {
 		case x.s.commands <- f:

@@ -205,7 +205,7 @@ func (c *composition) firstRole() string {
 // operator's GOGC goes before.
 func tuneMemory() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(150)
+		debug.SetGCPercent(130)
 	}
 }
 
