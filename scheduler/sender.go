@@ -15,7 +15,7 @@ const (
 	// fewCalls are made one after the other; of more, callers are made at a time.
 	fewCalls, callers = 16, 32
 	// callsAhead is how many calls may wait: those of a large batch, so that the next one is stored while they are made.
-	callsAhead = 12 << 10
+	callsAhead = 8 << 10
 )
 
 // sender makes the engine calls in their order, so that a REVIVE never overtakes the SUPPRESS before it; but those whose order means

@@ -362,3 +362,66 @@ func BenchmarkFleet(b *testing.B) {
 	}
 	b.ReportMetric(0, "ns/op")
 }
+
+// counted asks the API how many offers came, and how many were answered.
+func (r *rehearsal) counted() (came, answered float64) {
+	r.b.Helper()
+	var m struct {
+		Counters map[string]struct{ Count float64 }
+	}
+	if err := r.ask("GET", "/metrics", "", &m); err != nil {
+		r.b.Fatal(err)
+	}
+	of := func(what string) float64 { return m.Counters["marathon.mesos.offers."+what+".counter"].Count }
+	return of("incoming"), of("declined") + of("used")
+}
+
+// BenchmarkOffers is a fleet of 50,000 hosts that offers everything at once, each time that a new app comes that none of the hosts can
+// take. offers/s is how fast they are taken in, answered-s how long it takes until each is answered: that
+// includes the 20 s for which offers are held while a deployment has just begun. A change is a request to the API, until it is stored, while the offers come.
+// BERTH_BENCH_OFFERING chooses another number of hosts.
+func BenchmarkOffers(b *testing.B) {
+	hosts, rounds := fleetSize(b, "BERTH_BENCH_OFFERING", 50_000), 5
+	large := func(r *rehearsal, id string) time.Duration {
+		began := time.Now()
+		if err := r.ask("POST", "/v2/apps", fmt.Sprintf(`{"id":"/large-%s","cmd":"sleep 1000","cpus":1000,"mem":64}`, id), nil); err != nil {
+			b.Fatal(err)
+		}
+		return time.Since(began)
+	}
+	for b.Loop() {
+		r := newRehearsal(b, fmt.Sprintf("hosts=%d", hosts))
+		r.start()
+		r.ready()
+		var taken, answered, change time.Duration
+		for i := range rounds {
+			r.until(func() bool { came, answered := r.counted(); return came == answered })
+			before, _ := r.counted()
+			began := time.Now()
+			large(r, fmt.Sprint(i))
+			change = max(change, large(r, fmt.Sprint("next-", i)))
+			r.until(func() bool { came, _ := r.counted(); return came >= before+float64(hosts-1) })
+			taken += time.Since(began)
+			r.until(func() bool { came, answered := r.counted(); return came == answered })
+			answered = max(answered, time.Since(began))
+		}
+		b.ReportMetric(float64(hosts*rounds)/taken.Seconds(), "offers/s")
+		b.ReportMetric(answered.Seconds(), "answered-s")
+		b.ReportMetric(float64(change.Milliseconds()), "change-ms")
+		b.ReportMetric(peakMiB("self"), "MiB-peak")
+		r.stop()
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// until waits for something to become true.
+func (r *rehearsal) until(is func() bool) {
+	r.b.Helper()
+	began := time.Now()
+	for !is() {
+		if time.Since(began) > time.Minute {
+			r.b.Fatal("nothing happens")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
