@@ -176,7 +176,7 @@ func (c *composition) addScheduler(ctx context.Context, e engineSide) (*schedule
 		Backend: sched, Events: events, Log: c.log, Marathon: c.definitions(e),
 		Admit: func(a *spec.App) error { return admit.Check(a, c.Admit) }, Logs: e.logs, Level: c.log,
 		AllowOrigins: c.AllowOrigins, MaxConcurrent: c.MaxConcurrent,
-		Info: api.Info{Version: buildVersion(), FrameworkName: e.mesos.Framework.Name, Role: c.firstRole(), FailoverTimeout: e.mesos.Framework.FailoverTimeout, Hostname: c.Hostname, Leader: c.leader(listeners), HTTPPort: portOf(listeners), DefaultNetwork: c.pools[0].Name, LocalPortMin: 10000, LocalPortMax: 20000},
+		Info: c.info(e, listeners),
 	})
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -184,6 +184,15 @@ func (c *composition) addScheduler(ctx context.Context, e engineSide) (*schedule
 	c.group.Add("scheduler", func(ctx context.Context) error { return errors.Join(sched.Run(ctx), db.Close()) })
 	c.group.Add("api", func(ctx context.Context) error { return server.Serve(ctx, listeners) })
 	return sched, nil
+}
+
+// info is what clients are told of this installation.
+func (c *composition) info(e engineSide, listeners []api.Listener) api.Info {
+	f := e.mesos.Framework
+	return api.Info{
+		Version: buildVersion(), FrameworkName: f.Name, Role: c.firstRole(), User: f.User, FailoverTimeout: f.FailoverTimeout,
+		Hostname: c.Hostname, Leader: c.leader(listeners), HTTPPort: portOf(listeners), DefaultNetwork: c.pools[0].Name, LocalPortMin: 10000, LocalPortMax: 20000,
+	}
 }
 
 // definitions are the settings on which the meaning of a definition depends.

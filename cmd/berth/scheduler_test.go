@@ -3,14 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/scheduler/api/apitest"
 	"github.com/berth-project/berth/scheduler/mesos"
 	"github.com/berth-project/berth/scheduler/mesos/mesostest"
 )
@@ -128,6 +132,32 @@ func TestTheFrameworkOutlivesItsScheduler(t *testing.T) {
 	}
 	if strings.Contains(log.String(), "hunter2") {
 		t.Error("the secret is in the log")
+	}
+}
+
+// TestInfoTellsWhoRunsTasks: /v2/info says what the flags say, and Mesos's default where they do not.
+func TestInfoTellsWhoRunsTasks(t *testing.T) {
+	for flag, want := range map[string]string{"svc": "svc", "": "root"} {
+		o := clusterOptions{Mesos: "m1:5050", FailoverTimeout: time.Hour, User: flag}
+		o.LogLevel, o.Listen, o.InsecureAPI, o.MaxDeployments = "info", "127.0.0.1:0", true, 1
+		s, e, err := o.settle(&cli{err: io.Discard})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got struct {
+			Config struct {
+				User string `json:"mesos_user"`
+			} `json:"marathon_config"`
+		}
+		server, err := api.New(api.Options{Backend: apitest.New(api.NewLog(0)), Events: api.NewLog(0), Info: (&composition{settings: s}).info(e, nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		server.Handler("").ServeHTTP(w, httptest.NewRequest("GET", "/v2/info", nil))
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got.Config.User != want {
+			t.Errorf("--mesos-user %q: %q, %v", flag, got.Config.User, err)
+		}
 	}
 }
 

@@ -158,7 +158,7 @@ func (s *Server) getInfo(w http.ResponseWriter, r *http.Request) error {
 			"local_port_min": i.LocalPortMin, "local_port_max": i.LocalPortMax, "maintenance_mode": i.MaintenanceMode,
 			"master": snap.EngineURL, "max_instances_per_offer": 5, "mesos_bridge_name": BridgeName,
 			"mesos_heartbeat_interval": 15000, "mesos_heartbeat_failure_threshold": 5, "min_revive_offers_interval": 5000,
-			"offer_matching_timeout": 3000, "on_elected_prepare_timeout": 180000, "mesos_leader_ui_url": nil, "mesos_role": i.Role, "mesos_user": "root", "new_group_enforce_role": "off",
+			"offer_matching_timeout": 3000, "on_elected_prepare_timeout": 180000, "mesos_leader_ui_url": nil, "mesos_role": i.Role, "mesos_user": i.User, "new_group_enforce_role": "off",
 			"reconciliation_initial_delay": 15000, "reconciliation_interval": 600000, "scale_apps_initial_delay": 15000,
 			"scale_apps_interval": 300000, "store_cache": true,
 			"task_launch_confirm_timeout": i.TaskLaunchWindow.Milliseconds(),

@@ -52,6 +52,7 @@ type Info struct {
 	Leader           string // host:port
 	FrameworkName    string
 	Role             string
+	User             string // of the hosts, as whom tasks are run; "root" when it is empty
 	DefaultNetwork   string
 	LocalPortMin     int
 	LocalPortMax     int
@@ -115,6 +116,9 @@ func (i *Info) fill() {
 	}
 	if i.Role == "" {
 		i.Role = "*"
+	}
+	if i.User == "" {
+		i.User = "root"
 	}
 	if i.LocalPortMin == 0 && i.LocalPortMax == 0 {
 		i.LocalPortMin, i.LocalPortMax = 10000, 20000
