@@ -54,6 +54,8 @@ const (
 	wireRest = 5 * time.Second
 	// maxRest is how much of a long answer is read and dropped, rather than the connection given up.
 	maxRest = 1 << 20
+	// maxAnswer bounds an answer with its head.
+	maxAnswer = maxBody + maxRest + 64<<10
 )
 
 func newPipeline(at *url.URL, streamID, media, principal, secret string) *pipeline {
@@ -203,8 +205,10 @@ func (p *pipeline) read(l *wire) {
 }
 
 func (l *wire) answers() error {
-	in, post := bufio.NewReaderSize(l.conn, 16<<10), &http.Request{Method: http.MethodPost}
+	bound := &io.LimitedReader{R: l.conn}
+	in, post := bufio.NewReaderSize(bound, 16<<10), &http.Request{Method: http.MethodPost}
 	for {
+		bound.N = maxAnswer
 		if _, err := in.Peek(1); err != nil {
 			return fmt.Errorf("%w: %w", errWireEnded, err)
 		}

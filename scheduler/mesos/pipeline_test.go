@@ -139,3 +139,35 @@ func TestPipelineGivesUp(t *testing.T) {
 		}
 	}
 }
+
+// A master whose answer's head does not end is given up, before it fills the memory.
+func TestPipelineBoundsAnswers(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	written := make(chan int, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, "HTTP/1.1 202 Accepted\r\n")
+		n, line := 0, "X: "+strings.Repeat("x", 1000)+"\r\n"
+		for n < 64*maxAnswer && err == nil {
+			_, err = io.WriteString(conn, line)
+			n += len(line)
+		}
+		written <- n
+	}()
+	p := testPipeline(t, "http://"+l.Addr().String()+apiPath)
+	defer p.close()
+	if _, _, err := p.do(t.Context(), nil); err == nil {
+		t.Error("an answer without an end was taken")
+	}
+	if n := <-written; n >= 64*maxAnswer {
+		t.Errorf("read %d bytes of it", n)
+	}
+}

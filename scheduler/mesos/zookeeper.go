@@ -32,12 +32,17 @@ const (
 	zkSession    = 10 * time.Second
 	// zkRetry is the pause after ZooKeeper could not be asked, or has no node of the path yet.
 	zkRetry = time.Second
+	// zkMaxPacket bounds an answer; ZooKeeper's own bound (jute.maxbuffer) is 1 MiB unless somebody raised it.
+	zkMaxPacket = 4 << 20
 )
 
 // ParseMasters reads what an operator writes: "host:port,host:port" (also with http:// or https://), or
 // "zk://host:2181,host:2181/mesos" as Mesos's own programs take it. Exactly one of the results is set.
 func ParseMasters(text string) ([]string, *ZooKeeper, error) {
 	text = strings.TrimSpace(text)
+	if strings.Contains(text, "@") { // before anything that says the text again
+		return nil, nil, errors.New("masters: give users, principals and passwords apart, not in the address")
+	}
 	rest, isZK := strings.CutPrefix(text, "zk://")
 	if !isZK {
 		var masters []string
@@ -51,9 +56,6 @@ func ParseMasters(text string) ([]string, *ZooKeeper, error) {
 			masters = append(masters, m)
 		}
 		return masters, nil, nil
-	}
-	if strings.Contains(rest, "@") {
-		return nil, nil, errors.New("masters zk://...: give ZooKeeper's user and password apart, not in the address")
 	}
 	hosts, path, _ := strings.Cut(rest, "/")
 	path = strings.Trim(path, "/")
@@ -105,7 +107,7 @@ func (d *detector) next(bool) (string, <-chan struct{}, error) {
 }
 
 func (d *detector) connect() (registry, error) {
-	conn, events, err := zk.Connect(d.zk.Servers, zkSession, zk.WithLogInfo(false), zk.WithLogger(zkLog{d.log}))
+	conn, events, err := zk.Connect(d.zk.Servers, zkSession, zk.WithLogInfo(false), zk.WithMaxBufferSize(zkMaxPacket), zk.WithLogger(zkLog{d.log}))
 	if err != nil {
 		return nil, err
 	}

@@ -2,14 +2,17 @@ package mesos
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/go-zookeeper/zk"
 	"github.com/google/go-cmp/cmp"
@@ -34,6 +37,9 @@ func TestParseMasters(t *testing.T) {
 		"zk://z1:2181/":                   {fault: "path is missing"},
 		"zk://z1:2181,/mesos":             {fault: "server is missing"},
 		"zk://user:hunter2@z1:2181/mesos": {fault: "apart"},
+		"zk:/user:hunter2@z1:2181/mesos":  {fault: "apart"},
+		"http://user:hunter2@m1:50x50":    {fault: "apart"},
+		",user:hunter2@m1:5050":           {fault: "apart"},
 	} {
 		masters, z, err := ParseMasters(text)
 		if want.fault != "" {
@@ -192,4 +198,46 @@ func TestTheDetectorFollowsTheLeader(t *testing.T) {
 			t.Errorf("%d connections", k.dials)
 		}
 	})
+}
+
+// A ZooKeeper that announces a packet larger than any is left at once, before memory for it is asked for.
+func TestZooKeeperPacketsAreBounded(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	left := make(chan error, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		hello := make([]byte, 4)
+		if _, err := io.ReadFull(conn, hello); err == nil {
+			_, err = io.CopyN(io.Discard, conn, int64(binary.BigEndian.Uint32(hello)))
+		}
+		if err != nil {
+			left <- err
+			return
+		}
+		welcome := binary.BigEndian.AppendUint32(nil, 36)
+		welcome = binary.BigEndian.AppendUint32(append(welcome, 0, 0, 0, 0), 10_000)                                        // version, timeout in ms
+		welcome = append(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(welcome, 1), 16), make([]byte, 16)...) // session, its password
+		_, _ = conn.Write(binary.BigEndian.AppendUint32(welcome, 1<<30))
+		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second)) // the client itself would wait 6.6 s for the rest
+		_, err = io.Copy(io.Discard, conn)
+		left <- err
+	}()
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	conn, err := newDetector(ZooKeeper{Servers: []string{l.Addr().String()}, Path: "/mesos"}, log).connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := <-left; err != nil {
+		t.Errorf("the client reads on: %v", err)
+	}
 }
