@@ -26,7 +26,7 @@ func (s *Scheduler) hopeful(wants []want, now time.Time) (rest []want, passed ma
 		return wants, nil
 	}
 	passed = map[spec.AppID]*waiting{}
-	looks := 0
+	var due [][]want // of those passed over, the ones to search for again
 	for i, n := 0, 0; i < len(wants); i += n {
 		app := wants[i].app
 		for n = 1; i+n < len(wants) && wants[i+n].app == app; n++ {
@@ -37,12 +37,16 @@ func (s *Scheduler) hopeful(wants []want, now time.Time) (rest []want, passed ma
 			rest = append(rest, wants[i:i+n]...)
 			continue
 		}
-		if now.Sub(q.looked) >= lookAgain && looks < looksAtOnce {
-			looks++
-			rest = append(rest, wants[i:i+n]...)
-			continue
-		}
 		passed[app.ID] = q
+		if now.Sub(q.looked) >= lookAgain {
+			due = append(due, wants[i:i+n])
+		}
+	}
+	// The longest ago first, or the same ones would always be due again before the others' turn.
+	slices.SortStableFunc(due, func(a, b []want) int { return passed[a[0].app.ID].looked.Compare(passed[b[0].app.ID].looked) })
+	for _, of := range due[:min(looksAtOnce, len(due))] {
+		rest = append(rest, of...)
+		delete(passed, of[0].app.ID)
 	}
 	return rest, passed
 }

@@ -98,6 +98,15 @@ func TestCrowd(t *testing.T) {
 			t.Fatalf("%s was told of %d hosts, then of %d", id, q.attempt.Processed-q.refused.Processed, q.refused.Processed)
 		}
 	}
+	// However rare the decisions are, everybody's turn comes.
+	began := now.Add(time.Millisecond)
+	for range apps / looksAtOnce {
+		now = now.Add(2 * lookAgain)
+		s.turnAt(now)
+	}
+	if n := looked(began); n != apps {
+		t.Fatalf("%d of %d apps had their turn", n, apps)
+	}
 	s.onEngine(mesos.Offers{Offers: []spec.Offer{offerOf(101, 1, 15)}})
 	s.turnAt(now)
 	if s.counters.TasksLaunched == 0 || len(s.queue) == apps {
