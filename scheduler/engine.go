@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"maps"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -59,6 +60,7 @@ func (s *Scheduler) onSubscribed(e mesos.Subscribed, now time.Time) {
 	s.log.WithFields(logrus.Fields{"framework": e.FrameworkID, "engine": e.Master, "version": e.Version}).Info("subscribed to the engine")
 	clear(s.inFlight) // calls of an earlier session are refused, however late they come
 	s.doubt(now)
+	maps.Copy(s.dirty, s.unsure) // what was only in the way of a stop that is certain is over
 	for _, t := range s.liveTasks() {
 		if t.Rung == spec.Killing && !t.KillSent.IsZero() {
 			next := *t
