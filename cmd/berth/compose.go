@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"time"
@@ -141,7 +140,6 @@ type engineSide struct {
 }
 
 func (c *composition) addScheduler(ctx context.Context, e engineSide) (*scheduler.Scheduler, error) {
-	tuneMemory()
 	db, err := store.Open(filepath.Join(c.StateDir, "berth.db"), store.BoltOptions{Log: c.log})
 	if err != nil {
 		return nil, err
@@ -208,14 +206,6 @@ func (c *composition) firstRole() string {
 		return "*"
 	}
 	return c.Roles[0]
-}
-
-// tuneMemory trades memory for time: what a scheduler keeps is many small objects, which the collector looks at one by one. An
-// operator's GOGC goes before.
-func tuneMemory() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(130)
-	}
 }
 
 func (c *composition) socket() string { return filepath.Join(c.RunDir, "api.sock") }
