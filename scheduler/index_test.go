@@ -60,18 +60,7 @@ func (s *Scheduler) inconsistencies(now time.Time) (faults []string) {
 		}
 	}
 	same("tasks that hosts are starting", s.starting, starting)
-	for id, tally := range s.tallies {
-		hosts := map[string]int{}
-		for _, task := range byApp[id] {
-			if task.Rung != spec.Killing {
-				hosts[task.Attributes["hostname"]]++
-			}
-		}
-		kept := reflect.ValueOf(tally).Elem().FieldByName("counts").Index(0).FieldByName("tasks") // by host
-		if got, want := fmt.Sprint(kept), fmt.Sprint(hosts); got != want {
-			fault("tally of %s: %s, want %s", id, got, want)
-		}
-	}
+	s.consistentTallies(byApp, fault)
 	for id, t := range s.targets() {
 		if kept, ok := s.targeted[id]; !s.retarget && (!ok || kept.mode != t.mode || s.state.Apps[id] != nil && kept.app != t.app) {
 			fault("target of %s is %v, want %v", id, kept, t)
@@ -105,19 +94,97 @@ func (s *Scheduler) inconsistencies(now time.Time) (faults []string) {
 			fault("the lease of %s for %s should rest", l.Address, l.Seat)
 		}
 	}
-	seatsOf := map[spec.AppID]map[spec.SeatID]bool{}
-	for id := range s.state.Seats {
-		if seatsOf[id.App] == nil {
-			seatsOf[id.App] = map[spec.SeatID]bool{}
-		}
-		seatsOf[id.App][id] = true
-	}
-	same("seats by app", s.seatsOf, seatsOf)
+	s.consistentSeats(same)
+	s.consistentLeases(same, fault)
 	same("seats", maps.Collect(s.seats.View().All()), s.state.Seats)
 	same("leases", maps.Collect(s.leases.View().All()), s.state.Leases)
 	s.consistentDocs(fault)
 	s.consistentView(same, now)
 	return faults
+}
+
+// consistentTallies: where the tasks are of the apps that wanted hosts, by every field that is counted.
+func (s *Scheduler) consistentTallies(byApp map[spec.AppID]map[string]*spec.Task, fault func(string, ...any)) {
+	for id, tally := range s.tallies {
+		counts := reflect.ValueOf(tally).Elem().FieldByName("counts")
+		for i := range counts.Len() {
+			field, want := counts.Index(i).FieldByName("field").String(), map[string]int{}
+			for _, task := range byApp[id] {
+				if value, has := task.Attributes[field]; has && task.Rung != spec.Killing {
+					want[value]++
+				}
+			}
+			if kept := fmt.Sprint(counts.Index(i).FieldByName("tasks")); kept != fmt.Sprint(want) {
+				fault("tally of %s by %s: %s, want %v", id, field, kept, want)
+			}
+		}
+	}
+}
+
+func (s *Scheduler) consistentSeats(same func(string, any, any)) {
+	seatsOf, hostnames, freed := map[spec.AppID]map[spec.SeatID]bool{}, map[string]spec.SeatID{}, map[spec.SeatID]bool{}
+	for id, seat := range s.state.Seats {
+		mark(seatsOf, id.App, id)
+		hostnames[seat.Hostname] = id
+		if slices.ContainsFunc(seat.Volumes, func(v spec.SeatVolume) bool { return v.Freed }) {
+			freed[id] = true
+		}
+	}
+	same("seats by app", s.seatsOf, seatsOf)
+	same("seats by host name", s.hostnames, hostnames)
+	same("seats with volumes to remove", s.freed, freed)
+	if s.inDeploy != nil {
+		touched := map[spec.AppID]bool{}
+		for _, d := range s.state.Deployments {
+			for _, step := range d.Steps {
+				for _, a := range step.Actions {
+					touched[a.App] = true
+				}
+			}
+		}
+		same("apps that deployments touch", s.inDeploy, touched)
+	}
+}
+
+func (s *Scheduler) consistentLeases(same func(string, any, any), fault func(string, ...any)) {
+	of, on := map[spec.AppID]map[netip.Addr]bool{}, map[spec.SeatID]map[netip.Addr]bool{}
+	for addr, l := range s.state.Leases {
+		mark(of, l.Seat.App, addr)
+		mark(on, l.Seat, addr)
+	}
+	kept := map[spec.SeatID]map[netip.Addr]bool{}
+	for seat, addrs := range s.leasesOn {
+		for _, addr := range addrs {
+			mark(kept, seat, addr)
+		}
+	}
+	same("leases by app", s.leasesOf, of)
+	same("leases by seat", kept, on)
+	holding, outliving, taken := map[string]bool{}, map[string]bool{}, map[netip.Addr]bool{}
+	for name, h := range s.hosts {
+		for _, held := range h.held {
+			holding[name], taken[held.Address] = true, true
+			if held.Task != "" {
+				outliving[name] = true
+			}
+		}
+	}
+	same("hosts on which addresses are held", s.holding, holding)
+	same("hosts on which containers hold them", s.outliving, outliving)
+	for _, p := range s.opts.Pools {
+		for addr := p.CIDR.Masked().Addr(); addr.Less(s.searched[p.Name]) && p.CIDR.Contains(addr); addr = addr.Next() {
+			if _, leased := s.state.Leases[addr]; !leased && !taken[addr] && address.Usable(p, addr) {
+				fault("%s is unused, below what was searched of pool %s (%s)", addr, p.Name, s.searched[p.Name])
+			}
+		}
+	}
+}
+
+func mark[K, V comparable](m map[K]map[V]bool, k K, v V) {
+	if m[k] == nil {
+		m[k] = map[V]bool{}
+	}
+	m[k][v] = true
 }
 
 func (s *Scheduler) consistentDocs(fault func(string, ...any)) {

@@ -213,7 +213,7 @@ func (a *assigner) pick(w Want) {
 	}
 	addr, ok := a.cursor[p.Name]
 	if !ok {
-		if addr = a.in.From[p.Name]; !p.CIDR.Contains(addr) {
+		if addr = a.in.From[p.Name]; !addr.IsValid() { // just behind the pool when all of it is used
 			addr = p.CIDR.Masked().Addr()
 		}
 	}

@@ -2,6 +2,7 @@ package address
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -140,13 +141,14 @@ func TestResting(t *testing.T) {
 	}
 }
 
-// No address ever belongs to two seats that both want it, whatever is asked, and a served seat keeps what it has.
+// No address ever belongs to two seats that both want it, whatever is asked, and a served seat keeps what it has. Where the search
+// begins, and an index of the leases, make no difference.
 func TestAssignNeverGivesTwice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := pool("p", "10.1.0.0/28")
 		leases := map[netip.Addr]spec.Lease{}
 		now := t0
-		active := map[spec.SeatID]netip.Addr{}
+		active, from := map[spec.SeatID]netip.Addr{}, map[string]netip.Addr{}
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 100).Draw(t, "dt")) * time.Second)
 			seat := spec.SeatID{App: spec.AppID(rapid.SampledFrom([]string{"/a", "/b", "/c"}).Draw(t, "app")), Index: rapid.IntRange(0, 6).Draw(t, "n")}
@@ -168,6 +170,15 @@ func TestAssignNeverGivesTwice(t *testing.T) {
 			if d := cmp.Diff(r, Assign(in), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
 				t.Fatalf("not repeatable: %s", d)
 			}
+			quick := in
+			quick.From, quick.Of = from, map[spec.SeatID][]netip.Addr{}
+			for _, l := range leases {
+				quick.Of[l.Seat] = append(quick.Of[l.Seat], l.Address)
+			}
+			if d := cmp.Diff(r, Assign(quick), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+				t.Fatalf("by index: %s", d)
+			}
+			maps.Copy(from, r.Next)
 			for _, l := range r.Changed {
 				leases[l.Address] = l
 			}
@@ -217,5 +228,18 @@ func TestCheckPins(t *testing.T) {
 		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", pins, err, want)
 		}
+	}
+}
+
+// A pool that was searched to its end is not searched again.
+func TestAssignTrustsTheSearch(t *testing.T) {
+	in := Input{Pools: []spec.Pool{pool("p", "10.1.0.0/30")}, Wants: []Want{{Seat: spec.SeatID{App: "/a"}, Pool: "p"}, {Seat: spec.SeatID{App: "/b"}, Pool: "p"}}, Now: t0}
+	r := Assign(in)
+	if len(r.Leases) != 1 || r.Next["p"] != ip("10.1.0.4") {
+		t.Fatalf("got %+v", r)
+	}
+	in.From = r.Next
+	if r = Assign(in); len(r.Leases) != 0 || r.Next["p"] != ip("10.1.0.4") {
+		t.Errorf("searched again: %+v", r)
 	}
 }
