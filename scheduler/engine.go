@@ -56,7 +56,7 @@ func (s *Scheduler) onSubscribed(e mesos.Subscribed, now time.Time) {
 	}
 	s.forgetOffers()
 	clear(s.agents) // the new session's offers tell what there is now
-	s.session = session{connected: true, master: e.Master, serial: s.session.serial + 1}
+	s.session = session{connected: true, master: e.Master, serial: s.session.serial + 1, offeredAt: now}
 	s.log.WithFields(logrus.Fields{"framework": e.FrameworkID, "engine": e.Master, "version": e.Version}).Info("subscribed to the engine")
 	clear(s.inFlight) // calls of an earlier session are refused, however late they come
 	s.doubt(now)

@@ -13,6 +13,7 @@ import (
 	"github.com/berth-project/berth/scheduler/health"
 	"github.com/berth-project/berth/scheduler/hostdoc"
 	"github.com/berth-project/berth/scheduler/lifecycle"
+	"github.com/berth-project/berth/scheduler/place"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -140,6 +141,9 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 			s.outliving[r.Host] = true
 		}
 	}
+	if s.awaited(h.networks, r.Networks) {
+		s.wantAnew(now)
+	}
 	h.reported, h.networks, h.held = true, r.Networks, r.Held
 	if s.holding[r.Host] = len(r.Held) > 0; !s.holding[r.Host] {
 		delete(s.holding, r.Host)
@@ -162,6 +166,24 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// awaited says that a host can attach to a pool now that it could not before, for want of which apps may have refused its offers.
+func (s *Scheduler) awaited(was, now map[string]string) bool {
+	begins := false
+	for pool, why := range now {
+		before, known := was[pool]
+		begins = begins || why == "" && (!known || before != "")
+	}
+	if !begins {
+		return false
+	}
+	for _, q := range s.queue {
+		if q.attempt.Declined[place.NetworkNotReady] > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // onHealth takes in the newest results of a task's checks.

@@ -84,8 +84,7 @@ func (s *Scheduler) manageOffers(n need, now time.Time) {
 	}
 	s.returnAgain(now)
 	if n.fresh {
-		s.session.freshAt = now
-		s.session.missed = now.Before(s.session.refusedUntil)
+		s.wantAnew(now)
 	}
 	n.soon = n.soon || s.rolling(now)
 	if !n.offers && !n.soon {
@@ -99,6 +98,12 @@ func (s *Scheduler) manageOffers(n need, now time.Time) {
 		hold, refuse = s.opts.HoldOffers, minRefuse
 	}
 	s.decline(hold, refuse, now)
+}
+
+// wantAnew says that offers could be of use now that were not when they were declined.
+func (s *Scheduler) wantAnew(now time.Time) {
+	s.session.freshAt = now
+	s.session.missed = now.Before(s.session.refusedUntil)
 }
 
 // suppress asks for no offers, unless that was done.

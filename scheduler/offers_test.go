@@ -12,6 +12,42 @@ import (
 	"github.com/berth-project/berth/spec"
 )
 
+// TestANetworkThatIsReadyLate: offers that were given back because a host's agent had not come are asked for when it does.
+func TestANetworkThatIsReadyLate(t *testing.T) {
+	now := time.Now()
+	state := store.NewState()
+	app := &spec.App{ID: "/web", Cmd: "sleep 1000", Instances: 1, CPUs: 1, Mem: 10, Version: now, LastConfigChange: now}
+	state.Apps[app.ID], state.Versions[app.ID] = app, []*spec.App{app}
+	s, err := New(Options{Store: store.NewMemory(), State: state, Engine: enginetest.New(enginetest.Options{}),
+		Pools: []spec.Pool{{Name: "p", CIDR: netip.MustParsePrefix("10.0.0.0/24")}}, Launch: launch.Options{BaseImage: spec.BaseImage, SeatsDir: "/seats"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.onEngine(mesos.Subscribed{FrameworkID: "f", Master: "m"})
+	s.turnAt(now)
+	s.onEngine(mesos.Offers{Offers: []spec.Offer{offerOf(1, 0, 4)}})
+	s.turnAt(now.Add(time.Second))
+	now = now.Add(2 * networkPatience)
+	s.turnAt(now)
+	if s.fleet.Len() != 0 || s.counters.Revives != 0 {
+		t.Fatalf("%d offers are held, %d revives", s.fleet.Len(), s.counters.Revives)
+	}
+	for i, networks := range []map[string]string{{"p": "no bridge"}, {"p": ""}, {"p": ""}} {
+		if err := s.report(spec.HostReport{Host: "host-00000", Networks: networks}, now.Add(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		s.turnAt(now.Add(time.Second))
+		if want := min(i, 1); int(s.counters.Revives) != want {
+			t.Errorf("report %d: %d revives, want %d", i, s.counters.Revives, want)
+		}
+	}
+	s.onEngine(mesos.Offers{Offers: []spec.Offer{offerOf(2, 0, 4)}})
+	s.turnAt(now.Add(time.Second))
+	if s.counters.TasksLaunched != 1 {
+		t.Errorf("%d tasks launched", s.counters.TasksLaunched)
+	}
+}
+
 // TestNoAddressHoldsNoOffers: an app whose pool is empty gives offers back at once and wants no more, until it has an address.
 func TestNoAddressHoldsNoOffers(t *testing.T) {
 	now := time.Now()

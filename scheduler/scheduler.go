@@ -58,7 +58,7 @@ type session struct {
 	suppressAfter time.Time // no SUPPRESS before, after one failed
 	suppressedAt  time.Time // of the last SUPPRESS
 	unasked       bool      // offers came although we are suppressed: a REVIVE was very late
-	offeredAt     time.Time // when offers came, or were asked for
+	offeredAt     time.Time // when offers came, or were asked for; to subscribe is to ask
 	freshAt       time.Time // when something new was wanted
 	missed        bool      // that was after offers were declined that are kept from us now
 	refusedUntil  time.Time // offers that were declined may be kept from us until then
