@@ -98,9 +98,10 @@ type waiting struct {
 
 // asked is what of an app's wants decides which offers it can use.
 type asked struct {
-	app   *spec.App
-	ready int    // that have an address and no delay
-	freed uint64 // tasks of it that ended: constraints may allow more
+	app    *spec.App
+	ready  int    // that have an address and no delay
+	pinned int    // of those, that are bound to the host of their volumes
+	freed  uint64 // tasks of it that ended: constraints may allow more
 }
 
 func (q *waiting) because(kind api.ReasonKind, texts ...string) {

@@ -103,17 +103,17 @@ func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map
 		it.Seat, it.Pool, it.LastHost, it.Pinned = w.seat, leases[w.seat].Pool, seat.LastHost, seat.VolumesHost()
 		in.Intents = append(in.Intents, it)
 		q[w.app.ID].pool = it.Pool
-		seen[w.app.ID] = asked{w.app, seen[w.app.ID].ready + 1, in.Tallies[w.app.ID].Removed()}
+		a := seen[w.app.ID]
+		a.app, a.ready, a.freed = w.app, a.ready+1, in.Tallies[w.app.ID].Removed()
+		if it.Pinned != "" {
+			a.pinned++
+		}
+		seen[w.app.ID] = a
 	}
 	for id, now := range seen {
 		was := q[id].seen
-		n.fresh = n.fresh || was.app != now.app || was.ready < now.ready || was.freed != now.freed
-		q[id].seen, q[id].idle = now, true
-	}
-	for _, it := range in.Intents {
-		if it.Pinned != "" {
-			q[it.App.ID].idle = false
-		}
+		n.fresh = n.fresh || was.app != now.app || was.ready < now.ready || was.pinned > now.pinned || was.freed != now.freed
+		q[id].seen, q[id].idle = now, now.pinned == 0
 	}
 	r := s.fleet.Match(in)
 	s.awaitVolumes(in, r, q, now)
