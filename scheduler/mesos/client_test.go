@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -227,3 +229,43 @@ func (h hang) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func isCall(r *http.Request) bool { return r.Header.Get("Mesos-Stream-Id") != "" }
+
+// TestCallsDoNotHoldTheSessionsEnd: a master that answers no call, and so many calls that no more fit onto the connection, do not
+// keep the client from seeing that its stream has ended.
+func TestCallsDoNotHoldTheSessionsEnd(t *testing.T) {
+	m := mesostest.New(mesostest.Options{})
+	defer m.Close()
+	called, release := make(chan struct{}, 1), make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isCall(r) {
+			select {
+			case called <- struct{}{}:
+			default:
+			}
+			<-release
+			return
+		}
+		m.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	defer close(release)
+	r := start(t, mesos.Options{Masters: []string{s.URL}, CallTimeout: time.Minute})
+	defer r.end()
+	next[mesos.Subscribed](r)
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	for range 1000 {
+		calls.Go(func() {
+			if err := r.Kill(t.Context(), "t", "a", 0); err == nil {
+				t.Error("a call was answered")
+			}
+		})
+	}
+	<-called
+	m.DropStream()
+	began := time.Now()
+	next[mesos.Disconnected](r)
+	if took := time.Since(began); took > 20*time.Second { // a minute is what a call has
+		t.Errorf("took %s", took)
+	}
+}

@@ -107,7 +107,10 @@ func (c *Client) attempt(ctx context.Context, master string, events chan<- Event
 	s := &session{url: at.String(), streamID: resp.Header.Get(streamHeader), ctx: ctx, offers: map[string]offered{}}
 	if c.own {
 		s.calls = newPipeline(at, s.streamID, c.codec.Type.ContentType(), c.opts.Principal, c.opts.Secret)
-		defer s.calls.close()
+		defer func() {
+			cancel(nil) // calls that wait for room would keep close waiting
+			s.calls.close()
+		}()
 	}
 	in := newRecords(resp.Body, c.opts.MaxRecord)
 	defer c.end()
