@@ -60,17 +60,33 @@ func (s *Scheduler) doubt(now time.Time) {
 
 // confirm takes note that the engine spoke of a task. A pod is confirmed by any of its containers.
 func (s *Scheduler) confirm(t *spec.Task, st spec.TaskStatus, now time.Time) {
-	switch st.State {
-	case "TASK_UNREACHABLE", "TASK_UNKNOWN":
+	if away(st) {
 		s.session.heard[t.ID] = now
 		s.untimed[t.ID] = true
-	default:
+	} else {
 		delete(s.session.heard, t.ID)
 	}
 	if s.session.unconfirmed[t.ID] {
 		s.forgetDoubt(t)
 		s.untimed[t.ID] = true
 	}
+}
+
+// away says that the engine has no word from the task's agent.
+func away(st spec.TaskStatus) bool {
+	return st.State == "TASK_UNREACHABLE" || st.State == "TASK_UNKNOWN"
+}
+
+// stillAway is for a task that was unreachable when the last session ended, and is in this one. It may have been back in between
+// while nobody listened, its host with it; so the time after which its address may go to another one begins anew.
+func (s *Scheduler) stillAway(t *spec.Task, now time.Time) *spec.Task {
+	if t.UnreachableSince.IsZero() {
+		return t
+	}
+	next := *t
+	next.UnreachableSince = now
+	s.put(&next)
+	return &next
 }
 
 // forgetDoubt ends the wait for word of a task.

@@ -35,3 +35,25 @@ func TestStopOutlastsTheSession(t *testing.T) {
 		t.Error("the task of a deleted app waits for the engine's word")
 	}
 }
+
+// TestTheFenceBeginsWithTheSession: a host that was back between two sessions, unheard, and is cut off again has its address for as
+// long as any other.
+func TestTheFenceBeginsWithTheSession(t *testing.T) {
+	const id = "web.i.1"
+	s, now := still(t, "10.0.0.0/24", func(state *store.State, now time.Time) {
+		state.Tasks[id] = &spec.Task{Instance: "web.i", ID: id, Seat: spec.SeatID{App: "/web"}, ConfigVersion: now, AppVersion: now, State: "TASK_UNREACHABLE",
+			Rung: spec.Running, Host: "h", AgentID: "a", CreatedAt: now.Add(-time.Hour), StartedAt: now.Add(-time.Hour), UnreachableSince: now.Add(-time.Minute)}
+	})
+	s.onEngine(mesos.Subscribed{FrameworkID: "f", Master: "m"})
+	s.turnAt(now)
+	unreachable := mesos.Update{Status: spec.TaskStatus{TaskID: id, AgentID: "a", State: "TASK_UNREACHABLE"}}
+	s.onEngine(unreachable)
+	since := s.state.Tasks[id].UnreachableSince
+	if since.Before(now) {
+		t.Errorf("unreachable for %s, says an earlier session", now.Sub(since))
+	}
+	s.onEngine(unreachable)
+	if again := s.state.Tasks[id].UnreachableSince; !again.Equal(since) {
+		t.Error("the same session's word begins it anew")
+	}
+}

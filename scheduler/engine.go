@@ -84,7 +84,11 @@ func (s *Scheduler) onUpdate(st spec.TaskStatus, now time.Time) {
 		s.unknownTask(st)
 		return
 	}
+	first := s.session.unconfirmed[t.ID]
 	s.confirm(t, st, now)
+	if first && away(st) {
+		t = s.stillAway(t, now)
+	}
 	if spec.TerminalState(st.State) {
 		delete(s.strays, st.TaskID) // a container of a pod that was over before
 	}
