@@ -74,6 +74,8 @@ const (
 	offersLate = time.Minute
 	// callRetry is the pause after a call that failed although there is a session.
 	callRetry = 2 * time.Second
+	// lateCall is how long after it was given up a call may still arrive.
+	lateCall = 30 * time.Second
 )
 
 // manageOffers asks for offers when something waits for them, and gives back what nobody uses: at once and for long when
@@ -162,6 +164,8 @@ func (s *Scheduler) askForOffers(n need, now time.Time) {
 	s.counters.Revives++
 	s.batch.call(call{name: "REVIVE", do: s.opts.Engine.Revive, failed: s.inSession(func() {
 		s.session.suppressed, s.session.reviveAfter = true, time.Now().Add(callRetry)
+		// It may have been heard, or will yet be. If nothing is wanted any more, it is taken back when it must have come.
+		s.session.unasked, s.session.suppressedAt = true, time.Now().Add(lateCall)
 	})})
 }
 

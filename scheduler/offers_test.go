@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -111,5 +112,31 @@ func TestNoAddressHoldsNoOffers(t *testing.T) {
 	s.turnAt(now)
 	if s.counters.TasksLaunched != 1 {
 		t.Fatalf("%d tasks launched", s.counters.TasksLaunched)
+	}
+}
+
+// TestAReviveThatIsNotAnswered: the engine may have heard it, so it is taken back when nothing is wanted any more.
+func TestAReviveThatIsNotAnswered(t *testing.T) {
+	s, now := still(t, "10.0.0.0/24", nil)
+	s.onEngine(mesos.Subscribed{FrameworkID: "f", Master: "m"})
+	s.turnAt(now)
+	s.decide(now.Add(2 * offersLate)) // no offer has come
+	for _, c := range s.batch.calls {
+		if c.name == "REVIVE" {
+			c.failed(errors.New("no answer"))
+		}
+	}
+	if s.counters.Revives != 1 || !s.session.suppressed {
+		t.Fatalf("%d revives, suppressed: %t", s.counters.Revives, s.session.suppressed)
+	}
+	delete(s.state.Apps, "/web")
+	s.touchApp("/web")
+	s.turnAt(now)
+	if s.counters.Suppresses != 0 {
+		t.Error("suppressed before the late REVIVE must have come")
+	}
+	s.turnAt(time.Now().Add(2 * lateCall))
+	if s.counters.Suppresses != 1 {
+		t.Errorf("%d suppresses", s.counters.Suppresses)
 	}
 }
