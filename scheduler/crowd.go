@@ -16,8 +16,12 @@ const (
 	crowd = 32
 	// lookAgain is how old the reasons of an app may be that is passed over.
 	lookAgain = time.Second
-	// looksAtOnce is how many of those whose reasons are old are searched for in one decision.
-	looksAtOnce = 32
+	// looksAtOnce is how many of those whose reasons are old are searched for in one decision; fewLooks when there is hope for
+	// others, whose hosts should not wait for that.
+	looksAtOnce, fewLooks = 32, 4
+	// hopesAtOnce is how many of those are searched for in one decision that what came may be for. One host is hope for a
+	// thousand apps, and the first takes it.
+	hopesAtOnce = 64
 )
 
 // hopeful takes the wants out for which no host can be found now. What is known of their apps stays in the queue.
@@ -26,33 +30,48 @@ func (s *Scheduler) hopeful(wants []want, now time.Time) (rest []want, passed ma
 		return wants, nil
 	}
 	passed = map[spec.AppID]*waiting{}
-	var due [][]want // of those passed over, the ones to search for again
+	var due, hope [][]want // of those passed over, the ones to search for again, and those that may find something now
 	for i, n := 0, 0; i < len(wants); i += n {
 		app := wants[i].app
 		for n = 1; i+n < len(wants) && wants[i+n].app == app; n++ {
 		}
 		q := s.queue[app.ID]
-		if q == nil || !q.idle || q.seen.app != app || q.count != n || n != len(s.launches[app.ID]) ||
-			!s.fleet.Hopeless(app, q.pool, s.tallies[app.ID], now) {
+		if q == nil || !q.idle || q.seen.app != app || q.count != n || n != len(s.launches[app.ID]) {
 			rest = append(rest, wants[i:i+n]...)
 			continue
 		}
 		passed[app.ID] = q
-		if now.Sub(q.looked) >= lookAgain {
+		switch {
+		case !s.fleet.Hopeless(app, q.pool, s.tallies[app.ID], now):
+			hope = append(hope, wants[i:i+n])
+		case now.Sub(q.looked) >= lookAgain:
 			due = append(due, wants[i:i+n])
 		}
 	}
-	// The longest ago first, or the same ones would always be due again before the others' turn.
-	slices.SortStableFunc(due, func(a, b []want) int { return passed[a[0].app.ID].looked.Compare(passed[b[0].app.ID].looked) })
-	for _, of := range due[:min(looksAtOnce, len(due))] {
-		rest = append(rest, of...)
-		delete(passed, of[0].app.ID)
+	looks := looksAtOnce
+	if len(hope) > 0 {
+		looks = fewLooks
 	}
-	return rest, passed
+	if len(hope) > hopesAtOnce {
+		s.wakeAt(now) // each finds something, or is hopeless after its turn
+	}
+	return slices.Concat(rest, nextTurn(hope, passed, hopesAtOnce), nextTurn(due, passed, looks)), passed
 }
 
-// waitsForHosts says that nothing but hosts keeps an app waiting, and nothing of what they lack passes by itself.
+// nextTurn takes the wants of some apps out of those that are passed over: of those that were looked at longest ago, or the same ones
+// would always be due again before the others' turn.
+func nextTurn(of [][]want, passed map[spec.AppID]*waiting, most int) (out []want) {
+	slices.SortStableFunc(of, func(a, b []want) int { return passed[a[0].app.ID].looked.Compare(passed[b[0].app.ID].looked) })
+	for _, app := range of[:min(most, len(of))] {
+		out = append(out, app...)
+		delete(passed, app[0].app.ID)
+	}
+	return out
+}
+
+// waitsForHosts says that nothing but hosts keeps an app waiting, and nothing of what they lack passes by itself. That none has
+// offered anything (the engine's reason) ends with an offer.
 func (q *waiting) waitsForHosts() bool {
-	other := func(r api.Reason) bool { return r.Kind != api.ReasonHosts }
+	other := func(r api.Reason) bool { return r.Kind != api.ReasonHosts && r.Kind != api.ReasonEngine }
 	return len(q.why) > 0 && !slices.ContainsFunc(q.why, other) && q.refused.Declined[place.HostBusy]+q.refused.Declined[place.NetworkNotReady] == 0
 }

@@ -157,3 +157,32 @@ func BenchmarkOfferToManyWaiting(b *testing.B) {
 		})
 	}
 }
+
+// TestCrowdWithHope: what fits all is searched for by a few, and each turn by those that had none yet, until all have a host; also
+// where the apps came before any host offered something.
+func TestCrowdWithHope(t *testing.T) {
+	const apps = 3 * hopesAtOnce
+	s, now := crowded(t, apps, 0)
+	now = now.Add(2 * offerPatience)
+	s.turnAt(now) // from here on they wait for hosts
+	offers := make([]spec.Offer, apps)
+	for i := range offers {
+		offers[i] = offerOf(i, i, 15)
+		if err := s.report(spec.HostReport{Host: offers[i].Host, Networks: map[string]string{"p": ""}}, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.hold(offers, now)
+	for turn := range 3 {
+		s.turnAt(now)
+		if want := uint64(turn+1) * hopesAtOnce; s.counters.TasksLaunched > want || turn == 0 && s.counters.TasksLaunched < want/2 {
+			t.Fatalf("%d tasks launched after turn %d", s.counters.TasksLaunched, turn+1)
+		}
+		if len(s.queue) > 0 && !s.wake.Equal(now) {
+			t.Errorf("%d apps wait, and the next turn comes at %s", len(s.queue), s.wake)
+		}
+	}
+	if len(s.queue) > 0 {
+		t.Errorf("%d apps wait", len(s.queue))
+	}
+}

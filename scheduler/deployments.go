@@ -126,11 +126,14 @@ func (s *Scheduler) forget(app spec.AppID) {
 	s.batch.txn.DeleteApp(app, true)
 }
 
-// deployments are the running ones, oldest first.
+// deployments are the running ones, oldest first. Nobody changes the list: readers have it too.
 func (s *Scheduler) deployments() []*spec.Deployment {
-	return slices.SortedFunc(maps.Values(s.state.Deployments), func(a, b *spec.Deployment) int {
-		return cmp.Or(a.Version.Compare(b.Version), cmp.Compare(a.ID, b.ID))
-	})
+	if s.inTurn == nil {
+		s.inTurn = slices.SortedFunc(maps.Values(s.state.Deployments), func(a, b *spec.Deployment) int {
+			return cmp.Or(a.Version.Compare(b.Version), cmp.Compare(a.ID, b.ID))
+		})
+	}
+	return s.inTurn
 }
 
 // cancel ends a deployment where it stands: nothing is reverted.

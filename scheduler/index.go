@@ -25,6 +25,7 @@ type indexes struct {
 	holding   map[string]bool       // hosts on which something else holds addresses
 	outliving map[string]bool       // of those, where it is a container of Berth's
 	inDeploy  map[spec.AppID]bool   // apps that running deployments touch; nil: to be computed again
+	inTurn    []*spec.Deployment    // the running ones, oldest first; nil: to be computed again
 	targeted  map[spec.AppID]target
 	done      map[spec.AppID]bool // the app's part of the current step is fulfilled
 	launches  map[spec.AppID][]int
@@ -78,7 +79,7 @@ func (s *Scheduler) touch(app spec.AppID) {
 }
 
 // touchTree says that the set of wanted apps, of groups or of deployments changed.
-func (s *Scheduler) touchTree() { s.retarget, s.newTree, s.inDeploy = true, true, nil }
+func (s *Scheduler) touchTree() { s.retarget, s.newTree, s.inDeploy, s.inTurn = true, true, nil, nil }
 
 // touchApp says that the app's definition changed: what it means for seats is in the documents of its hosts.
 func (s *Scheduler) touchApp(app spec.AppID) {

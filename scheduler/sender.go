@@ -79,11 +79,11 @@ func (x *sender) work(ctx context.Context, c call) (follows *call) {
 func (x *sender) together(ctx context.Context, acks []spec.TaskStatus, free []call) {
 	acknowledge := call{name: "ACKNOWLEDGE", do: func(ctx context.Context) error { return x.s.opts.Engine.Acknowledge(ctx, acks...) }}
 	if len(acks)+len(free) <= fewCalls {
+		for _, c := range free { // what is launched before what is only confirmed
+			x.later(ctx, x.make(ctx, c))
+		}
 		if len(acks) > 0 {
 			x.later(ctx, x.make(ctx, acknowledge))
-		}
-		for _, c := range free {
-			x.later(ctx, x.make(ctx, c))
 		}
 		return
 	}

@@ -127,6 +127,7 @@ func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map
 		switch {
 		case !s.session.connected:
 			q[id].because(api.ReasonEngine, "not connected to the engine")
+			q[id].idle = false
 		case q[id].refused.Processed == 0 && now.Before(q[id].since.Add(offerPatience)):
 			s.wakeAt(q[id].since.Add(offerPatience)) // offers were asked for just now
 		case q[id].refused.Processed == 0:

@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,7 +34,8 @@ type rehearsal struct {
 	engine  string
 	process *exec.Cmd // the engine's
 	client  *http.Client
-	stop    func()
+	stop    func() // the scheduler
+	end     func() // the engine
 }
 
 // engineFleet is the environment variable that makes the test binary the engine of a fleet: it is a process of its own, so that
@@ -71,7 +73,13 @@ func serveFleet(text string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the process that started this one
 		cancel()
 	}()
-	return sim.Run(ctx, l)
+	file := os.Getenv(engineTimes)
+	if file == "" {
+		return sim.Run(ctx, l)
+	}
+	watch := &stopwatch{Listener: l, left: map[string]time.Time{}}
+	err = sim.Run(ctx, watch)
+	return errors.Join(err, watch.save(file))
 }
 
 func newRehearsal(b testing.TB, fleet string) *rehearsal {
@@ -98,11 +106,12 @@ func newRehearsal(b testing.TB, fleet string) *rehearsal {
 	if err := r.process.Start(); err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() {
+	r.end = sync.OnceFunc(func() {
 		if err := errors.Join(life.Close(), r.process.Wait()); err != nil {
 			b.Error(err)
 		}
 	})
+	b.Cleanup(r.end)
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		b.Fatal(err)
