@@ -17,11 +17,11 @@ import (
 const sandboxRest = 10 * time.Minute
 
 // markEnded gives an ended and acknowledged container the name by which the next run knows that nothing is owed.
-func (o *owner) markEnded(id, cid string) {
-	o.work(func(ctx context.Context) {
+func (h *host) markEnded(id, cid string) {
+	h.work(func(ctx context.Context) {
 		for try := 0; ; try++ {
 			c, cancel := context.WithTimeout(ctx, callTimeout)
-			err := o.opts.Docker.Rename(c, id, containerName(cid)+endedSuffix)
+			err := h.opts.Docker.Rename(c, id, containerName(cid)+endedSuffix)
 			cancel()
 			if err == nil || docker.IsNotFound(err) || docker.IsConflict(err) {
 				break
@@ -30,32 +30,32 @@ func (o *owner) markEnded(id, cid string) {
 				return
 			}
 		}
-		o.post(func() {
-			if next := time.Now().Add(time.Second); o.collectAt.IsZero() || next.Before(o.collectAt) {
-				o.collectAt = next
+		h.post(func() {
+			if next := time.Now().Add(time.Second); h.collectAt.IsZero() || next.Before(h.collectAt) {
+				h.collectAt = next
 			}
 		})
 	})
 }
 
 // collect removes ended containers: of a seat all but the newest, and whatever is older than KeepEnded.
-func (o *owner) collect(now time.Time) {
-	o.collectAt = now.Add(10 * time.Minute)
-	if !o.connected || o.collector {
+func (h *host) collect(now time.Time) {
+	h.collectAt = now.Add(10 * time.Minute)
+	if !h.connected || h.collector {
 		return
 	}
 	live := map[string]bool{}
-	for cid := range o.containers {
+	for cid := range h.containers {
 		live[cid] = true
 	}
-	for cid := range o.groups {
+	for cid := range h.groups {
 		live[cid] = true
 	}
 	newest := map[string]docker.Container{}
 	var old []docker.Container
-	for _, c := range o.snapshot.Containers {
+	for _, c := range h.snapshot.Containers {
 		cid := c.Labels[labelContainer]
-		if c.Labels[labelAgent] != o.agentID {
+		if c.Labels[labelAgent] != h.agentID {
 			continue
 		}
 		marked := strings.HasSuffix(c.Name, endedSuffix)
@@ -64,12 +64,12 @@ func (o *owner) collect(now time.Time) {
 		case c.Labels[labelMembers] != "":
 			old = append(old, c) // the sandbox of a group that is over
 			continue
-		case o.groups[c.Labels[labelGroup]] != nil:
+		case h.groups[c.Labels[labelGroup]] != nil:
 			// Of a group that lives: how it ended tells the next run how the group is.
 		case c.State == "created":
 			old = append(old, c) // left by a launch that was given up
 			continue
-		case marked && now.Sub(c.FinishedAt) > o.opts.KeepEnded:
+		case marked && now.Sub(c.FinishedAt) > h.opts.KeepEnded:
 			old = append(old, c)
 			continue
 		case marked && c.Labels[spec.LabelApp] != "":
@@ -88,44 +88,44 @@ func (o *owner) collect(now time.Time) {
 	for _, c := range old {
 		delete(live, c.Labels[labelContainer])
 	}
-	o.collector = true
-	o.work(func(ctx context.Context) {
-		o.removeOld(ctx, old)
-		o.removeSandboxes(live, now)
-		o.post(func() { o.collector = false })
+	h.collector = true
+	h.work(func(ctx context.Context) {
+		h.removeOld(ctx, old)
+		h.removeSandboxes(live, now)
+		h.post(func() { h.collector = false })
 	})
 }
 
-func (o *owner) removeOld(ctx context.Context, old []docker.Container) {
+func (h *host) removeOld(ctx context.Context, old []docker.Container) {
 	for _, c := range old {
 		if ctx.Err() != nil {
 			return
 		}
 		call, cancel := context.WithTimeout(ctx, callTimeout)
-		err := o.opts.Docker.Remove(call, c.ID, false)
+		err := h.opts.Docker.Remove(call, c.ID, false)
 		cancel()
 		if err != nil && !docker.IsNotFound(err) && ctx.Err() == nil {
-			o.log.WithError(err).WithField("container", c.Name).Warn("cannot remove an ended container")
+			h.log.WithError(err).WithField("container", c.Name).Warn("cannot remove an ended container")
 			continue
 		}
 		cid := c.Labels[labelContainer]
 		if _, err := uuid.Parse(cid); err == nil { // labels are no file names until they are known to be ours
-			o.removeSandbox(cid)
+			h.removeSandbox(cid)
 		}
 	}
 }
 
-func (o *owner) removeSandbox(cid string) {
-	if err := os.RemoveAll(filepath.Join(o.opts.StateDir, sandboxDir, cid)); err != nil {
-		o.log.WithError(err).Warn("cannot remove a sandbox")
+func (h *host) removeSandbox(cid string) {
+	if err := os.RemoveAll(filepath.Join(h.opts.StateDir, sandboxDir, cid)); err != nil {
+		h.log.WithError(err).Warn("cannot remove a sandbox")
 	}
 }
 
 // removeSandboxes removes those without a container.
-func (o *owner) removeSandboxes(live map[string]bool, now time.Time) {
-	entries, err := os.ReadDir(filepath.Join(o.opts.StateDir, sandboxDir))
+func (h *host) removeSandboxes(live map[string]bool, now time.Time) {
+	entries, err := os.ReadDir(filepath.Join(h.opts.StateDir, sandboxDir))
 	if err != nil {
-		o.log.WithError(err).Warn("cannot list the sandboxes")
+		h.log.WithError(err).Warn("cannot list the sandboxes")
 		return
 	}
 	for _, e := range entries {
@@ -133,6 +133,6 @@ func (o *owner) removeSandboxes(live map[string]bool, now time.Time) {
 		if err != nil || live[e.Name()] || now.Sub(info.ModTime()) < sandboxRest {
 			continue
 		}
-		o.removeSandbox(e.Name())
+		h.removeSandbox(e.Name())
 	}
 }

@@ -39,12 +39,12 @@ func TestConversation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.stop()
-		w.opts.MemMiB, w.opts.DiskMiB = 23081, 252899
+		w.host().MemMiB, w.host().DiskMiB = 23081, 252899
 		w.start()
 		if err := w.docker.CreateNetwork(t.Context(), docker.NetworkSpec{Name: "mnet", Driver: "bridge", Subnet: netip.MustParsePrefix("172.31.77.0/24")}); err != nil {
 			t.Fatal(err)
 		}
-		p := &player{world: w, t: t, names: map[string]string{"AGENT": w.engine.AgentID()}, queues: map[string][]mesos.TaskStatus{}}
+		p := &player{world: w, t: t, names: map[string]string{"AGENT": w.agentID()}, queues: map[string][]mesos.TaskStatus{}}
 		lines := bufio.NewScanner(bytes.NewReader(file))
 		lines.Buffer(nil, 1<<20)
 		for n := 1; lines.Scan(); n++ {

@@ -424,7 +424,7 @@ func TestReconcile(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		f := w.subscribe(info(""))
 		f.run("a.1")
-		agent := &mesos.AgentID{Value: w.engine.AgentID()}
+		agent := &mesos.AgentID{Value: w.agentID()}
 		f.call(&scheduler.Call{Type: scheduler.Call_RECONCILE, Reconcile: &scheduler.Call_Reconcile{}})
 		s := f.update("a.1", mesos.TASK_RUNNING)
 		if s.GetMessage() != "Reconciliation: Latest task state" || s.GetReason() != mesos.REASON_RECONCILIATION || len(s.UUID) != 0 || s.GetSource() != mesos.SOURCE_MASTER {
@@ -453,11 +453,11 @@ func TestRecovery(t *testing.T) {
 		end = f.run("end.1")
 		f.call(&scheduler.Call{Type: scheduler.Call_REVIVE})
 		host = f.run("host.1", func(t *mesos.TaskInfo) { t.Container.Docker.Network = &net })
-		agent := w.engine.AgentID()
+		agent := w.agentID()
 		w.stop()
 		must(0, w.docker.Exit(end, 4))
 		w.start()
-		if w.engine.AgentID() != agent {
+		if w.agentID() != agent {
 			t.Fatal("another agent id")
 		}
 		f = w.subscribe(info(f.id))
@@ -504,7 +504,7 @@ func TestNothingSurvivesWithoutCheckpoints(t *testing.T) {
 		i := info("")
 		i.Checkpoint = nil
 		f := w.subscribe(i)
-		name, agent := f.run("a.1"), &mesos.AgentID{Value: w.engine.AgentID()}
+		name, agent := f.run("a.1"), &mesos.AgentID{Value: w.agentID()}
 		w.stop()
 		w.start()
 		f = w.subscribe(info(f.id))
@@ -740,7 +740,7 @@ func TestHeartbeats(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	if _, err := New(Options{}); err == nil || strings.Count(err.Error(), "\n") < 5 {
+	if _, err := New(Options{Hosts: make([]Host, 1)}); err == nil || strings.Count(err.Error(), "\n") < 5 {
 		t.Errorf("got %v, want all faults", err)
 	}
 }

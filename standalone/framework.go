@@ -37,6 +37,7 @@ type framework struct {
 // filter keeps resources that were refused out of offers for a while. It matches what lies within them: once more is
 // free, an offer is made.
 type filter struct {
+	host    *host
 	refused bundle
 	until   time.Time
 }
@@ -45,8 +46,8 @@ func (f *framework) dropFilters(now time.Time) {
 	f.filters = slices.DeleteFunc(f.filters, func(r filter) bool { return !now.Before(r.until) })
 }
 
-func (f *framework) filtered(free bundle) bool {
-	return slices.ContainsFunc(f.filters, func(r filter) bool { return r.refused.contains(free) })
+func (f *framework) filtered(h *host, free bundle) bool {
+	return slices.ContainsFunc(f.filters, func(r filter) bool { return r.host == h && r.refused.contains(free) })
 }
 
 // send queues an event. A reader that is thousands of events behind loses its stream and must subscribe again.
@@ -113,7 +114,7 @@ func (o *owner) subscribed(c *scheduler.Call_Subscribe, st *stream) {
 		f = &framework{id: id}
 		o.frameworks[id] = f
 	}
-	o.dropOffers(f, false)
+	o.dropOffers(f)
 	if f.stream != nil {
 		f.send(&scheduler.Event{Type: scheduler.Event_ERROR, Error: &scheduler.Event_Error{Message: "Framework failed over"}})
 		f.close()
@@ -154,7 +155,7 @@ func (o *owner) disconnected(st *stream) {
 		return // taken over by another stream, or removed
 	}
 	f.close()
-	o.dropOffers(f, false)
+	o.dropOffers(f)
 	o.log.WithField("framework", f.id).Info("framework disconnected")
 	if f.failover <= 0 {
 		o.remove(f)
@@ -169,7 +170,7 @@ func (o *owner) remove(f *framework) {
 		o.log.WithError(err).Error("a restart now would forget that the framework is removed")
 	}
 	o.log.WithField("framework", f.id).Info("framework removed")
-	o.dropOffers(f, false)
+	o.dropOffers(f)
 	f.close()
 	delete(o.frameworks, f.id)
 	o.gone[f.id] = true
@@ -179,9 +180,9 @@ func (o *owner) remove(f *framework) {
 			o.forget(t)
 			continue
 		}
-		o.end(t, removalGrace)
+		t.host.end(t, removalGrace)
 		if t.group != nil {
-			o.endGroup(t.group, func(*task) time.Duration { return removalGrace })
+			t.host.endGroup(t.group, func(*task) time.Duration { return removalGrace })
 		}
 	}
 }

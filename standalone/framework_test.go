@@ -80,13 +80,19 @@ func quiet() logrus.FieldLogger {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	d, state := dockertest.New("bb:1"), t.TempDir()
-	w := &world{t: t, whole: t, docker: d, url: "http://engine" + APIPath, opts: Options{
-		Docker: d, Inventory: d, Hostname: "host1", StateDir: state, VolumesDir: filepath.Join(state, "volumes"), CPUs: 2, MemMiB: 4096, DiskMiB: 1000, Log: quiet(),
-	}}
+	w := &world{t: t, whole: t, docker: d, url: "http://engine" + APIPath, opts: Options{StateDir: state, Log: quiet(), Hosts: []Host{{
+		Docker: d, Inventory: d, Hostname: "host1", StateDir: state, VolumesDir: filepath.Join(state, "volumes"), CPUs: 2, MemMiB: 4096, DiskMiB: 1000,
+	}}}}
 	w.start()
 	t.Cleanup(func() { w.stop() })
 	return w
 }
+
+// host is the first of the world's hosts, before it is started.
+func (w *world) host() *Host { return &w.opts.Hosts[0] }
+
+// agentID is that of the first host.
+func (w *world) agentID() string { return w.engine.AgentID("host1") }
 
 // step is a subtest in the same world. The steps build on each other, so a failed one is the last.
 func (w *world) step(name string, f func(t *testing.T)) {
@@ -376,7 +382,7 @@ func (f *fw) decline(of mesos.Offer, refuse float64) {
 func (f *fw) kill(task string, grace time.Duration) {
 	f.w.t.Helper()
 	f.call(&scheduler.Call{Type: scheduler.Call_KILL, Kill: &scheduler.Call_Kill{
-		TaskID: mesos.TaskID{Value: task}, AgentID: &mesos.AgentID{Value: f.w.engine.AgentID()},
+		TaskID: mesos.TaskID{Value: task}, AgentID: &mesos.AgentID{Value: f.w.agentID()},
 		KillPolicy: &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: int64(grace)}},
 	}})
 }
@@ -389,7 +395,7 @@ func (w *world) task(id string, change ...func(*mesos.TaskInfo)) mesos.TaskInfo 
 		return mesos.Resource{Name: name, Type: &k, Scalar: &mesos.Value_Scalar{Value: v}}
 	}
 	t := mesos.TaskInfo{
-		Name: id, TaskID: mesos.TaskID{Value: id}, AgentID: mesos.AgentID{Value: w.engine.AgentID()},
+		Name: id, TaskID: mesos.TaskID{Value: id}, AgentID: mesos.AgentID{Value: w.agentID()},
 		Command:   &mesos.CommandInfo{Shell: &shell, Value: &value},
 		Resources: []mesos.Resource{scalar("cpus", 0.1), scalar("mem", 64)},
 		Container: &mesos.ContainerInfo{Type: &kind, Docker: &mesos.ContainerInfo_DockerInfo{Image: "bb:1", Network: &net}},

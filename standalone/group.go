@@ -39,32 +39,32 @@ func (t *task) isBox() bool { return t.group != nil && t.group.box == t }
 
 // launchGroup makes the tasks of a valid group and sends a worker to start its sandbox. res are the resources of the
 // executor, then those of the tasks.
-func (o *owner) launchGroup(f *framework, e *mesos.ExecutorInfo, infos []mesos.TaskInfo, res []bundle) {
+func (h *host) launchGroup(f *framework, e *mesos.ExecutorInfo, infos []mesos.TaskInfo, res []bundle) {
 	g := &group{executor: e.ExecutorID.Value, waiting: map[*task]plan{}}
 	cid := uuid.NewString()
 	var ids []string
 	for i := range infos {
 		ids = append(ids, infos[i].TaskID.Value)
 	}
-	p := o.translateBox(f, e, res[0], cid, ids)
+	p := h.translateBox(f, e, res[0], cid, ids)
 	g.box = &task{
 		key: taskKey{f.id, g.executor}, cid: cid, res: res[0], net: p.net, role: f.role, state: mesos.TASK_STAGING,
-		abort: make(chan struct{}), silent: true, group: g,
+		abort: make(chan struct{}), silent: true, host: h, group: g,
 	}
-	o.groups[cid], o.containers[cid] = g, g.box
+	h.groups[cid], h.containers[cid] = g, g.box
 	for i := range infos {
-		t, p := o.newTask(f, &infos[i], res[i+1], g)
+		t, p := h.newTask(f, &infos[i], res[i+1], g)
 		g.members, g.waiting[t] = append(g.members, t), p
 	}
-	o.used = o.sumUsed()
-	o.logTask(g.box).WithField("tasks", len(infos)).Info("launching task group")
-	o.work(func(ctx context.Context) { o.runLaunch(ctx, g.box, p) })
+	h.used = h.sumUsed()
+	h.logTask(g.box).WithField("tasks", len(infos)).Info("launching task group")
+	h.work(func(ctx context.Context) { h.runLaunch(ctx, g.box, p) })
 }
 
 // translateBox is the sandbox's container: the executor's own network, address and labels, and a process that only waits.
-func (o *owner) translateBox(f *framework, e *mesos.ExecutorInfo, res bundle, cid string, ids []string) plan {
+func (h *host) translateBox(f *framework, e *mesos.ExecutorInfo, res bundle, cid string, ids []string) plan {
 	shell := false
-	p := o.translate(f, &mesos.TaskInfo{Container: e.Container, Command: &mesos.CommandInfo{Shell: &shell}}, res, cid, nil)
+	p := h.translate(f, &mesos.TaskInfo{Container: e.Container, Command: &mesos.CommandInfo{Shell: &shell}}, res, cid, nil)
 	p.spec.Entrypoint, p.spec.Cmd, p.spec.Env, p.spec.Binds = []string{"/bin/sleep"}, []string{"infinity"}, nil, nil
 	delete(p.spec.Labels, labelTask)
 	p.spec.Labels[labelExecutor], p.spec.Labels[labelMembers] = e.ExecutorID.Value, membersLabel(ids)
@@ -73,14 +73,14 @@ func (o *owner) translateBox(f *framework, e *mesos.ExecutorInfo, res bundle, ci
 
 // validateGroup is the master's check of a group, which is launched as a whole or not at all. It returns the resources of
 // the executor, then those of the tasks.
-func (o *owner) validateGroup(f *framework, e *mesos.ExecutorInfo, infos []mesos.TaskInfo, available bundle) ([]bundle, string) {
+func (h *host) validateGroup(f *framework, e *mesos.ExecutorInfo, infos []mesos.TaskInfo, available bundle) ([]bundle, string) {
 	id := e.ExecutorID.Value
 	switch {
 	case e.Type != mesos.ExecutorInfo_DEFAULT:
 		return nil, "Task group's executor must be of type DEFAULT"
 	case id == "" || !validID(id):
 		return nil, "Executor ID '" + id + "' contains invalid characters"
-	case o.runsExecutor(f, id):
+	case h.runsExecutor(f, id):
 		return nil, "Executor '" + id + "' runs a task group already"
 	case e.Container == nil || e.Container.GetType() != mesos.ContainerInfo_DOCKER || e.Container.GetDocker().GetImage() == "":
 		return nil, "Task group's executor has no Docker container, which this engine needs to hold the group's network"
@@ -97,7 +97,7 @@ func (o *owner) validateGroup(f *framework, e *mesos.ExecutorInfo, infos []mesos
 	all, seen := []bundle{box}, map[string]bool{}
 	available = available.minus(box)
 	for i := range infos {
-		res, problem := o.validate(f, &infos[i], available)
+		res, problem := h.validate(f, &infos[i], available)
 		if problem = first(problem, memberFault(&infos[i])); problem == "" && seen[infos[i].TaskID.Value] {
 			problem = "Task has duplicate ID: " + infos[i].TaskID.Value
 		}
@@ -125,8 +125,8 @@ func memberFault(info *mesos.TaskInfo) string {
 	return ""
 }
 
-func (o *owner) runsExecutor(f *framework, id string) bool {
-	for _, g := range o.groups {
+func (h *host) runsExecutor(f *framework, id string) bool {
+	for _, g := range h.groups {
 		if g.box.key == (taskKey{f.id, id}) {
 			return true
 		}
@@ -135,7 +135,7 @@ func (o *owner) runsExecutor(f *framework, id string) bool {
 }
 
 // sharedFolders puts the group's volumes among the binds and returns the others.
-func (o *owner) sharedFolders(s *docker.CreateSpec, p *plan, g *group, volumes []mesos.Volume) (rest []mesos.Volume, problem string) {
+func (h *host) sharedFolders(s *docker.CreateSpec, p *plan, g *group, volumes []mesos.Volume) (rest []mesos.Volume, problem string) {
 	for _, v := range volumes {
 		src := v.GetSource().GetSandboxPath()
 		if src == nil {
@@ -145,7 +145,7 @@ func (o *owner) sharedFolders(s *docker.CreateSpec, p *plan, g *group, volumes [
 		if g == nil || src.Type != mesos.Volume_Source_SandboxPath_PARENT || !filepath.IsLocal(src.Path) {
 			return nil, "volume '" + src.Path + "' is not below the sandbox of a task group"
 		}
-		folder := filepath.Join(o.opts.StateDir, sandboxDir, g.box.cid, volumesDir, src.Path)
+		folder := filepath.Join(h.opts.StateDir, sandboxDir, g.box.cid, volumesDir, src.Path)
 		p.folders = append(p.folders, folder)
 		text := folder + ":" + v.ContainerPath
 		if v.GetMode() == mesos.RO {
@@ -159,7 +159,7 @@ func (o *owner) sharedFolders(s *docker.CreateSpec, p *plan, g *group, volumes [
 }
 
 // boxStarted launches the tasks that waited for the sandbox.
-func (o *owner) boxStarted(g *group) {
+func (h *host) boxStarted(g *group) {
 	for _, t := range g.members {
 		p, waits := g.waiting[t]
 		if !waits {
@@ -167,21 +167,21 @@ func (o *owner) boxStarted(g *group) {
 		}
 		delete(g.waiting, t)
 		if t.aborted {
-			o.declare(t, killedInLaunch())
+			h.declare(t, killedInLaunch())
 			continue
 		}
-		o.work(func(ctx context.Context) { o.runLaunch(ctx, t, p) })
+		h.work(func(ctx context.Context) { h.runLaunch(ctx, t, p) })
 	}
 }
 
 // boxEnded is the end of a sandbox: it could not be started, or somebody stopped it. Its tasks have no network any more.
-func (o *owner) boxEnded(g *group, c change) {
+func (h *host) boxEnded(g *group, c change) {
 	g.box.phase = ended
-	o.used = o.sumUsed()
+	h.used = h.sumUsed()
 	if g.removing {
 		return
 	}
-	o.logTask(g.box).Warn("sandbox of a task group ended: " + c.message)
+	h.logTask(g.box).Warn("sandbox of a task group ended: " + c.message)
 	for _, t := range g.live() {
 		if _, waits := g.waiting[t]; waits {
 			delete(g.waiting, t)
@@ -189,20 +189,20 @@ func (o *owner) boxEnded(g *group, c change) {
 			if t.aborted {
 				end = killedInLaunch()
 			}
-			o.declare(t, end)
+			h.declare(t, end)
 			continue
 		}
 		if !t.killed {
 			t.fault = "the sandbox of the task group ended: " + c.message
 		}
-		o.end(t, t.grace)
+		h.end(t, t.grace)
 	}
 }
 
 // endGroup ends all tasks of a group, each with the grace that it has or is given.
-func (o *owner) endGroup(g *group, grace func(*task) time.Duration) {
+func (h *host) endGroup(g *group, grace func(*task) time.Duration) {
 	for _, t := range g.live() {
-		o.end(t, grace(t))
+		h.end(t, grace(t))
 	}
 	if b := g.box; b.phase == launching && !b.aborted {
 		b.aborted = true
@@ -213,7 +213,7 @@ func (o *owner) endGroup(g *group, grace func(*task) time.Duration) {
 func ownGrace(t *task) time.Duration { return t.grace }
 
 // mayEnd says whether a task's end can be told now. If it is the last of its group, the sandbox is removed first.
-func (o *owner) mayEnd(t *task, c change) bool {
+func (h *host) mayEnd(t *task, c change) bool {
 	g := t.group
 	if g == nil || g.removed || len(g.live()) > 1 {
 		return true
@@ -222,33 +222,33 @@ func (o *owner) mayEnd(t *task, c change) bool {
 		return false
 	}
 	g.removing, t.leaving = true, true
-	o.removeBox(g, func() {
+	h.removeBox(g, func() {
 		t.leaving = false
-		o.declare(t, c)
+		h.declare(t, c)
 	})
 	return false
 }
 
 // removeBox removes the sandbox with what the tasks shared, until that is certain, and then does what is left to do.
-func (o *owner) removeBox(g *group, then func()) {
-	o.work(func(ctx context.Context) {
-		if !o.discard(ctx, containerName(g.box.cid)) {
+func (h *host) removeBox(g *group, then func()) {
+	h.work(func(ctx context.Context) {
+		if !h.discard(ctx, containerName(g.box.cid)) {
 			return
 		}
-		o.removeSandbox(g.box.cid)
-		o.post(func() {
+		h.removeSandbox(g.box.cid)
+		h.post(func() {
 			g.removed, g.box.phase = true, ended
-			delete(o.groups, g.box.cid)
-			o.used = o.sumUsed()
+			delete(h.groups, g.box.cid)
+			h.used = h.sumUsed()
 			then()
 		})
 	})
 }
 
 // memberEnded: one task's failure, or its kill, is the end of all.
-func (o *owner) memberEnded(t *task, c change) {
+func (h *host) memberEnded(t *task, c change) {
 	if c.state != mesos.TASK_FINISHED {
-		o.endGroup(t.group, ownGrace)
+		h.endGroup(t.group, ownGrace)
 	}
 }
 

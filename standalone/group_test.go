@@ -163,7 +163,7 @@ func TestGroupLivesAndEndsTogether(t *testing.T) {
 // them, and outlive the group and what its tasks share.
 func TestGroupKeepsVolumes(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		dir := filepath.Join(w.opts.VolumesDir, "p.0", "data-1")
+		dir := filepath.Join(w.host().VolumesDir, "p.0", "data-1")
 		mount := func(g *mesos.Offer_Operation_LaunchGroup) {
 			for i, mode := range []mesos.Volume_Mode{mesos.RW, mesos.RO} {
 				c := g.TaskGroup.Tasks[i].Container
@@ -290,16 +290,16 @@ func TestDeathDuringAGroupLaunch(t *testing.T) {
 					for range nth - 1 {
 						bed.left <- struct{}{}
 					}
-					w.opts.Docker, w.opts.Launches = bed, 1
+					w.host().Docker, w.host().Launches = bed, 1
 					w.start()
 					f := w.subscribe(info(""))
 					f.acceptGroup(f.offer(), w.podGroup("a"))
 					<-bed.reached
 					w.stop()
-					w.opts.Docker = w.docker
+					w.host().Docker = w.docker
 					w.start()
 					f = w.subscribe(info(f.id))
-					f.reconcile(w.engine.AgentID(), "a.web", "a.side")
+					f.reconcile(w.agentID(), "a.web", "a.side")
 					last := map[string]mesos.TaskState{}
 					for e := f.next(30 * time.Second); e != nil; e = f.next(30 * time.Second) {
 						if e.Type == scheduler.Event_UPDATE {

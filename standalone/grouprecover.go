@@ -30,11 +30,11 @@ type lostGroup struct {
 }
 
 // findBoxes makes a group of every sandbox.
-func (o *owner) findBoxes(ours []docker.Container) []lostGroup {
+func (h *host) findBoxes(ours []docker.Container) []lostGroup {
 	var out []lostGroup
 	for _, c := range ours {
 		text, f := c.Labels[labelMembers], c.Labels[labelFramework]
-		if text == "" || o.gone[f] || c.Labels[labelFleeting] != "" {
+		if text == "" || h.gone[f] || c.Labels[labelFleeting] != "" {
 			continue
 		}
 		var ids []string
@@ -43,15 +43,15 @@ func (o *owner) findBoxes(ours []docker.Container) []lostGroup {
 			err = json.Unmarshal([]byte(text), &ids)
 		}
 		if err != nil {
-			o.log.WithError(err).WithField("container", c.Name).Error("cannot recover the sandbox of a task group; the group is ended")
+			h.log.WithError(err).WithField("container", c.Name).Error("cannot recover the sandbox of a task group; the group is ended")
 			continue
 		}
-		o.reviveFramework(c)
+		h.reviveFramework(c)
 		cid := c.Labels[labelContainer]
 		g := &group{executor: c.Labels[labelExecutor], waiting: map[*task]plan{}}
 		g.box = &task{
 			key: taskKey{f, g.executor}, cid: cid, res: res, role: c.Labels[labelRole], dockerID: c.ID, abort: make(chan struct{}),
-			net: network{docker: c.NetworkMode, user: c.Labels[labelNetwork]}, silent: true, group: g, phase: ended, state: mesos.TASK_FAILED,
+			net: network{docker: c.NetworkMode, user: c.Labels[labelNetwork]}, silent: true, host: h, group: g, phase: ended, state: mesos.TASK_FAILED,
 		}
 		if c.Running { // one that is not has no address; it only remains to be removed
 			g.box.phase, g.box.state, g.box.address = running, mesos.TASK_RUNNING, addressOf(c, g.box.net)
@@ -59,7 +59,7 @@ func (o *owner) findBoxes(ours []docker.Container) []lostGroup {
 				g.box.startedAt = c.StartedAt
 			}
 		}
-		o.groups[cid], o.containers[cid] = g, g.box
+		h.groups[cid], h.containers[cid] = g, g.box
 		out = append(out, lostGroup{g, c, ids})
 	}
 	return out
@@ -67,7 +67,7 @@ func (o *owner) findBoxes(ours []docker.Container) []lostGroup {
 
 // completeGroup compares a found group with what it should be, and returns how it goes on. A group that was only half
 // started when the run before ended, or that has lost a task, is ended: nobody is left who knows the missing tasks.
-func (o *owner) completeGroup(g lostGroup, all []docker.Container) func() {
+func (h *host) completeGroup(g lostGroup, all []docker.Container) func() {
 	broken := ""
 	if g.group.box.phase != running {
 		broken = "the sandbox of the task group ended while the engine was away"
@@ -83,7 +83,7 @@ func (o *owner) completeGroup(g lostGroup, all []docker.Container) func() {
 		switch {
 		case done < 0:
 			broken = first(broken, "the engine ended while the task group was being started")
-			missing = append(missing, o.missingTask(g.group, id))
+			missing = append(missing, h.missingTask(g.group, id))
 		case all[done].ExitCode != 0:
 			broken = first(broken, "another task of the group failed")
 		}
@@ -95,30 +95,30 @@ func (o *owner) completeGroup(g lostGroup, all []docker.Container) func() {
 		if broken == "" {
 			return
 		}
-		o.logTask(g.group.box).Warn("ending a task group that an earlier run left: " + broken)
+		h.logTask(g.group.box).Warn("ending a task group that an earlier run left: " + broken)
 		for _, t := range g.live() {
 			if !slices.Contains(missing, t) && !t.killed {
 				t.fault = broken
 			}
 		}
-		o.endGroup(g.group, func(t *task) time.Duration { return t.grace })
+		h.endGroup(g.group, func(t *task) time.Duration { return t.grace })
 		for _, t := range missing {
-			o.declare(t, fromAgent(mesos.TASK_FAILED, mesos.REASON_EXECUTOR_TERMINATED, broken))
+			h.declare(t, fromAgent(mesos.TASK_FAILED, mesos.REASON_EXECUTOR_TERMINATED, broken))
 		}
 		if len(g.members) == 0 {
 			g.removing = true
-			o.removeBox(g.group, func() {})
+			h.removeBox(g.group, func() {})
 		}
 	}
 }
 
 // missingTask is a task of a group that has no container.
-func (o *owner) missingTask(g *group, id string) *task {
+func (h *host) missingTask(g *group, id string) *task {
 	t := &task{
 		key: taskKey{g.box.key.framework, id}, cid: uuid.NewString(), role: g.box.role, net: g.box.net, abort: make(chan struct{}),
-		state: mesos.TASK_STAGING, group: g, aborted: true,
+		state: mesos.TASK_STAGING, host: h, group: g, aborted: true,
 	}
-	o.tasks[t.key], o.containers[t.cid] = t, t
+	h.tasks[t.key], h.containers[t.cid] = t, t
 	g.members = append(g.members, t)
 	return t
 }

@@ -121,12 +121,12 @@ func realWorld(t *testing.T) *world {
 	inventory := docker.NewInventory(c, quiet())
 	followed := make(chan struct{})
 	go func() { _ = inventory.Run(ctx); close(followed) }()
-	w := &world{t: t, whole: t, opts: Options{
-		Docker: c, Inventory: inventory, Hostname: "host1", StateDir: t.TempDir(), CPUs: 2, MemMiB: 4096, DiskMiB: 1000, Log: quiet(),
-	}}
+	w := &world{t: t, whole: t, opts: Options{StateDir: t.TempDir(), Log: quiet(), Hosts: []Host{{
+		Docker: c, Inventory: inventory, Hostname: "host1", StateDir: t.TempDir(), CPUs: 2, MemMiB: 4096, DiskMiB: 1000,
+	}}}}
 	t.Cleanup(func() { cancel(); <-followed })
 	w.startReal()
-	agent := w.engine.AgentID()
+	agent := w.engine.AgentID("host1")
 	t.Cleanup(func() {
 		w.stop()
 		for _, left := range must(c.List(context.Background(), map[string]string{labelAgent: agent})) {
@@ -184,7 +184,7 @@ func dockerRun(t *testing.T, words ...string) string {
 
 func TestRealDocker(t *testing.T) {
 	w := realWorld(t)
-	client := w.opts.Docker.(*docker.Client)
+	client := w.host().Docker.(*docker.Client)
 	user := func(ip string) func(*mesos.TaskInfo) { return parameter("ip", ip) }
 	f := w.subscribe(info(""))
 	// An offer may have come before the update that was waited for (what a task used is free when it ends, but its end may
@@ -315,7 +315,7 @@ func TestRealDocker(t *testing.T) {
 	})
 	w.step("teardown", func(t *testing.T) {
 		f.call(&scheduler.Call{Type: scheduler.Call_TEARDOWN})
-		for began := time.Now(); dockerRun(t, "ps", "-q", "--filter", "label="+labelAgent+"="+w.engine.AgentID()) != ""; {
+		for began := time.Now(); dockerRun(t, "ps", "-q", "--filter", "label="+labelAgent+"="+w.engine.AgentID("host1")) != ""; {
 			if time.Since(began) > patience {
 				t.Fatal("tasks run on")
 			}

@@ -22,69 +22,74 @@ const emptyRefusal = time.Second
 type offer struct {
 	id        string
 	framework *framework
+	host      *host
 	res       bundle
 }
 
-// allocate offers all free resources, in one offer, to the subscribed framework that has the least and has not refused
-// them. It runs after every message, so an offer follows at once whatever freed the resources.
-func (o *owner) allocate() {
-	if !o.ready || !o.connected {
+// allocate offers all free resources of a host, in one offer, to the subscribed framework that has the least and has not
+// refused them. It runs after every message, so an offer follows at once whatever freed the resources.
+func (h *host) allocate() {
+	if !h.ready || !h.connected {
 		return
 	}
 	now := time.Now()
-	free := o.total.minus(o.used).minus(o.offered)
+	free := h.total.minus(h.used).minus(h.offered)
 	if !free.allocatable() {
 		return
 	}
 	var wanting []*framework
-	for _, f := range o.frameworks {
+	for _, f := range h.frameworks {
 		f.dropFilters(now)
-		if f.stream != nil && !f.suppressed && !f.filtered(free) {
+		if f.stream != nil && !f.suppressed && !f.filtered(h, free) {
 			wanting = append(wanting, f)
 		}
 	}
 	if len(wanting) > 1 {
 		shares := map[*framework]float64{}
 		for _, f := range wanting {
-			shares[f] = o.share(f)
+			shares[f] = h.share(f)
 		}
 		slices.SortFunc(wanting, func(a, b *framework) int {
 			return cmp.Or(cmp.Compare(shares[a], shares[b]), cmp.Compare(a.id, b.id))
 		})
 	}
 	if len(wanting) > 0 {
-		o.offer(wanting[0], free)
+		h.offer(wanting[0], free)
 	}
 }
 
-// share is the framework's dominant share: the largest part it has of any resource.
+// share is the framework's dominant share: the largest part it has of any resource of all hosts together.
 func (o *owner) share(f *framework) float64 {
-	var sum bundle
+	var sum, total bundle
 	for _, t := range o.tasks {
 		if t.key.framework == f.id && t.phase != ended {
 			sum = sum.plus(t.res)
 		}
 	}
-	for _, g := range o.groups {
-		if g.box.key.framework == f.id && g.box.phase != ended {
-			sum = sum.plus(g.box.res)
+	for _, h := range o.hosts {
+		total = total.plus(h.total)
+		for _, g := range h.groups {
+			if g.box.key.framework == f.id && g.box.phase != ended {
+				sum = sum.plus(g.box.res)
+			}
 		}
 	}
 	part := func(a, b int64) float64 { return float64(a) / float64(max(b, 1)) }
-	return max(part(sum.cpus, o.total.cpus), part(sum.mem, o.total.mem), part(sum.disk, o.total.disk))
+	return max(part(sum.cpus, total.cpus), part(sum.mem, total.mem), part(sum.disk, total.disk))
 }
 
-func (o *owner) offer(f *framework, res bundle) {
-	of := &offer{id: fmt.Sprintf("%s-O%d", o.masterID, o.offerSeq), framework: f, res: res}
-	o.offerSeq++
-	o.offers[of.id] = of
-	o.offered = o.offered.plus(res)
-	path, ip, host := "/slave(1)", o.ip.String(), o.opts.Hostname
+func (h *host) offer(f *framework, res bundle) {
+	of := &offer{id: fmt.Sprintf("%s-O%d", h.masterID, h.offerSeq), framework: f, host: h, res: res}
+	h.offerSeq++
+	h.offers[of.id] = of
+	h.offered = h.offered.plus(res)
+	path, ip, host := "/slave(1)", h.ip.String(), h.opts.Hostname
 	f.send(&scheduler.Event{Type: scheduler.Event_OFFERS, Offers: &scheduler.Event_Offers{Offers: []mesos.Offer{{
-		ID: mesos.OfferID{Value: of.id}, FrameworkID: mesos.FrameworkID{Value: f.id}, AgentID: mesos.AgentID{Value: o.agentID},
+		ID: mesos.OfferID{Value: of.id}, FrameworkID: mesos.FrameworkID{Value: f.id}, AgentID: mesos.AgentID{Value: h.agentID},
 		Hostname:       host,
-		URL:            &mesos.URL{Scheme: "http", Address: mesos.Address{Hostname: &host, IP: &ip, Port: int32(o.port)}, Path: &path}, //nolint:gosec // a port
+		URL:            &mesos.URL{Scheme: "http", Address: mesos.Address{Hostname: &host, IP: &ip, Port: int32(h.port)}, Path: &path}, //nolint:gosec // a port
 		Resources:      res.resources(f.role),
+		Attributes:     h.attributes,
 		AllocationInfo: &mesos.Resource_AllocationInfo{Role: &f.role},
 	}}}})
 }
@@ -96,19 +101,23 @@ func (o *owner) take(f *framework, id string) *offer {
 		return nil
 	}
 	delete(o.offers, id)
-	o.offered = o.offered.minus(of.res)
+	of.host.offered = of.host.offered.minus(of.res)
 	return of
 }
 
-// dropOffers takes back all offers of a framework, telling it or not.
-func (o *owner) dropOffers(f *framework, tell bool) {
-	for _, id := range slices.Sorted(maps.Keys(o.offers)) {
-		if o.offers[id].framework != f {
-			continue
-		}
+// dropOffers takes back all offers of a framework without a word: its stream, which they belonged to, has ended.
+func (o *owner) dropOffers(f *framework) {
+	for id := range o.offers {
 		o.take(f, id)
-		if tell {
-			f.send(&scheduler.Event{Type: scheduler.Event_RESCIND, Rescind: &scheduler.Event_Rescind{OfferID: mesos.OfferID{Value: id}}})
+	}
+}
+
+// rescind takes back all offers of a host.
+func (h *host) rescind() {
+	for _, id := range slices.Sorted(maps.Keys(h.offers)) {
+		if of := h.offers[id]; of.host == h {
+			h.take(of.framework, id)
+			of.framework.send(&scheduler.Event{Type: scheduler.Event_RESCIND, Rescind: &scheduler.Event_Rescind{OfferID: mesos.OfferID{Value: id}}})
 		}
 	}
 }
@@ -125,20 +134,25 @@ func refuseFor(filters *mesos.Filters) time.Duration {
 func (o *owner) decline(f *framework, c *scheduler.Call_Decline) {
 	for _, id := range c.OfferIDs {
 		if of := o.take(f, id.Value); of != nil {
-			f.filters = append(f.filters, filter{of.res, time.Now().Add(max(refuseFor(c.Filters), emptyRefusal))})
+			f.filters = append(f.filters, filter{of.host, of.res, time.Now().Add(max(refuseFor(c.Filters), emptyRefusal))})
 		}
 	}
 }
 
-// accept launches tasks on the sum of the offers.
+// accept launches tasks on the sum of the offers, which must be of one host.
 func (o *owner) accept(f *framework, c *scheduler.Call_Accept) {
 	var sum bundle
+	var h *host
 	invalid := ""
 	for _, id := range c.OfferIDs {
-		if of := o.take(f, id.Value); of != nil {
-			sum = sum.plus(of.res)
-		} else if invalid == "" {
-			invalid = "Offer " + id.Value + " is no longer valid"
+		of := o.take(f, id.Value)
+		switch {
+		case of == nil:
+			invalid = first(invalid, "Offer "+id.Value+" is no longer valid")
+		case h != nil && h != of.host:
+			invalid = first(invalid, "Aggregated offers must belong to one single agent")
+		default:
+			h, sum = of.host, sum.plus(of.res)
 		}
 	}
 	if len(c.OfferIDs) == 0 {
@@ -155,20 +169,24 @@ func (o *owner) accept(f *framework, c *scheduler.Call_Accept) {
 					o.refuseTask(f, info, f.lost(mesos.TASK_DROPPED), mesos.REASON_INVALID_OFFERS, "Task launched with invalid offers: "+invalid)
 					continue
 				}
-				res, problem := o.validate(f, info, sum)
+				res, problem := h.validate(f, info, sum)
 				if problem != "" {
 					o.refuseTask(f, info, mesos.TASK_ERROR, mesos.REASON_TASK_INVALID, problem)
 					continue
 				}
 				sum = sum.minus(res)
-				o.launch(f, info, res)
+				h.launch(f, info, res)
 				launched = true
 			}
 		case mesos.Offer_Operation_LAUNCH_GROUP:
 			if op.LaunchGroup == nil {
 				continue
 			}
-			if res, ok := o.acceptGroup(f, op.LaunchGroup, sum, invalid); ok {
+			if invalid != "" {
+				o.refuseGroup(f, op.LaunchGroup, f.lost(mesos.TASK_DROPPED), mesos.REASON_INVALID_OFFERS, "Task group launched with invalid offers: "+invalid)
+				continue
+			}
+			if res, ok := h.acceptGroup(f, op.LaunchGroup, sum); ok {
 				sum = sum.minus(res)
 				launched = true
 			}
@@ -181,31 +199,30 @@ func (o *owner) accept(f *framework, c *scheduler.Call_Accept) {
 		hold = max(hold, emptyRefusal)
 	}
 	if hold > 0 && !sum.empty() {
-		f.filters = append(f.filters, filter{sum, time.Now().Add(hold)})
+		f.filters = append(f.filters, filter{h, sum, time.Now().Add(hold)})
 	}
 }
 
 // acceptGroup launches a task group or refuses each of its tasks; it returns what the group uses.
-func (o *owner) acceptGroup(f *framework, op *mesos.Offer_Operation_LaunchGroup, available bundle, invalid string) (bundle, bool) {
-	state, reason, problem := mesos.TASK_ERROR, mesos.REASON_TASK_GROUP_INVALID, ""
-	var res []bundle
-	if invalid != "" {
-		state, reason, problem = f.lost(mesos.TASK_DROPPED), mesos.REASON_INVALID_OFFERS, "Task group launched with invalid offers: "+invalid
-	} else {
-		res, problem = o.validateGroup(f, &op.Executor, op.TaskGroup.Tasks, available)
-	}
+func (h *host) acceptGroup(f *framework, op *mesos.Offer_Operation_LaunchGroup, available bundle) (bundle, bool) {
+	res, problem := h.validateGroup(f, &op.Executor, op.TaskGroup.Tasks, available)
 	if problem != "" {
-		for i := range op.TaskGroup.Tasks {
-			o.refuseTask(f, &op.TaskGroup.Tasks[i], state, reason, problem)
-		}
+		h.refuseGroup(f, op, mesos.TASK_ERROR, mesos.REASON_TASK_GROUP_INVALID, problem)
 		return bundle{}, false
 	}
-	o.launchGroup(f, &op.Executor, op.TaskGroup.Tasks, res)
+	h.launchGroup(f, &op.Executor, op.TaskGroup.Tasks, res)
 	var sum bundle
 	for _, r := range res {
 		sum = sum.plus(r)
 	}
 	return sum, true
+}
+
+// refuseGroup answers a launch of which nothing became a task.
+func (o *owner) refuseGroup(f *framework, op *mesos.Offer_Operation_LaunchGroup, state mesos.TaskState, reason mesos.TaskStatus_Reason, message string) {
+	for i := range op.TaskGroup.Tasks {
+		o.refuseTask(f, &op.TaskGroup.Tasks[i], state, reason, message)
+	}
 }
 
 // lost gives the state for frameworks that know it, and TASK_LOST for the others.

@@ -1,7 +1,8 @@
 // Package standalone is the embedded engine: it serves the Mesos v1 scheduler API over HTTP and runs the tasks on this
-// machine's Docker Engine, as a Mesos master with one agent and the Docker containerizer would. In come calls of
-// frameworks and the container inventory; out go events, and calls to Docker. It keeps no database: what it must remember
-// about a task is in the labels and the name of the task's container. It never decides what should run.
+// machine's Docker Engine, as a Mesos master with one agent and the Docker containerizer would; or on several Docker Engines,
+// each of which is a host with an agent's id of its own. In come calls of frameworks and the container inventories; out go
+// events, and calls to Docker. It keeps no database: what it must remember about a task is in the labels and the name of the
+// task's container. It never decides what should run.
 package standalone
 
 import (
@@ -13,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/sirupsen/logrus"
 
 	"github.com/berth-project/berth/internal/docker"
@@ -38,16 +38,38 @@ type Inventory interface {
 	Get() (docker.Snapshot, <-chan struct{})
 }
 
-// Options configure an Engine. Docker, Inventory, Hostname, StateDir, CPUs, MemMiB and Log are required.
+// Options configure an Engine. Hosts, StateDir and Log are required.
 type Options struct {
+	// Hosts are what tasks run on: this machine alone, or several Docker Engines that are offered as the agents of a cluster.
+	Hosts []Host
+	// StateDir holds the ids of removed frameworks. It may be that of one of the hosts.
+	StateDir string
+
+	// Principal and Secret are the HTTP basic credentials that every call needs. Both empty: no authentication.
+	Principal, Secret string
+
+	HeartbeatInterval time.Duration // default 15 s
+	// UnreachableAfter is how long a Docker Engine may be silent until its host counts as unreachable, as an agent does whose
+	// pings a master misses. 0: never; where there is one host, nothing could be done about it.
+	UnreachableAfter time.Duration
+	Log              logrus.FieldLogger
+}
+
+// Host is one Docker Engine and what is offered of it. Docker, Inventory, Hostname, StateDir, CPUs and MemMiB are required.
+type Host struct {
 	Docker    Docker
 	Inventory Inventory
-	// Hostname is the agent's name in offers.
+	// Hostname is the agent's name in offers; of several hosts each has its own.
 	Hostname string
-	// StateDir holds the agent's id, the ids of removed frameworks and the tasks' sandboxes.
+	// Attributes are the agent's, for constraints.
+	Attributes map[string]string
+	// StateDir holds the agent's id and the tasks' sandboxes. Docker must find it at the same path; no two hosts share it.
 	StateDir string
 	// VolumesDir holds the persistent volumes: a mount from below it is made when it is missing. "": there are none.
 	VolumesDir string
+	// Elsewhere are the folders that tasks name by a path common to all hosts, and where this host has them. Hosts that share a
+	// file system need it.
+	Elsewhere map[string]string
 
 	// What the agent offers.
 	CPUs    float64
@@ -56,39 +78,43 @@ type Options struct {
 	// Ports are the host ports offered; default 31000-32000.
 	PortBegin, PortEnd int
 
-	// Principal and Secret are the HTTP basic credentials that every call needs. Both empty: no authentication.
-	Principal, Secret string
-
 	// Fetch bounds what tasks download into their sandboxes, and says which files of the host they may have. CacheDir
 	// defaults to a folder in StateDir, Log to the engine's.
 	Fetch fetch.Options
 
-	HeartbeatInterval time.Duration // default 15 s
-	KillGrace         time.Duration // where neither task nor call say; default 5 s
+	KillGrace time.Duration // where neither task nor call say; default 5 s
 	// KeepEnded is how long an ended container stays for its log; default 6 h. Of one seat only the newest stays.
 	KeepEnded time.Duration
 	// Launches bounds the containers being created and started at the same time; default 4.
 	Launches int
-	Log      logrus.FieldLogger
 }
 
 func (o Options) withDefaults() Options {
-	if o.PortBegin == 0 && o.PortEnd == 0 {
-		o.PortBegin, o.PortEnd = 31000, 32000
-	}
 	if o.HeartbeatInterval == 0 {
 		o.HeartbeatInterval = 15 * time.Second
 	}
-	if o.KillGrace == 0 {
-		o.KillGrace = 5 * time.Second
+	hosts := make([]Host, len(o.Hosts))
+	for i, h := range o.Hosts {
+		hosts[i] = h.withDefaults()
 	}
-	if o.KeepEnded == 0 {
-		o.KeepEnded = 6 * time.Hour
-	}
-	if o.Launches == 0 {
-		o.Launches = 4
-	}
+	o.Hosts = hosts
 	return o
+}
+
+func (h Host) withDefaults() Host {
+	if h.PortBegin == 0 && h.PortEnd == 0 {
+		h.PortBegin, h.PortEnd = 31000, 32000
+	}
+	if h.KillGrace == 0 {
+		h.KillGrace = 5 * time.Second
+	}
+	if h.KeepEnded == 0 {
+		h.KeepEnded = 6 * time.Hour
+	}
+	if h.Launches == 0 {
+		h.Launches = 4
+	}
+	return h
 }
 
 // Validate names everything that is wrong.
@@ -99,62 +125,68 @@ func (o Options) Validate() error {
 			errs = append(errs, errors.New(text))
 		}
 	}
-	wrong(o.Docker == nil, "no docker")
-	wrong(o.Inventory == nil, "no inventory")
 	wrong(o.Log == nil, "no log")
-	wrong(o.Hostname == "", "no host name")
 	wrong(o.StateDir == "", "no state folder")
-	wrong(o.CPUs <= 0, "cpus must be positive")
-	wrong(o.MemMiB <= 0, "memory must be positive")
-	wrong(o.DiskMiB < 0, "disk must not be negative")
-	wrong(o.PortBegin < 0 || o.PortEnd > 65535 || o.PortBegin > o.PortEnd, "the port range is none")
+	wrong(len(o.Hosts) == 0, "no hosts")
 	wrong((o.Principal == "") != (o.Secret == ""), "principal and secret go together")
-	wrong(o.HeartbeatInterval < 0 || o.KillGrace < 0 || o.KeepEnded < 0 || o.Launches < 0, "intervals and bounds must not be negative")
+	wrong(o.HeartbeatInterval < 0 || o.UnreachableAfter < 0, "intervals must not be negative")
+	names, folders := map[string]bool{}, map[string]bool{}
+	for _, h := range o.Hosts {
+		if err := h.validate(); err != nil {
+			errs = append(errs, fmt.Errorf("host %q: %w", h.Hostname, err))
+		}
+		wrong(names[h.Hostname], fmt.Sprintf("two hosts are named %q", h.Hostname))
+		wrong(folders[filepath.Clean(h.StateDir)], fmt.Sprintf("two hosts have the state folder %q", h.StateDir))
+		names[h.Hostname], folders[filepath.Clean(h.StateDir)] = true, true
+	}
 	return errors.Join(errs...)
 }
 
-// Engine serves the scheduler API for one machine.
+func (h Host) validate() error {
+	var errs []error
+	wrong := func(is bool, text string) {
+		if is {
+			errs = append(errs, errors.New(text))
+		}
+	}
+	wrong(h.Docker == nil, "no docker")
+	wrong(h.Inventory == nil, "no inventory")
+	wrong(h.Hostname == "", "no host name")
+	wrong(h.StateDir == "", "no state folder")
+	wrong(h.CPUs <= 0, "cpus must be positive")
+	wrong(h.MemMiB <= 0, "memory must be positive")
+	wrong(h.DiskMiB < 0, "disk must not be negative")
+	wrong(h.PortBegin < 0 || h.PortEnd > 65535 || h.PortBegin > h.PortEnd, "the port range is none")
+	wrong(h.KillGrace < 0 || h.KeepEnded < 0 || h.Launches < 0, "intervals and bounds must not be negative")
+	return errors.Join(errs...)
+}
+
+// Engine serves the scheduler API for its hosts.
 type Engine struct {
 	opts    Options
 	log     logrus.FieldLogger
-	agentID string
-	removed []string // ids of frameworks removed by earlier runs
-	fetcher *fetch.Fetcher
+	hosts   []*preparedHost // in the order of the options
+	removed []string        // ids of frameworks removed by earlier runs
 }
 
-const (
-	agentFile   = "agent_id"
-	removedFile = "removed_frameworks"
-	sandboxDir  = "sandboxes"
-	fetchedDir  = "fetched"
-)
+const removedFile = "removed_frameworks"
 
-// New prepares an engine: it reads the state folder, or makes it with a new agent id. Nothing runs before Run.
+// New prepares an engine: it reads the state folders, or makes them with new agents' ids. Nothing runs before Run.
 func New(o Options) (*Engine, error) {
 	o = o.withDefaults()
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("set up the engine: %w", err)
 	}
-	dir, err := filepath.Abs(o.StateDir) // Docker takes mounts by absolute path only
-	if err != nil {
-		return nil, fmt.Errorf("find the engine's state folder: %w", err)
-	}
-	o.StateDir = dir
-	if err := os.MkdirAll(filepath.Join(o.StateDir, sandboxDir), 0o700); err != nil {
+	if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the engine's state folder: %w", err)
 	}
 	e := &Engine{opts: o, log: o.Log.WithField("component", "engine")}
-	if e.agentID, err = readAgentID(filepath.Join(o.StateDir, agentFile)); err != nil {
-		return nil, err
-	}
-	if o.Fetch.CacheDir == "" {
-		o.Fetch.CacheDir = filepath.Join(o.StateDir, fetchedDir)
-	}
-	if o.Fetch.Log == nil {
-		o.Fetch.Log = e.log
-	}
-	if e.fetcher, err = fetch.New(o.Fetch); err != nil {
-		return nil, err
+	for _, h := range o.Hosts {
+		p, err := prepare(h, e.log)
+		if err != nil {
+			return nil, err
+		}
+		e.hosts = append(e.hosts, p)
 	}
 	removed, err := os.ReadFile(filepath.Join(o.StateDir, removedFile))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -164,27 +196,14 @@ func New(o Options) (*Engine, error) {
 	return e, nil
 }
 
-// AgentID is the id of this machine's agent; it stays the same as long as the state folder does.
-func (e *Engine) AgentID() string { return e.agentID }
-
-func readAgentID(file string) (string, error) {
-	raw, err := os.ReadFile(file)
-	if err == nil && len(strings.TrimSpace(string(raw))) > 0 {
-		return strings.TrimSpace(string(raw)), nil
+// AgentID is the id of a host's agent; it stays the same as long as the host's state folder does. "": there is no such host.
+func (e *Engine) AgentID(hostname string) string {
+	for _, h := range e.hosts {
+		if h.opts.Hostname == hostname {
+			return h.agentID
+		}
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("read the agent id: %w", err)
-	}
-	id := uuid.NewString() + "-S0"
-	// A half written id would orphan every container: write beside it, then rename.
-	next := file + ".new"
-	if err := os.WriteFile(next, []byte(id+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("write the agent id: %w", err)
-	}
-	if err := os.Rename(next, file); err != nil {
-		return "", fmt.Errorf("write the agent id: %w", err)
-	}
-	return id, nil
+	return ""
 }
 
 // rememberRemoved appends a framework's id before its tasks are ended, so that a crash in between does not revive it.

@@ -15,8 +15,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 	"github.com/sirupsen/logrus"
-
-	"github.com/berth-project/berth/internal/docker"
 )
 
 // apiVersion is the Mesos version whose behaviour the engine shows; frameworks read it from SUBSCRIBED.
@@ -32,9 +30,6 @@ type owner struct {
 	ctx     context.Context //nolint:containedctx // of Run: the lifetime of all workers
 	inbox   chan func()
 	workers sync.WaitGroup
-	slots   chan struct{} // taken while a container is created and started
-	pulls   chan struct{} // taken while an image is pulled
-	fetches chan struct{} // taken while a task's URIs are fetched
 
 	masterID string
 	ip       net.IP
@@ -44,25 +39,12 @@ type owner struct {
 	gone         map[string]bool // removed frameworks
 	frameworkSeq int
 
+	hosts    []*host // in the order of the options
 	offers   map[string]*offer
 	offerSeq int
-	offered  bundle // sum of offers
-	used     bundle // sum of tasks that have not ended
-	total    bundle
 
-	tasks      map[taskKey]*task
-	pulling    map[pullKey]*pull // by image
-	containers map[string]*task  // by Mesos container id, while the container may run
-	groups     map[string]*group // by the Mesos container id of the sandbox, until it is removed
-	owing      map[*task]bool    // tasks with updates to be acknowledged
-
-	ready     bool     // the first whole inventory was taken in
-	asked     []func() // calls about tasks that came before that
-	connected bool     // Docker answers
-	snapshot  docker.Snapshot
-	fencing   map[string]bool // Mesos container ids of strays being stopped
-	collectAt time.Time       // next garbage collection; zero: not planned
-	collector bool            // a collection is under way
+	tasks map[taskKey]*task
+	owing map[*task]bool // tasks with updates to be acknowledged
 }
 
 // taskKey names a task: ids are unique in a framework only.
@@ -80,7 +62,9 @@ func (e *Engine) Run(ctx context.Context, l net.Listener) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(l); cancel() }()
-	e.log.WithFields(logrus.Fields{"agent": e.agentID, "address": l.Addr().String()}).Info("engine serves the scheduler API")
+	for _, h := range o.hosts {
+		h.log.WithFields(logrus.Fields{"agent": h.agentID, "address": l.Addr().String()}).Info("engine serves the scheduler API")
+	}
 	o.loop()
 	closed := web.Close()
 	err := <-served
@@ -102,13 +86,11 @@ func (c complaints) Write(text []byte) (int, error) {
 func (e *Engine) newOwner(ctx context.Context, addr net.Addr) *owner {
 	o := &owner{
 		Engine: e, ctx: ctx, inbox: make(chan func()), masterID: uuid.NewString(),
-		slots: make(chan struct{}, e.opts.Launches), pulls: make(chan struct{}, pullPlaces), fetches: make(chan struct{}, fetchPlaces), pulling: map[pullKey]*pull{},
 		ip: net.IPv4(127, 0, 0, 1), frameworks: map[string]*framework{}, gone: map[string]bool{}, offers: map[string]*offer{},
-		tasks: map[taskKey]*task{}, containers: map[string]*task{}, groups: map[string]*group{}, owing: map[*task]bool{}, fencing: map[string]bool{},
-		total: bundle{
-			cpus: milli(e.opts.CPUs), mem: milli(e.opts.MemMiB), disk: milli(e.opts.DiskMiB),
-			ports: []span{{uint64(e.opts.PortBegin), uint64(e.opts.PortEnd)}},
-		},
+		tasks: map[taskKey]*task{}, owing: map[*task]bool{},
+	}
+	for _, p := range e.hosts {
+		o.hosts = append(o.hosts, o.newHost(p))
 	}
 	for _, id := range e.removed {
 		o.gone[id] = true
@@ -125,15 +107,13 @@ func (e *Engine) newOwner(ctx context.Context, addr net.Addr) *owner {
 func (o *owner) loop() {
 	timer := time.NewTimer(idle)
 	defer timer.Stop()
-	var changed <-chan struct{}
-	look := func() {
-		var s docker.Snapshot
-		s, changed = o.opts.Inventory.Get()
-		o.observe(s)
+	for _, h := range o.hosts {
+		h.follow()
 	}
-	look()
 	for {
-		o.allocate()
+		for _, h := range o.hosts {
+			h.allocate()
+		}
 		timer.Reset(time.Until(o.next()))
 		select {
 		case <-o.ctx.Done():
@@ -143,8 +123,6 @@ func (o *owner) loop() {
 			return
 		case f := <-o.inbox:
 			f()
-		case <-changed:
-			look()
 		case <-timer.C:
 			o.tick(time.Now())
 		}
@@ -168,7 +146,10 @@ func (o *owner) next() time.Time {
 			sooner(r.until)
 		}
 	}
-	sooner(o.collectAt)
+	for _, h := range o.hosts {
+		sooner(h.collectAt)
+		sooner(h.cutAt)
+	}
 	return due
 }
 
@@ -186,8 +167,13 @@ func (o *owner) tick(now time.Time) {
 			o.remove(f)
 		}
 	}
-	if !o.collectAt.IsZero() && !now.Before(o.collectAt) {
-		o.collect(now)
+	for _, h := range o.hosts {
+		if !h.collectAt.IsZero() && !now.Before(h.collectAt) {
+			h.collect(now)
+		}
+		if !h.cutAt.IsZero() && !now.Before(h.cutAt) {
+			h.cutOff()
+		}
 	}
 }
 

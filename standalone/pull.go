@@ -38,16 +38,16 @@ type pullKey struct {
 
 // fetch waits until an image is pulled, by a pull of its own or one that is under way. A task that is killed stops waiting;
 // the pull ends with the last that waits for it.
-func (o *owner) fetch(ctx context.Context, t *task, image pullKey) error {
+func (h *host) fetch(ctx context.Context, t *task, image pullKey) error {
 	var p *pull
-	if err := o.do(ctx, func() { p = o.join(image) }); err != nil {
+	if err := h.do(ctx, func() { p = h.join(image) }); err != nil {
 		return err
 	}
 	select {
 	case <-p.done:
 		return p.err
 	case <-t.abort:
-		o.post(func() { o.leave(image, p) })
+		h.post(func() { h.leave(image, p) })
 		return errAborted
 	case <-ctx.Done():
 		return ctx.Err()
@@ -55,17 +55,17 @@ func (o *owner) fetch(ctx context.Context, t *task, image pullKey) error {
 }
 
 // join adds a task to those that wait for an image.
-func (o *owner) join(image pullKey) *pull {
-	p := o.pulling[image]
+func (h *host) join(image pullKey) *pull {
+	p := h.pulling[image]
 	if p == nil {
-		ctx, cancel := context.WithCancel(o.ctx)
+		ctx, cancel := context.WithCancel(h.ctx)
 		p = &pull{cancel: cancel, done: make(chan struct{})}
-		o.pulling[image] = p
-		o.work(func(context.Context) {
+		h.pulling[image] = p
+		h.work(func(context.Context) {
 			defer cancel()
-			err := o.pull(ctx, image)
-			o.post(func() {
-				o.droppedPull(image, p)
+			err := h.pull(ctx, image)
+			h.post(func() {
+				h.droppedPull(image, p)
 				p.err = err
 				close(p.done)
 			})
@@ -75,32 +75,32 @@ func (o *owner) join(image pullKey) *pull {
 	return p
 }
 
-func (o *owner) leave(image pullKey, p *pull) {
+func (h *host) leave(image pullKey, p *pull) {
 	if p.waiting--; p.waiting == 0 {
 		p.cancel()
-		o.droppedPull(image, p)
+		h.droppedPull(image, p)
 	}
 }
 
 // droppedPull lets the next task that needs the image pull anew.
-func (o *owner) droppedPull(image pullKey, p *pull) {
-	if o.pulling[image] == p {
-		delete(o.pulling, image)
+func (h *host) droppedPull(image pullKey, p *pull) {
+	if h.pulling[image] == p {
+		delete(h.pulling, image)
 	}
 }
 
-func (o *owner) pull(ctx context.Context, key pullKey) error {
+func (h *host) pull(ctx context.Context, key pullKey) error {
 	select {
-	case o.pulls <- struct{}{}:
-		defer func() { <-o.pulls }()
+	case h.pulls <- struct{}{}:
+		defer func() { <-h.pulls }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	image := key.image
-	o.log.WithField("image", image).Info("pulling image")
+	h.log.WithField("image", image).Info("pulling image")
 	ctx, cancel := context.WithTimeout(ctx, pullTimeout)
 	defer cancel()
-	err := o.opts.Docker.Pull(ctx, image, key.as)
+	err := h.opts.Docker.Pull(ctx, image, key.as)
 	switch {
 	case err == nil:
 		return nil

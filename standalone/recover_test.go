@@ -110,7 +110,7 @@ func TestDeathDuringALaunch(t *testing.T) {
 					f = w.subscribe(info(f.id))
 					f.auto = how != "asks and acknowledges nothing"
 					if how != "asks nothing" {
-						f.reconcile(w.engine.AgentID(), "a.1")
+						f.reconcile(w.agentID(), "a.1")
 					}
 					if early {
 						f.quietFor(soon)
@@ -147,7 +147,7 @@ func dieAt(w *world, point string) *fw {
 	w.t.Helper()
 	w.stop()
 	bed := deathbed{w.docker, point, make(chan struct{}, 1)}
-	w.opts.Docker = bed
+	w.host().Docker = bed
 	w.start()
 	f := w.subscribe(info(""))
 	f.auto = false
@@ -166,7 +166,7 @@ func dieAt(w *world, point string) *fw {
 		<-bed.reached
 	}
 	w.stop()
-	w.opts.Docker = w.docker
+	w.host().Docker = w.docker
 	return f
 }
 
@@ -180,11 +180,11 @@ func TestManyDeaths(t *testing.T) {
 		var tasks []string
 		for i := range 20 {
 			w.stop()
-			w.opts.Docker = deathbed{w.docker, points[i%len(points)], make(chan struct{}, 1)}
+			w.host().Docker = deathbed{w.docker, points[i%len(points)], make(chan struct{}, 1)}
 			w.start()
 			f = w.subscribe(info(id))
 			f.auto = i%2 == 0
-			f.reconcile(w.engine.AgentID(), tasks...)
+			f.reconcile(w.agentID(), tasks...)
 			if i%4 == 0 {
 				task := fmt.Sprintf("a.%d", i)
 				f.accept(f.offerAmong(), 0, w.task(task))
@@ -194,7 +194,7 @@ func TestManyDeaths(t *testing.T) {
 			time.Sleep(time.Duration(i) * 300 * time.Millisecond)
 		}
 		w.stop()
-		w.opts.Docker = w.docker
+		w.host().Docker = w.docker
 		w.start()
 		f = w.subscribe(info(id))
 		told := map[string]mesos.TaskState{}
@@ -235,7 +235,7 @@ func (w *world) followed() {
 	done := make(chan struct{})
 	go func() { _ = i.Run(ctx); close(done) }()
 	w.t.Cleanup(func() { cancel(); <-done })
-	w.opts.Inventory = i
+	w.host().Inventory = i
 }
 
 // Docker is slow to describe containers, or cannot; no task is declared ended, stopped or started anew for that.
@@ -292,7 +292,7 @@ func TestRecoversWhatDockerDoesNotDescribe(t *testing.T) {
 			w.followed()
 			w.start()
 			f = w.subscribe(info(f.id))
-			f.reconcile(w.engine.AgentID(), "a.1")
+			f.reconcile(w.agentID(), "a.1")
 			f.update("a.1", mesos.TASK_STARTING)
 			time.Sleep(time.Minute)
 			release()

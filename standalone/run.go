@@ -24,22 +24,22 @@ const (
 )
 
 // launch makes a task of a valid TaskInfo and sends a worker to run it.
-func (o *owner) launch(f *framework, info *mesos.TaskInfo, res bundle) {
-	t, p := o.newTask(f, info, res, nil)
-	o.used = o.used.plus(res)
-	o.work(func(ctx context.Context) { o.runLaunch(ctx, t, p) })
+func (h *host) launch(f *framework, info *mesos.TaskInfo, res bundle) {
+	t, p := h.newTask(f, info, res, nil)
+	h.used = h.used.plus(res)
+	h.work(func(ctx context.Context) { h.runLaunch(ctx, t, p) })
 }
 
 // newTask makes a task, alone or of a group.
-func (o *owner) newTask(f *framework, info *mesos.TaskInfo, res bundle, g *group) (*task, plan) {
+func (h *host) newTask(f *framework, info *mesos.TaskInfo, res bundle, g *group) (*task, plan) {
 	cid := uuid.NewString()
-	p := o.translate(f, info, res, cid, g)
+	p := h.translate(f, info, res, cid, g)
 	t := &task{
 		key: taskKey{f.id, info.TaskID.Value}, cid: cid, res: res, net: p.net, grace: p.grace, role: f.role,
-		state: mesos.TASK_STAGING, abort: make(chan struct{}), group: g,
+		state: mesos.TASK_STAGING, abort: make(chan struct{}), host: h, group: g,
 	}
-	o.tasks[t.key], o.containers[cid] = t, t
-	o.logTask(t).WithField("image", p.spec.Image).Info("launching task")
+	h.tasks[t.key], h.containers[cid] = t, t
+	h.logTask(t).WithField("image", p.spec.Image).Info("launching task")
 	return t, p
 }
 
@@ -47,38 +47,38 @@ func (o *owner) newTask(f *framework, info *mesos.TaskInfo, res bundle, g *group
 var errAborted = errors.New("killed during launch")
 
 // runLaunch is the worker of one launch. Each outcome is posted to the loop.
-func (o *owner) runLaunch(ctx context.Context, t *task, p plan) {
-	fail := func(c change) { o.post(func() { o.declare(t, c) }) }
+func (h *host) runLaunch(ctx context.Context, t *task, p plan) {
+	fail := func(c change) { h.post(func() { h.declare(t, c) }) }
 	if p.refused != "" {
-		o.post(func() { o.update(t, fromExecutor(mesos.TASK_STARTING, "")) })
+		h.post(func() { h.update(t, fromExecutor(mesos.TASK_STARTING, "")) })
 		fail(exited(125, p.refused))
 		return
 	}
-	id, err := o.create(ctx, t, p)
+	id, err := h.create(ctx, t, p)
 	if early := (launchError{}); errors.As(err, &early) {
 		fail(fromAgent(mesos.TASK_FAILED, mesos.REASON_CONTAINER_LAUNCH_FAILED, "Failed to launch container: "+err.Error()))
 		return
 	}
 	if err == nil {
-		o.post(func() {
+		h.post(func() {
 			t.dockerID = id
-			o.update(t, fromExecutor(mesos.TASK_STARTING, ""))
+			h.update(t, fromExecutor(mesos.TASK_STARTING, ""))
 		})
-		err = o.start(ctx, t, id)
+		err = h.start(ctx, t, id)
 	} else if !errors.Is(err, errAborted) {
-		o.post(func() { o.update(t, fromExecutor(mesos.TASK_STARTING, "")) })
+		h.post(func() { h.update(t, fromExecutor(mesos.TASK_STARTING, "")) })
 	}
 	if err == nil {
-		o.settle(ctx, t, id)
+		h.settle(ctx, t, id)
 		return
 	}
-	o.notStarted(ctx, t, err)
+	h.notStarted(ctx, t, err)
 }
 
 // notStarted ends a task whose container could not be created or started. Whatever the engine said, the container must be
 // known not to run before the task's end is told.
-func (o *owner) notStarted(ctx context.Context, t *task, cause error) {
-	if !o.discard(ctx, containerName(t.cid)) {
+func (h *host) notStarted(ctx context.Context, t *task, cause error) {
+	if !h.discard(ctx, containerName(t.cid)) {
 		return
 	}
 	text := reasonText(cause)
@@ -86,26 +86,26 @@ func (o *owner) notStarted(ctx context.Context, t *task, cause error) {
 	if errors.Is(cause, errAborted) {
 		end = killedInLaunch()
 	}
-	o.post(func() {
+	h.post(func() {
 		t.dockerID = ""
-		o.declare(t, end)
+		h.declare(t, end)
 	})
 }
 
 // create pulls if need be and creates the container. The image is not looked for beforehand: where it is there, which is
 // nearly always, that would be a call more.
-func (o *owner) create(ctx context.Context, t *task, p plan) (string, error) {
+func (h *host) create(ctx context.Context, t *task, p plan) (string, error) {
 	// World writable and sticky, as the container's user is not known here.
-	sandbox := filepath.Join(o.opts.StateDir, sandboxDir, t.cid)
+	sandbox := filepath.Join(h.opts.StateDir, sandboxDir, t.cid)
 	for _, folder := range append([]string{sandbox}, p.folders...) {
 		if err := errors.Join(os.MkdirAll(folder, 0o755), os.Chmod(folder, 0o777|os.ModeSticky)); err != nil {
 			return "", err
 		}
 	}
-	if err := o.makeVolumes(p.spec.Binds); err != nil {
+	if err := h.makeVolumes(p.spec.Binds); err != nil {
 		return "", err
 	}
-	if err := o.fetchURIs(ctx, t, sandbox, p.fetch); err != nil {
+	if err := h.fetchURIs(ctx, t, sandbox, p.fetch); err != nil {
 		return "", err
 	}
 	if err := mountInside(&p.spec, sandbox, p.inside); err != nil {
@@ -119,38 +119,38 @@ func (o *owner) create(ctx context.Context, t *task, p plan) (string, error) {
 		}
 	}
 	if p.pull {
-		if err := o.fetch(ctx, t, key); err != nil {
+		if err := h.fetch(ctx, t, key); err != nil {
 			return "", err
 		}
 	}
-	release, err := o.slot(ctx, t, o.slots)
+	release, err := h.slot(ctx, t, h.slots)
 	if err != nil {
 		return "", err
 	}
 	defer release()
-	id, err := o.createOnce(ctx, p.spec)
+	id, err := h.createOnce(ctx, p.spec)
 	if err == nil || !docker.IsNotFound(err) || p.pull {
 		return id, err
 	}
-	there, lookErr := o.opts.Docker.ImageExists(ctx, p.spec.Image)
+	there, lookErr := h.opts.Docker.ImageExists(ctx, p.spec.Image)
 	if lookErr != nil || there {
 		return "", err // something else is missing
 	}
 	release() // a slow registry must not hold other launches
-	if err := o.fetch(ctx, t, key); err != nil {
+	if err := h.fetch(ctx, t, key); err != nil {
 		return "", err
 	}
-	return o.createOnce(ctx, p.spec)
+	return h.createOnce(ctx, p.spec)
 }
 
-func (o *owner) createOnce(ctx context.Context, s docker.CreateSpec) (string, error) {
+func (h *host) createOnce(ctx context.Context, s docker.CreateSpec) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return o.opts.Docker.Create(ctx, s)
+	return h.opts.Docker.Create(ctx, s)
 }
 
 // slot waits for a place among few; release may be called twice.
-func (o *owner) slot(ctx context.Context, t *task, from chan struct{}) (release func(), err error) {
+func (h *host) slot(ctx context.Context, t *task, from chan struct{}) (release func(), err error) {
 	select {
 	case from <- struct{}{}:
 	case <-t.abort:
@@ -167,8 +167,8 @@ func (o *owner) slot(ctx context.Context, t *task, from chan struct{}) (release 
 	}, nil
 }
 
-func (o *owner) start(ctx context.Context, t *task, id string) error {
-	release, err := o.slot(ctx, t, o.slots)
+func (h *host) start(ctx context.Context, t *task, id string) error {
+	release, err := h.slot(ctx, t, h.slots)
 	if err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func (o *owner) start(ctx context.Context, t *task, id string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	return o.opts.Docker.Start(ctx, id)
+	return h.opts.Docker.Start(ctx, id)
 }
 
 func isClosed(c <-chan struct{}) bool {
@@ -191,11 +191,11 @@ func isClosed(c <-chan struct{}) bool {
 }
 
 // settle learns what a started container got, and reports it as running, even if it has exited meanwhile.
-func (o *owner) settle(ctx context.Context, t *task, id string) {
+func (h *host) settle(ctx context.Context, t *task, id string) {
 	for try := 0; ; try++ {
-		c, err := o.inspect(ctx, id)
+		c, err := h.inspect(ctx, id)
 		if err == nil || docker.IsNotFound(err) {
-			o.post(func() { o.started(t, c) })
+			h.post(func() { h.started(t, c) })
 			return
 		}
 		if !pause(ctx, try) {
@@ -204,42 +204,42 @@ func (o *owner) settle(ctx context.Context, t *task, id string) {
 	}
 }
 
-func (o *owner) inspect(ctx context.Context, id string) (docker.Container, error) {
+func (h *host) inspect(ctx context.Context, id string) (docker.Container, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return o.opts.Docker.Inspect(ctx, id)
+	return h.opts.Docker.Inspect(ctx, id)
 }
 
 // started is the end of a launch that worked.
-func (o *owner) started(t *task, c docker.Container) {
+func (h *host) started(t *task, c docker.Container) {
 	if t.phase != launching {
 		return
 	}
-	t.phase, t.startedAt, t.address = running, c.StartedAt, o.addressOf(t, c)
-	o.update(t, fromExecutor(mesos.TASK_RUNNING, ""))
-	o.logTask(t).WithField("address", t.address).Info("task runs")
+	t.phase, t.startedAt, t.address = running, c.StartedAt, h.addressOf(t, c)
+	h.update(t, fromExecutor(mesos.TASK_RUNNING, ""))
+	h.logTask(t).WithField("address", t.address).Info("task runs")
 	if t.isBox() {
-		o.boxStarted(t.group)
+		h.boxStarted(t.group)
 	}
 	if t.killed {
-		o.end(t, t.grace)
+		h.end(t, t.grace)
 	}
 	if !c.Running {
-		o.check(t)
+		h.check(t)
 	}
-	o.observe(o.snapshot) // it may have shown the exit before the task was known to run
+	h.observe(h.snapshot) // it may have shown the exit before the task was known to run
 }
 
 // discard removes a container by name, running or not; false when the engine stops before that is certain.
-func (o *owner) discard(ctx context.Context, name string) bool {
+func (h *host) discard(ctx context.Context, name string) bool {
 	for try := 0; ; try++ {
 		c, cancel := context.WithTimeout(ctx, callTimeout)
-		err := o.opts.Docker.Remove(c, name, true)
+		err := h.opts.Docker.Remove(c, name, true)
 		cancel()
 		if err == nil || docker.IsNotFound(err) {
 			return true
 		}
-		o.log.WithError(err).Warn("cannot remove a container whose launch failed; trying again")
+		h.log.WithError(err).Warn("cannot remove a container whose launch failed; trying again")
 		if !pause(ctx, try) {
 			return false
 		}
@@ -248,13 +248,13 @@ func (o *owner) discard(ctx context.Context, name string) bool {
 
 // kill is a KILL call. The shortest grace of several wins.
 func (o *owner) kill(f *framework, c *scheduler.Call_Kill) {
-	if !o.ready {
-		o.asked = append(o.asked, func() { o.kill(f, c) })
+	t := o.tasks[taskKey{f.id, c.TaskID.Value}]
+	if h := o.awaited(t, c.AgentID); h != nil {
+		h.asked = append(h.asked, func() { o.kill(f, c) })
 		return
 	}
-	t := o.tasks[taskKey{f.id, c.TaskID.Value}]
-	if t == nil || (c.AgentID != nil && c.AgentID.Value != o.agentID) {
-		o.answer(f, c.TaskID, c.AgentID)
+	if t == nil || t.host.cut || (c.AgentID != nil && c.AgentID.Value != t.host.agentID) {
+		o.answer(f, c.TaskID, c.AgentID) // an unreachable host does not hear of it
 		return
 	}
 	grace := t.grace
@@ -262,7 +262,7 @@ func (o *owner) kill(f *framework, c *scheduler.Call_Kill) {
 		grace = max(0, time.Duration(g.Nanoseconds))
 	}
 	if t.group != nil && t.phase != ended {
-		o.endGroup(t.group, func(m *task) time.Duration {
+		t.host.endGroup(t.group, func(m *task) time.Duration {
 			if m == t {
 				return grace
 			}
@@ -270,11 +270,11 @@ func (o *owner) kill(f *framework, c *scheduler.Call_Kill) {
 		})
 		return
 	}
-	o.end(t, grace)
+	t.host.end(t, grace)
 }
 
 // end stops a task's container, whatever phase it is in.
-func (o *owner) end(t *task, grace time.Duration) {
+func (h *host) end(t *task, grace time.Duration) {
 	t.killed = true
 	switch t.phase {
 	case launching:
@@ -288,35 +288,35 @@ func (o *owner) end(t *task, grace time.Duration) {
 		if !t.killBy.IsZero() {
 			if by.Before(t.killBy) {
 				t.killBy = by
-				o.work(func(ctx context.Context) { o.cutShort(ctx, t, t.dockerID, grace) })
+				h.work(func(ctx context.Context) { h.cutShort(ctx, t, t.dockerID, grace) })
 			}
 			return
 		}
 		t.killBy = by
-		o.logTask(t).WithField("grace", grace).Info("killing task")
-		if f := o.frameworks[t.key.framework]; f != nil && f.wantsKilling {
-			o.update(t, fromExecutor(mesos.TASK_KILLING, ""))
+		h.logTask(t).WithField("grace", grace).Info("killing task")
+		if f := h.frameworks[t.key.framework]; f != nil && f.wantsKilling {
+			h.update(t, fromExecutor(mesos.TASK_KILLING, ""))
 		}
 		id := t.dockerID
-		o.work(func(ctx context.Context) {
-			if o.stop(ctx, id, by) {
-				o.post(func() { o.check(t) })
+		h.work(func(ctx context.Context) {
+			if h.stop(ctx, id, by) {
+				h.post(func() { h.check(t) })
 			}
 		})
 	}
 }
 
 // stop stops a container until it is certain that it does not run; false when the engine stops before.
-func (o *owner) stop(ctx context.Context, id string, by time.Time) bool {
+func (h *host) stop(ctx context.Context, id string, by time.Time) bool {
 	for try := 0; ; try++ {
 		grace := max(0, time.Until(by))
 		c, cancel := context.WithTimeout(ctx, grace+callTimeout)
-		err := o.opts.Docker.Stop(c, id, grace)
+		err := h.opts.Docker.Stop(c, id, grace)
 		cancel()
 		if err == nil || docker.IsNotFound(err) {
 			return true
 		}
-		o.log.WithError(err).WithField("container", id).Warn("cannot stop a container; trying again")
+		h.log.WithError(err).WithField("container", id).Warn("cannot stop a container; trying again")
 		if !pause(ctx, try) {
 			return false
 		}
@@ -324,7 +324,7 @@ func (o *owner) stop(ctx context.Context, id string, by time.Time) bool {
 }
 
 // cutShort kills a container whose stop was given a longer grace.
-func (o *owner) cutShort(ctx context.Context, t *task, id string, grace time.Duration) {
+func (h *host) cutShort(ctx context.Context, t *task, id string, grace time.Duration) {
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	select {
@@ -334,11 +334,11 @@ func (o *owner) cutShort(ctx context.Context, t *task, id string, grace time.Dur
 	}
 	c, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := o.opts.Docker.Kill(c, id, "KILL"); err != nil && !docker.IsNotFound(err) && !docker.IsConflict(err) {
-		o.log.WithError(err).WithField("container", id).Warn("cannot kill a container; its stop goes on")
+	if err := h.opts.Docker.Kill(c, id, "KILL"); err != nil && !docker.IsNotFound(err) && !docker.IsConflict(err) {
+		h.log.WithError(err).WithField("container", id).Warn("cannot kill a container; its stop goes on")
 		return
 	}
-	o.post(func() { o.check(t) })
+	h.post(func() { h.check(t) })
 }
 
 // reasonText is Docker's own text, without the words that Berth's layers put in front.

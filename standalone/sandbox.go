@@ -12,11 +12,11 @@ import (
 const fetchPlaces = 8
 
 // fetchURIs brings a task's URIs into its sandbox, and tells in its status what it waits for. A kill ends that.
-func (o *owner) fetchURIs(ctx context.Context, t *task, sandbox string, items []fetch.Item) error {
+func (h *host) fetchURIs(ctx context.Context, t *task, sandbox string, items []fetch.Item) error {
 	if len(items) == 0 {
 		return nil
 	}
-	release, err := o.slot(ctx, t, o.fetches)
+	release, err := h.slot(ctx, t, h.fetches)
 	if err != nil {
 		return err
 	}
@@ -30,11 +30,11 @@ func (o *owner) fetchURIs(ctx context.Context, t *task, sandbox string, items []
 		case <-ctx.Done():
 		}
 	}()
-	o.logTask(t).WithField("uris", len(items)).Info("fetching")
-	err = o.fetcher.Fetch(ctx, sandbox, items, func(text string) {
-		o.post(func() {
+	h.logTask(t).WithField("uris", len(items)).Info("fetching")
+	err = h.fetcher.Fetch(ctx, sandbox, items, func(text string) {
+		h.post(func() {
 			if t.phase == launching && !t.aborted {
-				o.update(t, change{state: mesos.TASK_STAGING, source: mesos.SOURCE_AGENT, message: text, bare: true})
+				h.update(t, change{state: mesos.TASK_STAGING, source: mesos.SOURCE_AGENT, message: text, bare: true})
 			}
 		})
 	})

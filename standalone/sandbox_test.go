@@ -63,16 +63,16 @@ func tarOf(t *testing.T, name, content string) []byte {
 }
 
 // again starts the world's engine anew with other options.
-func (w *world) again(change func(*Options)) {
+func (w *world) again(change func(*Host)) {
 	w.stop()
-	change(&w.opts)
+	change(w.host())
 	w.start()
 }
 
 func TestFetchesBeforeItStarts(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		s := &shelf{files: map[string][]byte{"/app.tar": tarOf(t, "bin/app", "code")}, takes: 3 * time.Second}
-		w.again(func(o *Options) { o.Fetch = fetch.Options{Transport: s, Stall: time.Hour} })
+		w.again(func(o *Host) { o.Fetch = fetch.Options{Transport: s, Stall: time.Hour} })
 		f := w.subscribe(info(""))
 		f.accept(f.offer(), 1e7, w.task("a.1", uris("app.tar")))
 		if s := f.update("a.1", mesos.TASK_STAGING); s.GetMessage() != "fetching http://files/app.tar" {
@@ -91,7 +91,7 @@ func TestFetchesBeforeItStarts(t *testing.T) {
 func TestFetchFailsOrIsKilled(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		s := &shelf{takes: 3 * time.Second}
-		w.again(func(o *Options) { o.Fetch = fetch.Options{Transport: s, Stall: time.Hour} })
+		w.again(func(o *Host) { o.Fetch = fetch.Options{Transport: s, Stall: time.Hour} })
 		f := w.subscribe(info(""))
 		f.accept(f.offer(), 1e7, w.task("a.1", uris("none")))
 		f.update("a.1", mesos.TASK_STAGING)
@@ -127,7 +127,7 @@ func TestFetchedCredentials(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world) {
-				w.again(func(o *Options) {
+				w.again(func(o *Host) {
 					o.Fetch = fetch.Options{Transport: &shelf{files: map[string][]byte{"/" + c.file: c.content}}}
 				})
 				w.docker.AddPrivateImage(image, owner)
@@ -153,7 +153,7 @@ func TestPullConfigOfTheHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	bubble(t, func(t *testing.T, w *world) {
-		w.again(func(o *Options) { o.Fetch = fetch.Options{Roots: []string{dir}} })
+		w.again(func(o *Host) { o.Fetch = fetch.Options{Roots: []string{dir}} })
 		w.docker.AddPrivateImage(image, docker.Credentials{Username: "me", Password: "pass:word", Server: "registry.example:5000"})
 		f := w.subscribe(info(""))
 		name, extract := ".docker/config.json", false

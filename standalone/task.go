@@ -29,12 +29,13 @@ const (
 
 // task is one task. The loop alone touches it, except for the fields that never change.
 type task struct {
-	key   taskKey // never changes, as the next five
+	key   taskKey // never changes, as the next six
 	cid   string  // Mesos container id
 	res   bundle
 	net   network
 	grace time.Duration
 	role  string
+	host  *host
 	group *group // nil: the task is of none
 
 	phase     phase
@@ -78,7 +79,7 @@ func (o *owner) tasksOf(framework string) []*task {
 }
 
 func (o *owner) logTask(t *task) logrus.FieldLogger {
-	return o.log.WithFields(logrus.Fields{"task": t.key.id, "container": containerName(t.cid)})
+	return t.host.log.WithFields(logrus.Fields{"task": t.key.id, "container": containerName(t.cid)})
 }
 
 // change is what a status update says beyond the task's state.
@@ -124,7 +125,7 @@ func (o *owner) status(t *task, c change) mesos.TaskStatus {
 	now := float64(time.Now().UnixMicro()) / 1e6
 	s := mesos.TaskStatus{
 		TaskID: mesos.TaskID{Value: t.key.id}, State: &c.state, Source: &c.source, Reason: c.reason,
-		AgentID: &mesos.AgentID{Value: o.agentID}, Timestamp: &now,
+		AgentID: &mesos.AgentID{Value: t.host.agentID}, Timestamp: &now,
 	}
 	if c.message != "" {
 		s.Message = &c.message
@@ -154,9 +155,10 @@ func (o *owner) status(t *task, c change) mesos.TaskStatus {
 	return s
 }
 
-// resend sends the oldest update that is not acknowledged, and plans to do so again after 10, 20, 40 ... seconds.
+// resend sends the oldest update that is not acknowledged, and plans to do so again after 10, 20, 40 ... seconds. Nothing is
+// heard of a host that is unreachable.
 func (o *owner) resend(t *task, now time.Time) {
-	if f := o.frameworks[t.key.framework]; f != nil {
+	if f := o.frameworks[t.key.framework]; f != nil && !t.host.cut {
 		f.send(&scheduler.Event{Type: scheduler.Event_UPDATE, Update: &scheduler.Event_Update{Status: t.updates[0]}})
 	}
 	t.backoff = min(max(firstResend, 2*t.backoff), maxResend)
@@ -170,7 +172,7 @@ func (f *framework) tell(s mesos.TaskStatus) {
 
 func (o *owner) acknowledge(f *framework, c *scheduler.Call_Acknowledge) {
 	t := o.tasks[taskKey{f.id, c.TaskID.Value}]
-	if t == nil || len(t.updates) == 0 || c.AgentID.Value != o.agentID || !bytes.Equal(t.updates[0].UUID, c.UUID) {
+	if t == nil || len(t.updates) == 0 || c.AgentID.Value != t.host.agentID || !bytes.Equal(t.updates[0].UUID, c.UUID) {
 		return // an acknowledgement that came twice
 	}
 	t.updates = t.updates[1:]
@@ -197,39 +199,39 @@ func (o *owner) refuseTask(f *framework, info *mesos.TaskInfo, state mesos.TaskS
 }
 
 // declare ends a task: its container is known not to run. Its resources are free from here on.
-func (o *owner) declare(t *task, c change) {
+func (h *host) declare(t *task, c change) {
 	if t.phase == ended || t.leaving {
 		return
 	}
 	if t.isBox() {
-		o.boxEnded(t.group, c)
+		h.boxEnded(t.group, c)
 		return
 	}
-	if !o.mayEnd(t, c) {
+	if !h.mayEnd(t, c) {
 		return
 	}
 	t.phase = ended
-	o.used = o.sumUsed()
-	delete(o.containers, t.cid)
-	o.logTask(t).WithField("state", c.state.String()).Info("task ended: " + c.message)
-	o.update(t, c)
+	h.used = h.sumUsed()
+	delete(h.containers, t.cid)
+	h.logTask(t).WithField("state", c.state.String()).Info("task ended: " + c.message)
+	h.update(t, c)
 	if t.silent {
-		o.forget(t)
+		h.forget(t)
 	}
 	if t.group != nil {
-		o.memberEnded(t, c)
+		h.memberEnded(t, c)
 	}
 }
 
 // sumUsed adds up anew: a task recovered under other port ranges would leave holes if it were only subtracted.
-func (o *owner) sumUsed() bundle {
+func (h *host) sumUsed() bundle {
 	var b bundle
-	for _, t := range o.tasks {
-		if t.phase != ended {
+	for _, t := range h.tasks {
+		if t.host == h && t.phase != ended {
 			b = b.plus(t.res)
 		}
 	}
-	for _, g := range o.groups {
+	for _, g := range h.groups {
 		if g.box.phase != ended {
 			b = b.plus(g.box.res)
 		}
@@ -242,37 +244,63 @@ func (o *owner) forget(t *task) {
 	delete(o.tasks, t.key)
 	delete(o.owing, t)
 	if t.dockerID != "" {
-		o.markEnded(t.dockerID, t.cid)
+		t.host.markEnded(t.dockerID, t.cid)
 	}
 }
 
-// reconcile tells the state of the named tasks, or of all.
+// reconcile tells the state of the named tasks, or of all. Of tasks on unreachable hosts only those are told that are named.
 func (o *owner) reconcile(f *framework, c *scheduler.Call_Reconcile) {
-	if !o.ready { // a master that its agents have not come back to says nothing either
-		o.asked = append(o.asked, func() { o.reconcile(f, c) })
-		return
-	}
-	if len(c.Tasks) == 0 {
-		for _, t := range o.tasksOf(f.id) {
-			f.tell(o.latest(t))
-		}
-		return
-	}
 	for _, r := range c.Tasks {
 		o.answer(f, r.TaskID, r.AgentID)
 	}
+	if len(c.Tasks) > 0 {
+		return
+	}
+	for _, h := range o.hosts {
+		tell := func() {
+			for _, t := range h.tasksHere() {
+				if t.key.framework == f.id && !h.cut {
+					f.tell(o.latest(t))
+				}
+			}
+		}
+		if h.ready || h.cut {
+			tell()
+		} else {
+			h.asked = append(h.asked, tell)
+		}
+	}
+}
+
+// awaited is the host that must have come back before something is known of a task; nil: none. A master says nothing either
+// of what may be on an agent that has not registered again.
+func (o *owner) awaited(t *task, agent *mesos.AgentID) *host {
+	for _, h := range o.hosts {
+		if t == nil && !h.ready && !h.cut && (agent == nil || agent.Value == h.agentID) {
+			return h
+		}
+	}
+	return nil
 }
 
 // answer is the reconciliation of one task.
 func (o *owner) answer(f *framework, id mesos.TaskID, agent *mesos.AgentID) {
-	if t := o.tasks[taskKey{f.id, id.Value}]; t != nil && (agent == nil || agent.Value == o.agentID) {
+	t := o.tasks[taskKey{f.id, id.Value}]
+	if h := o.awaited(t, agent); h != nil {
+		h.asked = append(h.asked, func() { o.answer(f, id, agent) })
+		return
+	}
+	if t != nil && !t.host.cut && (agent == nil || agent.Value == t.host.agentID) {
 		f.tell(o.latest(t))
 		return
 	}
 	now := float64(time.Now().UnixMicro()) / 1e6
 	source, reason := mesos.SOURCE_MASTER, mesos.REASON_RECONCILIATION
 	state, message := f.lost(mesos.TASK_UNKNOWN), "Reconciliation: Task is unknown"
-	if agent != nil && agent.Value == o.agentID {
+	switch h := o.hostOf(agent); {
+	case h != nil && h.cut:
+		state, message = f.lost(mesos.TASK_UNREACHABLE), "Reconciliation: Task is unreachable"
+	case h != nil:
 		state, message = f.lost(mesos.TASK_GONE), "Reconciliation: Task is unknown to the agent"
 	}
 	f.tell(mesos.TaskStatus{

@@ -46,7 +46,7 @@ const (
 func containerName(cid string) string { return containerStart + cid }
 
 // validate is the master's check of a launch: what it finds is a TASK_ERROR.
-func (o *owner) validate(f *framework, info *mesos.TaskInfo, available bundle) (res bundle, problem string) {
+func (h *host) validate(f *framework, info *mesos.TaskInfo, available bundle) (res bundle, problem string) {
 	id := info.TaskID.Value
 	switch {
 	case id == "":
@@ -57,10 +57,10 @@ func (o *owner) validate(f *framework, info *mesos.TaskInfo, available bundle) (
 		return res, "'" + id + "' is disallowed"
 	case !validID(id):
 		return res, "'" + id + "' contains invalid characters"
-	case o.tasks[taskKey{f.id, id}] != nil:
+	case h.tasks[taskKey{f.id, id}] != nil:
 		return res, "Task has duplicate ID: " + id
-	case info.AgentID.Value != o.agentID:
-		return res, "Task uses invalid agent " + info.AgentID.Value + " while agent " + o.agentID + " is expected"
+	case info.AgentID.Value != h.agentID:
+		return res, "Task uses invalid agent " + info.AgentID.Value + " while agent " + h.agentID + " is expected"
 	case info.Executor != nil:
 		return res, "Task uses an executor, which this engine does not run"
 	case info.Command == nil:
@@ -113,9 +113,9 @@ type plan struct {
 
 // translate turns a task into the container that Mesos's Docker executor would run. A task of a group (nil: of none) has the
 // network of the group's sandbox.
-func (o *owner) translate(f *framework, info *mesos.TaskInfo, res bundle, cid string, g *group) plan {
+func (h *host) translate(f *framework, info *mesos.TaskInfo, res bundle, cid string, g *group) plan {
 	d := info.Container.Docker
-	p := plan{grace: o.opts.KillGrace}
+	p := plan{grace: h.opts.KillGrace}
 	if g := info.KillPolicy.GetGracePeriod(); g != nil {
 		p.grace = time.Duration(g.Nanoseconds)
 	}
@@ -131,17 +131,17 @@ func (o *owner) translate(f *framework, info *mesos.TaskInfo, res bundle, cid st
 		Env: []string{
 			"MESOS_ALLOCATION_ROLE=" + f.role, "MESOS_CONTAINER_NAME=" + containerName(cid), "MESOS_SANDBOX=" + sandboxInside,
 		},
-		Binds: []string{filepath.Join(o.opts.StateDir, sandboxDir, cid) + ":" + sandboxInside},
+		Binds: []string{filepath.Join(h.opts.StateDir, sandboxDir, cid) + ":" + sandboxInside},
 	}
 	limits(&s, info.Limits)
 	for _, v := range info.Command.GetEnvironment().GetVariables() {
 		s.Env = append(s.Env, v.Name+"="+v.GetValue())
 	}
 	problem := command(&s, info.Command)
-	others, fault := o.sharedFolders(&s, &p, g, info.Container.Volumes)
+	others, fault := h.sharedFolders(&s, &p, g, info.Container.Volumes)
 	problem = first(problem, fault, volumes(&s, &p, others))
 	if g == nil {
-		problem = first(problem, o.connect(&s, &p.net, info.Container, res))
+		problem = first(problem, h.connect(&s, &p.net, info.Container, res))
 	} else {
 		s.Network, p.net.user = "container:"+containerName(g.box.cid), g.box.net.user
 	}
@@ -150,13 +150,18 @@ func (o *owner) translate(f *framework, info *mesos.TaskInfo, res bundle, cid st
 		p.net.docker = "bridge"
 	}
 	p.refused = problem
+	for i, b := range s.Binds {
+		if source, rest, ok := strings.Cut(b, ":"); ok {
+			s.Binds[i] = h.place(source) + ":" + rest
+		}
+	}
 	failover := strconv.FormatFloat(f.failover.Seconds(), 'f', -1, 64)
 	// Ours come last: a parameter must not be able to forge them.
 	if s.Labels == nil {
 		s.Labels = map[string]string{}
 	}
 	for k, v := range map[string]string{
-		labelAgent: o.agentID, labelFramework: f.id, labelTask: info.TaskID.Value, labelContainer: cid, labelRole: f.role,
+		labelAgent: h.agentID, labelFramework: f.id, labelTask: info.TaskID.Value, labelContainer: cid, labelRole: f.role,
 		labelResources: res.label(), labelNetwork: p.net.user, labelGrace: p.grace.String(), labelFailover: failover,
 	} {
 		s.Labels[k] = v
@@ -243,7 +248,7 @@ func volumes(s *docker.CreateSpec, p *plan, vs []mesos.Volume) string {
 }
 
 // connect sets the network and publishes ports.
-func (o *owner) connect(s *docker.CreateSpec, n *network, c *mesos.ContainerInfo, res bundle) string {
+func (h *host) connect(s *docker.CreateSpec, n *network, c *mesos.ContainerInfo, res bundle) string {
 	switch infos := c.NetworkInfos; {
 	case len(infos) > 1:
 		return "Multiple network infos are not supported"

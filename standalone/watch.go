@@ -29,7 +29,7 @@ func addressOf(c docker.Container, n network) netip.Addr {
 }
 
 // addressOf is a task's own address: for a task of a group its sandbox's.
-func (o *owner) addressOf(t *task, c docker.Container) netip.Addr {
+func (h *host) addressOf(t *task, c docker.Container) netip.Addr {
 	if t.group != nil && !t.isBox() {
 		return t.group.box.address
 	}
@@ -37,40 +37,37 @@ func (o *owner) addressOf(t *task, c docker.Container) netip.Addr {
 }
 
 // observe holds the inventory against the tasks: containers that ended, vanished or were started again.
-func (o *owner) observe(s docker.Snapshot) {
-	o.snapshot = s
-	if s.Connected != o.connected {
-		o.connected = s.Connected
+func (h *host) observe(s docker.Snapshot) {
+	h.snapshot = s
+	if s.Connected != h.connected {
+		h.connected = s.Connected
+		h.planCut(time.Now())
 		if !s.Connected {
-			o.log.Warn("docker does not answer; its tasks are believed to run on")
-			for _, f := range o.frameworks {
-				o.dropOffers(f, true)
-			}
+			h.log.Warn("docker does not answer; its tasks are believed to run on")
+			h.rescind()
 		}
 	}
 	if !s.Connected {
 		return
 	}
-	if !o.ready {
-		o.ready = true
-		o.recover(s)
-		o.collectAt = time.Now().Add(time.Second)
-		for _, answer := range o.asked {
-			answer()
-		}
-		o.asked = nil
+	h.reached()
+	if !h.ready {
+		h.ready = true
+		h.recover(s)
+		h.collectAt = time.Now().Add(time.Second)
+		h.answerAsked()
 	}
 	seen := map[string]bool{}
 	for i := range s.Containers {
 		c := &s.Containers[i]
-		if c.Labels[labelAgent] != o.agentID {
+		if c.Labels[labelAgent] != h.agentID {
 			continue
 		}
 		cid := c.Labels[labelContainer]
-		t := o.containers[cid]
+		t := h.containers[cid]
 		switch {
 		case t == nil && c.Running:
-			o.fence(c)
+			h.fence(c)
 		case t != nil && t.phase == running:
 			seen[cid] = true
 			if t.startedAt.IsZero() && c.Running && !c.Partial { // found again before docker told since when it runs
@@ -78,38 +75,38 @@ func (o *owner) observe(s docker.Snapshot) {
 			}
 			exited := !c.Running && c.State != "created" // a snapshot older than the start shows "created"
 			if exited || (c.Running && !c.Partial && !c.StartedAt.Equal(t.startedAt)) {
-				o.check(t)
+				h.check(t)
 			}
 		case t != nil && t.phase == ended: // a sandbox that is on its way out
 			seen[cid] = true
 		}
 	}
-	for cid, t := range o.containers {
+	for cid, t := range h.containers {
 		switch {
 		case seen[cid]:
 		case t.phase == running:
-			o.check(t)
+			h.check(t)
 		case t.phase == ended:
-			delete(o.containers, cid)
+			delete(h.containers, cid)
 		}
 	}
 }
 
 // fence stops a container that runs although its task was declared ended: somebody restarted it by hand.
-func (o *owner) fence(c *docker.Container) {
+func (h *host) fence(c *docker.Container) {
 	cid, id := c.Labels[labelContainer], c.ID
-	if o.fencing[cid] {
+	if h.fencing[cid] {
 		return
 	}
-	o.fencing[cid] = true
-	o.log.WithFields(logrus.Fields{"task": c.Labels[labelTask], "container": c.Name}).Warn("container runs after its task has ended; stopping it again")
-	asked := o.snapshot
-	o.work(func(ctx context.Context) {
-		if o.stop(ctx, id, time.Now().Add(strayGrace)) {
-			o.post(func() {
-				delete(o.fencing, cid)
-				if !sameSnapshot(asked, o.snapshot) {
-					o.observe(o.snapshot) // it may have been started once more meanwhile
+	h.fencing[cid] = true
+	h.log.WithFields(logrus.Fields{"task": c.Labels[labelTask], "container": c.Name}).Warn("container runs after its task has ended; stopping it again")
+	asked := h.snapshot
+	h.work(func(ctx context.Context) {
+		if h.stop(ctx, id, time.Now().Add(strayGrace)) {
+			h.post(func() {
+				delete(h.fencing, cid)
+				if !sameSnapshot(asked, h.snapshot) {
+					h.observe(h.snapshot) // it may have been started once more meanwhile
 				}
 			})
 		}
@@ -117,30 +114,30 @@ func (o *owner) fence(c *docker.Container) {
 }
 
 // check asks Docker itself whether a task's container still is in the run that the task is. Only its answer ends a task.
-func (o *owner) check(t *task) {
+func (h *host) check(t *task) {
 	if t.checking || t.leaving || t.phase != running {
 		return
 	}
 	t.checking = true
-	id, since, asked := t.dockerID, t.startedAt, o.snapshot
-	o.work(func(ctx context.Context) {
+	id, since, asked := t.dockerID, t.startedAt, h.snapshot
+	h.work(func(ctx context.Context) {
 		for try := 0; ; try++ {
-			c, err := o.inspect(ctx, id)
+			c, err := h.inspect(ctx, id)
 			switch {
 			case docker.IsNotFound(err):
-				o.post(func() { o.over(t, removed()) })
+				h.post(func() { h.over(t, removed()) })
 				return
-			case err != nil && o.hopeless(ctx, t, try, err):
+			case err != nil && h.hopeless(ctx, t, try, err):
 				return
 			case err != nil:
 			case !c.Running:
-				o.post(func() { o.over(t, exited(c.ExitCode, "")) })
+				h.post(func() { h.over(t, exited(c.ExitCode, "")) })
 				return
 			case since.IsZero(), c.StartedAt.Equal(since):
-				o.post(func() { o.alive(t, asked) })
+				h.post(func() { h.alive(t, asked) })
 				return
 			default: // exited, and started again by hand: end that run, too
-				o.stop(ctx, id, time.Now().Add(strayGrace))
+				h.stop(ctx, id, time.Now().Add(strayGrace))
 			}
 			if err != nil && !pause(ctx, try) {
 				return
@@ -160,15 +157,15 @@ const askAgain = 5
 
 // hopeless ends a task whose container Docker lists as not running but cannot describe, after some tries; that happens when
 // dockerd has lost the container's layer. It says whether the task has ended.
-func (o *owner) hopeless(ctx context.Context, t *task, try int, cause error) bool {
+func (h *host) hopeless(ctx context.Context, t *task, try int, cause error) bool {
 	if try+1 < askAgain || docker.IsGone(cause) || docker.IsNotFound(cause) || errors.Is(cause, context.DeadlineExceeded) {
 		return false
 	}
 	over := false
-	err := o.do(ctx, func() {
-		for _, c := range o.snapshot.Containers {
-			if c.ID == t.dockerID && o.connected && c.Partial && !c.Running {
-				o.over(t, exited(137, "docker cannot describe the container: "+reasonText(cause)))
+	err := h.do(ctx, func() {
+		for _, c := range h.snapshot.Containers {
+			if c.ID == t.dockerID && h.connected && c.Partial && !c.Running {
+				h.over(t, exited(137, "docker cannot describe the container: "+reasonText(cause)))
 			}
 		}
 		over = t.phase == ended
@@ -177,10 +174,10 @@ func (o *owner) hopeless(ctx context.Context, t *task, try int, cause error) boo
 }
 
 // alive is the answer that nothing has ended. If the inventory has changed since the question, the question stands again.
-func (o *owner) alive(t *task, asked docker.Snapshot) {
+func (h *host) alive(t *task, asked docker.Snapshot) {
 	t.checking = false
-	if !sameSnapshot(asked, o.snapshot) {
-		o.observe(o.snapshot)
+	if !sameSnapshot(asked, h.snapshot) {
+		h.observe(h.snapshot)
 	}
 }
 
@@ -191,7 +188,7 @@ func sameSnapshot(a, b docker.Snapshot) bool {
 }
 
 // over ends a task whose container does not run.
-func (o *owner) over(t *task, c change) {
+func (h *host) over(t *task, c change) {
 	t.checking = false
 	switch {
 	case t.fault != "":
@@ -199,5 +196,5 @@ func (o *owner) over(t *task, c change) {
 	case t.killed:
 		c.state = mesos.TASK_KILLED
 	}
-	o.declare(t, c)
+	h.declare(t, c)
 }

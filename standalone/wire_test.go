@@ -89,7 +89,7 @@ func FuzzDecodeCall(f *testing.F) {
 
 // FuzzTranslate: no task that a framework can send may bring the loop down.
 func FuzzTranslate(f *testing.F) {
-	w := &owner{Engine: &Engine{opts: Options{StateDir: "/nowhere"}, agentID: "agent"}, tasks: map[taskKey]*task{}}
+	w := &host{owner: &owner{tasks: map[taskKey]*task{}}, preparedHost: &preparedHost{opts: Host{StateDir: "/nowhere"}, agentID: "agent"}}
 	fw := &framework{id: "f", role: "*"}
 	f.Add(must(proto.Marshal(&mesos.TaskInfo{
 		Name: "a", TaskID: mesos.TaskID{Value: "a"}, AgentID: mesos.AgentID{Value: "agent"}, Command: &mesos.CommandInfo{},

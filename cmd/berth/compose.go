@@ -37,10 +37,17 @@ import (
 type composition struct {
 	settings
 	group     run.Group
-	docker    *docker.Client
+	docker    *docker.Client // this host's
 	inventory *docker.Inventory
+	engines   []followed // whose containers the engine runs tasks in: this host's, and other endpoints
 	state     *watch.Value[spec.HostState]
 	agentID   string // the engine's, which stays as long as the state folder does
+}
+
+// followed is a Docker Engine whose containers are followed.
+type followed struct {
+	client    *docker.Client
+	inventory *docker.Inventory
 }
 
 // compose wires the components of a standalone machine. They meet through HTTP, the host document, Docker and Consul, just
@@ -82,9 +89,16 @@ func (c *composition) addDocker(ctx context.Context) (docker.Info, error) {
 		c.log.Warn("the Docker Engine runs without live-restore: containers end with it (start dockerd with --live-restore)")
 	}
 	c.state = &watch.Value[spec.HostState]{}
-	c.inventory = docker.NewInventory(c.docker, c.log)
-	c.group.Add("inventory", c.inventory.Run)
+	c.inventory = c.follow(c.docker, c.Hostname)
 	return info, nil
+}
+
+// follow has the containers of a Docker Engine followed.
+func (c *composition) follow(client *docker.Client, host string) *docker.Inventory {
+	i := docker.NewInventory(client, c.log.WithField("host", host))
+	c.engines = append(c.engines, followed{client, i})
+	c.group.Add("inventory of "+host, i.Run)
+	return i
 }
 
 // fetchRoots are the folders from which tasks may fetch files of this machine.
@@ -108,24 +122,32 @@ func (c *composition) addEngine(info docker.Info) (url, secret string, err error
 		cpus = float64(info.NCPU)
 	}
 	if mem == 0 {
-		total := float64(info.MemTotal) / (1 << 20)
-		mem = max(total-1024, total/2)
+		mem = offeredMem(info)
 	}
 	disk, err := freeDisk(c.StateDir)
 	if err != nil {
 		return "", "", err
 	}
 	engine, err := standalone.New(standalone.Options{
-		Docker: c.docker, Inventory: c.inventory, Hostname: c.Hostname, StateDir: c.StateDir, VolumesDir: agent.VolumesDir(c.StateDir),
-		Fetch: fetch.Options{Bytes: c.FetchLimit << 20, CacheBytes: c.FetchCache << 20, Roots: c.fetchRoots()},
-		CPUs:  cpus, MemMiB: float64(int(mem)), DiskMiB: disk, Principal: enginePrincipal, Secret: secret, Log: c.log,
+		StateDir: c.StateDir, Principal: enginePrincipal, Secret: secret, Log: c.log,
+		Hosts: []standalone.Host{{
+			Docker: c.docker, Inventory: c.inventory, Hostname: c.Hostname, StateDir: c.StateDir, VolumesDir: agent.VolumesDir(c.StateDir),
+			Fetch: fetch.Options{Bytes: c.FetchLimit << 20, CacheBytes: c.FetchCache << 20, Roots: c.fetchRoots()},
+			CPUs:  cpus, MemMiB: float64(int(mem)), DiskMiB: disk,
+		}},
 	})
 	if err != nil {
 		return "", "", err
 	}
-	c.agentID = engine.AgentID()
+	c.agentID = engine.AgentID(c.Hostname)
 	c.group.Add("engine", func(ctx context.Context) error { return engine.Run(ctx, l) })
 	return "http://" + l.Addr().String(), secret, nil
+}
+
+// offeredMem is what to offer of a machine's memory, in MiB: all but 1 GiB, or half of less than 2 GiB.
+func offeredMem(info docker.Info) float64 {
+	total := float64(info.MemTotal) / (1 << 20)
+	return float64(int(max(total-1024, total/2)))
 }
 
 // engineSide is what differs between the embedded engine and a Mesos cluster.
@@ -298,14 +320,16 @@ func (c *composition) addHost(api, token string) error {
 
 // logs copies a task's output from its container, running or ended.
 func (c *composition) logs(ctx context.Context, taskID string, o api.LogOptions, w io.Writer) error {
-	snapshot, _ := c.inventory.Get()
-	for _, ctr := range snapshot.Containers {
-		if ctr.Labels[spec.LabelTask] == taskID {
-			lo := docker.LogOptions{Follow: o.Follow, Tail: max(0, o.Tail)}
-			return c.docker.Logs(ctx, ctr.ID, lo, w, w)
+	for _, e := range c.engines {
+		snapshot, _ := e.inventory.Get()
+		for _, ctr := range snapshot.Containers {
+			if ctr.Labels[spec.LabelTask] == taskID {
+				lo := docker.LogOptions{Follow: o.Follow, Tail: max(0, o.Tail)}
+				return e.client.Logs(ctx, ctr.ID, lo, w, w)
+			}
 		}
 	}
-	return fmt.Errorf("task %s has no container on %s", taskID, c.Hostname)
+	return fmt.Errorf("task %s has no container on any host", taskID)
 }
 
 // cleanup removes what a stopped daemon left on the machine beside its state: networks, rules, and files of the run folder.

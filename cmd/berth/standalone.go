@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
@@ -24,6 +25,9 @@ type standaloneOptions struct {
 	FetchCache   int64
 	EngineListen string
 	Simulate     string
+	Endpoints    []string
+	// EndpointTimeout is how long one may be silent.
+	EndpointTimeout time.Duration
 }
 
 const standaloneLong = `standalone runs everything on this machine: the embedded engine on the local Docker Engine, the scheduler with the
@@ -33,6 +37,14 @@ Containers outlive it: after a crash or a restart, running instances are found a
 
 The API is root on this machine, so it is closed: a unix socket (0660) in --run-dir, and with --listen TCP for clients
 that show the token of --token-file (Authorization: Bearer TOKEN, token=TOKEN, or basic auth as user "berth").
+
+With --endpoint it is several hosts instead of this one: each is a Docker Engine with a name, and looked after by a "berth agent"
+of its own (--api unix:///run/berth/api.sock --hostname NAME --docker-host URL, with --state-dir, --run-dir and --ipam-name of its
+own). An endpoint whose NAME is this machine's --hostname is looked after by this process. All must find --state-dir at the same path.
+Settings of an endpoint:
+  cpus=N,mem=N     what to offer of it, memory in MiB (default: what its Docker Engine says, as of a whole machine)
+  state-dir=DIR    --state-dir of its agent (default: /var/lib/berth)
+  rack=r1, ...     any other: an attribute, for constraints
 
 With --simulate nothing runs: the hosts are simulated, with their agents, and tasks start and end after the given times.
 It needs neither Docker nor root, and keeps its state apart (examples/rehearsal). Settings, with their defaults:
@@ -49,6 +61,7 @@ const standaloneExample = `  berth standalone
   berth standalone --listen 127.0.0.1:8080 --token-file /etc/berth/token --pools pools.yaml --authorized-keys ~/.ssh/authorized_keys
   berth standalone --consul 127.0.0.1:8500
   berth standalone --simulate hosts=500,cpus=32,fail=1%
+  berth standalone --endpoint h1=unix:///run/h1/docker.sock,rack=r1,state-dir=/var/lib/berth-h1 --endpoint h2=unix:///run/h2/docker.sock,rack=r2,state-dir=/var/lib/berth-h2
   berth standalone --cleanup        # after it was stopped: remove its networks, firewall rules and sockets`
 
 func newStandaloneCommand(c *cli) *cobra.Command {
@@ -78,23 +91,26 @@ func newStandaloneCommand(c *cli) *cobra.Command {
 	f.Int64Var(&o.FetchCache, "fetch-cache", 2048, "MiB of fetched files kept for tasks whose definition says \"cache\"")
 	f.StringVar(&o.EngineListen, "engine-listen", "127.0.0.1:0", "loopback address of the embedded engine's Mesos API")
 	f.StringVar(&o.Simulate, "simulate", "", "simulate a fleet, such as hosts=10000,cpus=16,start=200ms,fail=1%: nothing runs")
+	f.StringArrayVar(&o.Endpoints, "endpoint", nil, "Docker Engine to offer as a host of its own, as NAME=URL[,SETTING=VALUE...]; its agent is a process of its own (repeatable; default: this machine's Docker Engine only)")
+	f.DurationVar(&o.EndpointTimeout, "endpoint-timeout", 75*time.Second, "how long an endpoint's Docker Engine may be silent until its host counts as unreachable")
 	return cmd
 }
 
 // settings are the options after everything that they name was read and checked. Each daemon uses its part.
 type settings struct {
 	standaloneOptions
-	fleet *standalone.Fleet // nil: this machine
-	token string
-	pools []spec.Pool
-	keys  []string
-	log   *logrus.Logger
+	fleet     *standalone.Fleet // nil: nothing is simulated
+	endpoints []endpoint        // none: this machine only
+	token     string
+	pools     []spec.Pool
+	keys      []string
+	log       *logrus.Logger
 }
 
 // settle reads the files that the flags name; it finds every fault, not just the first.
 func (o standaloneOptions) settle(c *cli) (settings, error) {
 	s := settings{standaloneOptions: o}
-	errs := []error{s.settleDaemon(c), s.settleScheduler(), s.settleSimulation()}
+	errs := []error{s.settleDaemon(c), s.settleScheduler(), s.settleSimulation(), s.settleEndpoints()}
 	s.Admit.Pods = true // the embedded engine runs them
 	if o.FetchLimit < 0 || o.FetchCache < 0 {
 		errs = append(errs, errors.New("--fetch-limit and --fetch-cache must not be negative"))
@@ -103,6 +119,12 @@ func (o standaloneOptions) settle(c *cli) (settings, error) {
 }
 
 func runStandalone(ctx context.Context, s settings) error {
+	if local := s.localEndpoint(); local != nil {
+		s.DockerHost = local.url
+	}
+	if s.Cleanup && len(s.endpoints) > 0 && s.localEndpoint() == nil {
+		return errors.New("--cleanup: this process is no host's agent; each endpoint's network and rules are removed by its own: berth agent --cleanup")
+	}
 	if s.Cleanup {
 		return cleanup(ctx, s, filepath.Join(s.RunDir, "api.sock"), "zabbix.sock", "berth.pid")
 	}
@@ -110,8 +132,11 @@ func runStandalone(ctx context.Context, s settings) error {
 		if err := s.checkMarker(); err != nil {
 			return nil, err
 		}
-		if s.fleet != nil {
+		switch {
+		case s.fleet != nil:
 			return composeSimulated(ctx, s)
+		case len(s.endpoints) > 0:
+			return composeEndpoints(ctx, s)
 		}
 		return compose(ctx, s)
 	})

@@ -37,8 +37,11 @@ func NewMesos(t TB) *Mesos {
 	m := &Mesos{Address: l.Addr().String(), principal: "berth", secret: freshName(), hostDir: dir + "/host"}
 	m.listen = fmt.Sprintf("127.0.0.1:%d", FreePort(t))
 	engine := must(standalone.New(standalone.Options{
-		Docker: client, Inventory: inventory, Hostname: must(os.Hostname())(t, "ask for the host's name"), StateDir: dir + "/engine", VolumesDir: agent.VolumesDir(m.hostDir),
-		CPUs: 2, MemMiB: 1024, DiskMiB: 1024, Principal: m.principal, Secret: m.secret, Log: log,
+		StateDir: dir + "/engine", Principal: m.principal, Secret: m.secret, Log: log,
+		Hosts: []standalone.Host{{
+			Docker: client, Inventory: inventory, Hostname: must(os.Hostname())(t, "ask for the host's name"), StateDir: dir + "/engine", VolumesDir: agent.VolumesDir(m.hostDir),
+			CPUs: 2, MemMiB: 1024, DiskMiB: 1024,
+		}},
 	}))(t, "make the engine")
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{}, 2)
