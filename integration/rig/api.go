@@ -17,6 +17,7 @@ type Task struct {
 	ID          string `json:"id"`
 	AppID       string `json:"appId"`
 	State       string `json:"state"`
+	Host        string `json:"host"`
 	Version     string `json:"version"`
 	IPAddresses []struct {
 		IPAddress string `json:"ipAddress"`

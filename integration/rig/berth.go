@@ -30,6 +30,8 @@ type Options struct {
 	Flags  []string // more flags of `berth standalone`, or of `berth scheduler`
 	// Mesos makes it `berth scheduler` and `berth agent` over this engine instead of `berth standalone`.
 	Mesos *Mesos
+	// Hosts make it a `berth standalone` of these hosts, each with its own `berth agent`, instead of this machine.
+	Hosts []*Host
 }
 
 // Berth is one `berth standalone` with everything that it needs of its own.
@@ -124,6 +126,9 @@ func (b *Berth) Args() []string {
 	if host := b.Engine.Host(); host != "" {
 		args = append(args, "--docker-host", host)
 	}
+	for _, h := range b.opt.Hosts {
+		args = append(args, "--endpoint", h.endpoint())
+	}
 	if b.opt.Consul != nil {
 		args = append(args, "--consul", b.opt.Consul.Address)
 	}
@@ -137,6 +142,7 @@ func (b *Berth) Start() {
 	if b.opt.Mesos != nil && b.agent == nil {
 		b.launchAgent()
 	}
+	b.launchHosts()
 	Eventually(b.t, 30*time.Second, "berth standalone answers", func() error {
 		select {
 		case <-b.exited:
@@ -239,7 +245,8 @@ func (b *Berth) cleanup() {
 		b.Stop()
 	}
 	b.stopAgent()
-	if b.started {
+	b.removeHosts()
+	if b.started && len(b.opt.Hosts) == 0 {
 		b.Remove()
 	}
 	if b.t.Failed() {
@@ -285,8 +292,16 @@ func (b *Berth) removeApps() {
 	}
 }
 
-// containers are those on the pool's network, and those of its pods, which are on the network of another container.
+// containers are those on the pool's network, and those of its pods, which are on the network of another container; of several
+// hosts all that there are.
 func (b *Berth) containers(ctx context.Context, which string) []string {
+	if len(b.opt.Hosts) > 0 {
+		var ids []string
+		for _, h := range b.opt.Hosts {
+			ids = append(ids, h.Engine.ids(ctx, b.t, "ps", which)...)
+		}
+		return ids
+	}
 	ids := b.Engine.ids(ctx, b.t, "ps", which, "--no-trunc", "--filter", "network="+b.Pool)
 	all := strconv.FormatBool(strings.Contains(which, "a"))
 	members := b.Engine.ids(ctx, b.t, "ps", "--all="+all, "--no-trunc", "--filter", "label=berth.container", "--format", `{{.ID}}={{.Label "berth.app"}}`)

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"context"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -33,8 +34,17 @@ func (e *Engine) Network(bits int) (name string, cidr netip.Prefix) {
 // machine's packet filter.
 func StartEngine(t TB, images ...string) *Engine {
 	t.Helper()
+	return startEngine(t, "", images...)
+}
+
+// cleanupLimit is how long one step of tidying up may take.
+const cleanupLimit = time.Minute
+
+// startEngine runs one in a network namespace, "" for the machine's own.
+func startEngine(t TB, space string, images ...string) *Engine {
+	t.Helper()
 	dir := tempDir(t)
-	e := &Engine{t: t, daemon: &daemon{dir: dir, host: "unix://" + dir + "/docker.sock"}}
+	e := &Engine{t: t, daemon: &daemon{dir: dir, host: "unix://" + dir + "/docker.sock", space: space}}
 	t.Cleanup(e.cleanup)
 	// Without a configuration of its own containerd would read the machine's.
 	config := dir + "/containerd.toml"
@@ -68,6 +78,9 @@ func (d *daemon) start(t TB, name string, args ...string) *exec.Cmd {
 	log := must(os.OpenFile(d.dir+"/engine.log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600))(t, "make the engine's log")
 	defer log.Close()
 	cmd := exec.Command(name, args...)
+	if d.space != "" { // with containerd, so that host networking is the namespace's
+		cmd = exec.Command("nsenter", append([]string{"--net=/run/netns/" + d.space, name}, args...)...)
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -99,11 +112,19 @@ func (e *Engine) ownBridge() {
 		{"addr", "add", netip.PrefixFrom(cidr.Addr().Next(), cidr.Bits()).String(), "dev", name},
 		{"link", "set", name, "up"},
 	} {
-		if out, err := exec.CommandContext(e.t.Context(), "ip", args...).CombinedOutput(); err != nil {
+		if out, err := e.ip(e.t.Context(), args...); err != nil {
 			e.t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
 		}
 		e.daemon.bridge = name
 	}
+}
+
+// ip runs a command where the engine's interfaces are.
+func (d *daemon) ip(ctx context.Context, args ...string) ([]byte, error) {
+	if d.space != "" {
+		args = append([]string{"-n", d.space}, args...)
+	}
+	return exec.CommandContext(ctx, "ip", args...).CombinedOutput()
 }
 
 // dockerd finds the server where Debian puts it, which is not on everybody's PATH.
@@ -122,7 +143,7 @@ func (e *Engine) Kill9() {
 
 // cleanup removes all containers, stops the engine, and gives back what it mounted.
 func (e *Engine) cleanup() {
-	ctx, cancel := outlive(e.t, time.Minute)
+	ctx, cancel := outlive(e.t, cleanupLimit)
 	defer cancel()
 	if ids := e.ids(ctx, e.t, "ps", "-aq"); len(ids) > 0 {
 		if _, err := e.try(ctx, append([]string{"rm", "-f"}, ids...)...); err != nil {
@@ -140,7 +161,7 @@ func (e *Engine) cleanup() {
 	}
 	e.killShims()
 	if e.daemon.bridge != "" {
-		if out, err := exec.CommandContext(ctx, "ip", "link", "delete", e.daemon.bridge).CombinedOutput(); err != nil {
+		if out, err := e.ip(ctx, "link", "delete", e.daemon.bridge); err != nil {
 			e.t.Errorf("delete bridge %s: %v: %s", e.daemon.bridge, err, out)
 		}
 	}

@@ -24,6 +24,7 @@ type daemon struct {
 	containerd *exec.Cmd // apart from dockerd, as on every real host, so that dockerd can be killed alone
 	dir        string
 	bridge     string // its default network; "" until made
+	space      string // its network namespace; "" for the machine's own
 }
 
 func (e *Engine) in(t TB) *Engine { return &Engine{t: t, daemon: e.daemon} }
