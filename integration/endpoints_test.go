@@ -11,8 +11,8 @@ import (
 	"github.com/berth-project/berth/integration/rig"
 )
 
-// TestEndpoints: one Berth over two Docker Engines, each a host with an agent of its own. Instances are on both, a dead dockerd
-// concerns its own host only, and nothing is restarted by any of it.
+// TestEndpoints: one Berth over two Docker Engines, each a host with an agent of its own. Instances are on both, a dead or
+// frozen dockerd concerns its own host only, and nothing is restarted by any of it.
 func TestEndpoints(t *testing.T) {
 	requireReal(t, "docker", webImage)
 	hosts := []*rig.Host{rig.StartHost(t, "h1", webImage), rig.StartHost(t, "h2", webImage)}
@@ -36,7 +36,7 @@ func TestEndpoints(t *testing.T) {
 
 	state := func(what string, h *rig.Host, want string) {
 		t.Helper()
-		rig.Eventually(t, 60*time.Second, what, func() error {
+		rig.Eventually(t, 90*time.Second, what, func() error {
 			tasks, err := b.Tasks(app)
 			if err != nil {
 				return err
@@ -56,6 +56,12 @@ func TestEndpoints(t *testing.T) {
 			return nil
 		})
 	}
+	hosts[0].Engine.Freeze()
+	t.Cleanup(hosts[0].Engine.Thaw)
+	state("only the host of the frozen dockerd is unreachable", hosts[0], "TASK_UNREACHABLE")
+	hosts[0].Engine.Thaw()
+	state("the frozen host is back", hosts[0], "TASK_RUNNING")
+
 	hosts[1].Engine.Kill9()
 	state("only the host without dockerd is unreachable", hosts[1], "TASK_UNREACHABLE")
 

@@ -169,8 +169,11 @@ func (h *host) tasksHere() []*task {
 	return out
 }
 
-// place is where this host has what tasks name by a common path.
+// place is where this host has what tasks name by a common path. Sandboxes are the engine's, wherever its own folder is.
 func (h *host) place(path string) string {
+	if own, err := filepath.Rel(h.opts.StateDir, path); err == nil && filepath.IsLocal(own) {
+		return path
+	}
 	for _, common := range slices.Backward(slices.Sorted(maps.Keys(h.opts.Elsewhere))) { // of two that match, the deeper one
 		if rest, err := filepath.Rel(common, path); err == nil && filepath.IsLocal(rest) {
 			return filepath.Join(h.opts.Elsewhere[common], rest)

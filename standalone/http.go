@@ -55,7 +55,7 @@ func refuse(code int, format string, args ...any) error {
 	return &refusal{code, fmt.Sprintf(format, args...)}
 }
 
-// master is whoever answers calls: the owner of this machine's tasks, or that of a simulated fleet.
+// master is whoever answers calls: the owner of the hosts' tasks, or that of a simulated fleet.
 type master interface {
 	subscribe(ctx context.Context, c *scheduler.Call_Subscribe) (*stream, error)
 	call(ctx context.Context, c *scheduler.Call, streamID string) error

@@ -141,6 +141,12 @@ func (e *Engine) Kill9() {
 	_ = e.cmd.Wait()
 }
 
+// Freeze stops the engine where it is, so that it answers nobody and closes nothing, until Thaw.
+func (e *Engine) Freeze() { _ = e.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw lets a frozen engine go on.
+func (e *Engine) Thaw() { _ = e.cmd.Process.Signal(syscall.SIGCONT) }
+
 // cleanup removes all containers, stops the engine, and gives back what it mounted.
 func (e *Engine) cleanup() {
 	ctx, cancel := outlive(e.t, cleanupLimit)

@@ -26,6 +26,9 @@ const (
 	maxBackoff   = 5 * time.Second
 	// resync is how often the list is compared: engines drop events of a client that was slow for 100 ms.
 	resync = 30 * time.Second
+	// listTimeout is how long the engine may take for a list, for which it waits for no container. One that is frozen does not
+	// close its connections, so silence is all that there is to see of it.
+	listTimeout = 20 * time.Second
 	// patience is how long the first snapshot waits for the engine to describe every container.
 	patience = 2 * time.Second
 	// batch bounds the results taken together before readers are told.
@@ -87,7 +90,7 @@ func (i *Inventory) follow(ctx context.Context) (connected bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	events, failed := i.source.Events(ctx)
-	listed, err := i.source.Summaries(ctx, nil)
+	listed, err := i.list(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -126,6 +129,13 @@ func (i *Inventory) follow(ctx context.Context) (connected bool, err error) {
 			}
 		}
 	}
+}
+
+// list is what the engine has now.
+func (i *Inventory) list(ctx context.Context) ([]Container, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	return i.source.Summaries(ctx, nil)
 }
 
 // follower is what one connection knows.
@@ -219,7 +229,7 @@ func merge(listed, last Container) Container {
 
 // compare looks at the containers whose name or state differ from what is known, or that came or went unnoticed.
 func (f *follower) compare(ctx context.Context) error {
-	listed, err := f.source.Summaries(ctx, nil)
+	listed, err := f.list(ctx)
 	if err != nil {
 		return err
 	}

@@ -116,6 +116,28 @@ func TestInventoryKeepsTheLastState(t *testing.T) {
 	})
 }
 
+// TestInventoryNoticesAFrozenEngine: it keeps its connections, but says nothing.
+func TestInventoryNoticesAFrozenEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := dockertest.New("i")
+		run(t, e, "a")
+		i := follow(t, e)
+		release := e.Hold("summaries")
+		time.Sleep(51 * time.Second)
+		synctest.Wait()
+		if s, _ := i.Get(); s.Connected || len(s.Containers) != 1 {
+			t.Errorf("got %+v", s)
+		}
+		time.Sleep(time.Hour)
+		release()
+		time.Sleep(6 * time.Second)
+		synctest.Wait()
+		if s, _ := i.Get(); !s.Connected || s.Containers[0].State != "running" {
+			t.Errorf("got %+v", s)
+		}
+	})
+}
+
 func TestInventoryWaitsForNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := dockertest.New("i")
