@@ -66,12 +66,13 @@ func (c *committer) run(ctx context.Context) {
 			for _, f := range b.effects {
 				f()
 			}
-			for _, call := range b.calls {
-				select {
-				case c.sender.in <- call:
-				case <-ctx.Done():
-					return
-				}
+			if len(b.calls) == 0 {
+				continue
+			}
+			select {
+			case c.sender.in <- b.calls:
+			case <-ctx.Done():
+				return
 			}
 		}
 	}

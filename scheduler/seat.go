@@ -2,9 +2,11 @@ package scheduler
 
 import (
 	"crypto/ed25519"
+	"encoding/binary"
 	"encoding/pem"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/crypto/ssh"
@@ -59,11 +61,21 @@ func (s *Scheduler) hostKey(id spec.SeatID) spec.HostKey {
 	return spec.HostKey{Type: "ed25519", Private: string(pem.EncodeToMemory(block)), Public: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(public)))}
 }
 
-// uuid is a random id; Marathon's instance ids are time-based ones, which clients never look into.
-func (s *Scheduler) uuid() string {
+// uuid is a random id.
+func (s *Scheduler) uuid() string { return s.random().String() }
+
+func (s *Scheduler) random() uuid.UUID {
 	u, err := uuid.NewRandomFromReader(s.opts.Rand)
 	if err != nil {
 		panic(fmt.Sprintf("no randomness for an id: %v", err))
 	}
+	return u
+}
+
+// timedUUID is an id that begins with the time (version 7 of RFC 9562), as Marathon's instance ids have the time in them, too: what
+// is launched together lies together in the store, and a batch of updates changes few of its pages.
+func (s *Scheduler) timedUUID(now time.Time) string {
+	u := s.random()
+	binary.BigEndian.PutUint64(u[:], uint64(now.UnixMilli())<<16|0x7000|uint64(u[6]&0xf)<<8|uint64(u[7]))
 	return u.String()
 }

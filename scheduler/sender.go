@@ -14,65 +14,67 @@ const (
 	callsAtOnce = 1024
 	// fewCalls are made one after the other; of more, callers are made at a time.
 	fewCalls, callers = 16, 32
-	// callsAhead is how many calls may wait: those of a large batch, so that the next one is stored while they are made.
-	callsAhead = 8 << 10
+	// batchesAhead is the calls of how many batches may wait, so that the next ones are stored while they are made.
+	batchesAhead = 4
 )
 
 // sender makes the engine calls in their order, so that a REVIVE never overtakes the SUPPRESS before it; but those whose order means
 // nothing are made several at a time, as a large fleet has thousands a second.
 type sender struct {
 	s  *Scheduler
-	in chan call
+	in chan []call
 }
 
-func newSender(s *Scheduler) *sender { return &sender{s: s, in: make(chan call, callsAhead)} }
+func newSender(s *Scheduler) *sender { return &sender{s: s, in: make(chan []call, batchesAhead)} }
 
 func (x *sender) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case c := <-x.in:
-			for next := &c; next != nil; {
-				next = x.work(ctx, *next)
+		case calls := <-x.in:
+			for len(calls) > 0 && ctx.Err() == nil {
+				calls = x.waiting(calls)
+				calls = calls[x.work(ctx, calls):]
 			}
 		}
 	}
 }
 
-// work makes a call; of a free one also those that wait right behind it, and returns the call that follows them, if it had to be
-// taken out.
-func (x *sender) work(ctx context.Context, c call) (follows *call) {
-	if c.ack == nil && !c.free {
-		x.later(ctx, x.make(ctx, c))
-		return nil
+// waiting adds the calls of the batches behind, while there are few: what can be made together comes in small batches, too.
+func (x *sender) waiting(calls []call) []call {
+	for len(calls) < callsAtOnce {
+		select {
+		case more := <-x.in:
+			calls = append(calls, more...)
+		default:
+			return calls
+		}
 	}
+	return calls
+}
+
+// work makes the first of the calls; if it is a free one also those right behind it, up to a bound. It returns how many it made.
+func (x *sender) work(ctx context.Context, calls []call) (made int) {
 	var acks []spec.TaskStatus
 	var free []call
-	for n := 1; ; n++ {
-		if c.ack != nil {
+	for _, c := range calls[:min(callsAtOnce, len(calls))] {
+		switch {
+		case c.ack != nil:
 			acks = append(acks, *c.ack)
-		} else {
+		case c.free:
 			free = append(free, c)
-		}
-		if n == callsAtOnce {
-			break
-		}
-		more := false
-		select {
-		case c = <-x.in:
-			more = c.ack != nil || c.free
-			if !more {
-				follows = &c
-			}
+		case made == 0:
+			x.later(ctx, x.make(ctx, c))
+			return 1
 		default:
+			x.together(ctx, acks, free)
+			return made
 		}
-		if !more {
-			break
-		}
+		made++
 	}
 	x.together(ctx, acks, free)
-	return follows
+	return made
 }
 
 // together makes calls whose order means nothing.

@@ -169,7 +169,7 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.Se
 		it, offer := in.Intents[p.Intent], *p.Offer
 		seat := s.seat(it.Seat, offer.Host)
 		t := &spec.Task{
-			Instance: spec.InstanceID(it.App.ID, s.uuid()), Seat: it.Seat, AppVersion: it.App.Version, ConfigVersion: it.App.LastConfigChange,
+			Instance: spec.InstanceID(it.App.ID, s.timedUUID(now)), Seat: it.Seat, AppVersion: it.App.Version, ConfigVersion: it.App.LastConfigChange,
 			State: "TASK_STAGING", Role: it.App.Role, Host: offer.Host, AgentID: offer.AgentID, Attributes: s.fieldsOf(offer), CreatedAt: now, HostPorts: p.HostPorts,
 			Ports: launch.Effective(launch.Ports(it.App, p.HostPorts)),
 		}
