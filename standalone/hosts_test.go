@@ -160,7 +160,7 @@ func TestTasksNameFoldersOfTheirHost(t *testing.T) {
 			s := f.update(id, mesos.TASK_RUNNING)
 			binds := must(c.engine.Spec(containerName(s.ContainerStatus.ContainerID.Value))).Binds
 			sandbox := func(b string) bool {
-				return strings.HasSuffix(b, ":"+sandboxInside) && strings.HasPrefix(b, w.engine.hosts[i].opts.StateDir+"/")
+				return strings.HasSuffix(b, ":"+sandboxInside) && strings.HasPrefix(b, w.engine.prepared[i].opts.StateDir+"/")
 			}
 			binds = slices.DeleteFunc(slices.Sorted(slices.Values(binds)), sandbox)
 			if !slices.Equal(binds, c.want) {
@@ -308,6 +308,46 @@ func TestHostsAreFoundAgain(t *testing.T) {
 		}
 		if !runs(t, w.docker, names[0]) || !runs(t, second, names[1]) {
 			t.Error("a task was ended")
+		}
+	})
+}
+
+// TestAPodOnTheOtherHost: a group is found again, cut off and ended on whichever host it is.
+func TestAPodOnTheOtherHost(t *testing.T) {
+	hosts(t, func(t *testing.T, w *world, second *dockertest.Engine) {
+		f := w.subscribe(info(""))
+		_, two := f.both()
+		agent := two.AgentID
+		f.acceptGroup(two, w.podGroup("p", func(g *mesos.Offer_Operation_LaunchGroup) {
+			for i := range g.TaskGroup.Tasks {
+				g.TaskGroup.Tasks[i].AgentID = agent
+			}
+		}))
+		runs := map[string]mesos.TaskState{"p.web": mesos.TASK_RUNNING, "p.side": mesos.TASK_RUNNING}
+		f.until(runs)
+		if len(must(second.List(t.Context(), nil))) != 3 || len(must(w.docker.List(t.Context(), nil))) != 0 {
+			t.Error("the group is not on its host")
+		}
+		w.stop()
+		w.start()
+		f = w.subscribe(info(f.id))
+		f.until(runs)
+		second.Leave()
+		for ended := false; !ended; {
+			ended = f.next(time.Minute).GetFailure() != nil
+		}
+		second.Return()
+		for id, s := range f.until(runs) {
+			if s.GetReason() != mesos.REASON_AGENT_REREGISTERED {
+				t.Errorf("%s: got %v", id, s)
+			}
+		}
+		f.call(&scheduler.Call{Type: scheduler.Call_KILL, Kill: &scheduler.Call_Kill{TaskID: mesos.TaskID{Value: "p.web"}, AgentID: &agent}})
+		f.until(map[string]mesos.TaskState{"p.web": mesos.TASK_KILLED, "p.side": mesos.TASK_KILLED})
+		for _, c := range must(second.List(t.Context(), nil)) {
+			if c.Labels[labelMembers] != "" || c.Running {
+				t.Errorf("%s is left", c.Name)
+			}
 		}
 	})
 }

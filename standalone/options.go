@@ -163,10 +163,10 @@ func (h Host) validate() error {
 
 // Engine serves the scheduler API for its hosts.
 type Engine struct {
-	opts    Options
-	log     logrus.FieldLogger
-	hosts   []*preparedHost // in the order of the options
-	removed []string        // ids of frameworks removed by earlier runs
+	opts     Options
+	log      logrus.FieldLogger
+	prepared []*preparedHost // in the order of the options
+	removed  []string        // ids of frameworks removed by earlier runs
 }
 
 const removedFile = "removed_frameworks"
@@ -186,7 +186,7 @@ func New(o Options) (*Engine, error) {
 		if err != nil {
 			return nil, err
 		}
-		e.hosts = append(e.hosts, p)
+		e.prepared = append(e.prepared, p)
 	}
 	removed, err := os.ReadFile(filepath.Join(o.StateDir, removedFile))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -198,7 +198,7 @@ func New(o Options) (*Engine, error) {
 
 // AgentID is the id of a host's agent; it stays the same as long as the host's state folder does. "": there is no such host.
 func (e *Engine) AgentID(hostname string) string {
-	for _, h := range e.hosts {
+	for _, h := range e.prepared {
 		if h.opts.Hostname == hostname {
 			return h.agentID
 		}

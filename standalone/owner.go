@@ -89,7 +89,7 @@ func (e *Engine) newOwner(ctx context.Context, addr net.Addr) *owner {
 		ip: net.IPv4(127, 0, 0, 1), frameworks: map[string]*framework{}, gone: map[string]bool{}, offers: map[string]*offer{},
 		tasks: map[taskKey]*task{}, owing: map[*task]bool{},
 	}
-	for _, p := range e.hosts {
+	for _, p := range e.prepared {
 		o.hosts = append(o.hosts, o.newHost(p))
 	}
 	for _, id := range e.removed {
