@@ -31,10 +31,10 @@ type Lease struct {
 	Pool    string
 	Address netip.Addr
 	// Pinned: the app named this address in BERTH_IPS. A pinned lease is never given to another app while the app exists.
-	Pinned bool
+	Pinned bool `json:",omitzero"`
 	// IdleSince is when the seat last became unwanted (scaled away or its app deleted); zero while it is wanted. Idle leases
 	// go to others oldest first, only when the pool has no unused address, and only after the rest time.
-	IdleSince time.Time
+	IdleSince time.Time `json:",omitzero"`
 }
 
 // Held is an address that something other than a Berth task holds: a container started by hand, the host itself.

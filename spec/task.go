@@ -32,51 +32,51 @@ type Task struct {
 	Instance string // Marathon instance id
 	Seat     SeatID
 
-	AppVersion    time.Time // App.Version it was launched from
-	ConfigVersion time.Time // App.LastConfigChange it was launched from
+	AppVersion    time.Time `json:",omitzero"` // App.Version it was launched from
+	ConfigVersion time.Time `json:",omitzero"` // App.LastConfigChange it was launched from
 
-	Rung    Rung
-	State   string // last Mesos state, "TASK_RUNNING"; TASK_STAGING before any
-	Message string // the engine's last message
-	Reason  string // Mesos reason, "" when none was given
+	Rung    Rung   `json:",omitzero"`
+	State   string `json:",omitzero"` // last Mesos state, "TASK_RUNNING"; TASK_STAGING before any
+	Message string `json:",omitzero"` // the engine's last message
+	Reason  string `json:",omitzero"` // Mesos reason, "" when none was given
 
 	Role    string `json:",omitempty"` // Mesos role it was launched in, which a later definition may change
-	Host    string // the agent's host name
-	AgentID string
+	Host    string `json:",omitzero"`  // the agent's host name
+	AgentID string `json:",omitzero"`
 	// Attributes of the agent as constraints name them ("rack", "@zone", "hostname"), as they were at the launch.
-	Attributes  map[string]string
-	ContainerID string // Mesos container id; the Docker name is "mesos-"+it
+	Attributes  map[string]string `json:",omitzero"`
+	ContainerID string            `json:",omitzero"` // Mesos container id; the Docker name is "mesos-"+it
 
-	Pool    string
-	Address netip.Addr // the container's own address
+	Pool    string     `json:",omitzero"`
+	Address netip.Addr `json:",omitzero"` // the container's own address
 	// Ports are the effective ports in the order of the definitions or mappings: host ports where the host publishes them,
 	// otherwise the container's own.
-	Ports []int
+	Ports []int `json:",omitzero"`
 	// HostPorts are the ports taken from the host for those mappings that publish one, in their order.
-	HostPorts []int
+	HostPorts []int `json:",omitzero"`
 
 	// ClientHost and ClientPorts are what Marathon's "host" and "ports" say; see VisibleHost. ClientHost "": Host.
-	ClientHost  string
-	ClientPorts []int
+	ClientHost  string `json:",omitzero"`
+	ClientPorts []int  `json:",omitzero"`
 
-	CreatedAt, StagedAt, StartedAt, EndedAt time.Time
+	CreatedAt, StagedAt, StartedAt, EndedAt time.Time `json:",omitzero"`
 
 	// Unreachable since; zero while the engine reaches the task. A flag beside the rung, not a rung.
-	UnreachableSince time.Time
+	UnreachableSince time.Time `json:",omitzero"`
 	// GivenUp: it was unreachable for so long that a replacement may run beside it (instances that float only). It stays set
 	// when the task comes back, which then goes first where there are too many.
-	GivenUp bool
+	GivenUp bool `json:",omitzero"`
 
-	KillWanted time.Time // when the kill was decided; zero: not wanted
-	KillReason string
+	KillWanted time.Time `json:",omitzero"` // when the kill was decided; zero: not wanted
+	KillReason string    `json:",omitzero"`
 	// KillIsFailure: the end counts for the app's launch delay (the task never started).
-	KillIsFailure bool
-	Drained       bool      // the host confirmed that clients were told (Consul), or was given its time
-	KillSent      time.Time // when the last KILL call went out
+	KillIsFailure bool      `json:",omitzero"`
+	Drained       bool      `json:",omitzero"` // the host confirmed that clients were told (Consul), or was given its time
+	KillSent      time.Time `json:",omitzero"` // when the last KILL call went out
 
 	// Containers are a pod's containers in the definition's order; nil for apps. A pod's task has the instance's id as its
 	// own, each container a Mesos task id below it.
-	Containers []TaskContainer
+	Containers []TaskContainer `json:",omitzero"`
 
 	// CheckResult is the last result of the app's check; nil before the first. Those of a pod are its containers'.
 	CheckResult *CheckResult `json:",omitempty"`
@@ -84,12 +84,12 @@ type Task struct {
 	// Volumes are the persistent volumes that it uses, in the definition's order.
 	Volumes []SeatVolume `json:",omitempty"`
 
-	Health []CheckHealth // one entry a health check; empty before the first result
-	Ready  bool          // readiness check passed once, or the app has none
+	Health []CheckHealth `json:",omitzero"` // one entry a health check; empty before the first result
+	Ready  bool          `json:",omitzero"` // readiness check passed once, or the app has none
 	// Readiness is the last answer to the readiness check, while a deployment of the app runs and the check asks for it.
 	Readiness ProbeResponse `json:",omitzero"`
 	// HealthySince is when all checks became alive (or, without checks, when it ran); zero while not.
-	HealthySince time.Time
+	HealthySince time.Time `json:",omitzero"`
 }
 
 // VisibleState is the Mesos state that clients see. Reachability is a flag beside the rung, and a task whose kill is

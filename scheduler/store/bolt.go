@@ -159,8 +159,14 @@ func (r boltRecords) get(bucket, key string) []byte {
 }
 
 func (r boltRecords) put(bucket, key string, value []byte) error {
-	return r.tx.Bucket([]byte(bucket)).Put([]byte(key), value)
+	b := r.tx.Bucket([]byte(bucket))
+	b.FillPercent = pageFill
+	return b.Put([]byte(key), value)
 }
+
+// pageFill is how full pages are left when they are split. Large batches are of new records that lie together; a commit takes as long
+// as the disk needs for the pages that it changes, so they are packed better than bbolt's half, with room for the updates that follow.
+const pageFill = 0.8
 
 func (r boltRecords) delete(bucket, key string) error {
 	return r.tx.Bucket([]byte(bucket)).Delete([]byte(key))
