@@ -22,6 +22,8 @@ type HostDocument struct {
 	// Ended are tasks that are over although a container of theirs runs on, sorted: the host is to stop it, as it is on an
 	// address that its seat's next task needs.
 	Ended []string `json:",omitempty"`
+	// BGP is with whom this host exchanges routes; nil: with nobody.
+	BGP *HostBGP `json:",omitempty"`
 }
 
 // HostSeat is one seat with a live task on the host.

@@ -20,7 +20,7 @@ var deciding = []string{
 
 // decidingExtras are the third-party packages that a deciding package may use: decoders of a foreign format, pure themselves.
 var decidingExtras = map[string][]string{
-	"scheduler/calico": {"github.com/projectcalico/api", "sigs.k8s.io/yaml", "sigs.k8s.io/json"},
+	"scheduler/calico": {"github.com/projectcalico/api", "k8s.io/apimachinery/pkg/apis/meta", "sigs.k8s.io/yaml", "sigs.k8s.io/json"},
 }
 
 // decidingBanned are the standard library packages that read a clock, do I/O or share state between goroutines. A name

@@ -1,5 +1,5 @@
 // Package calico turns Calico v3 resources, in YAML as calicoctl reads and writes it, into Berth's nouns. It takes bytes and
-// gives back either all pools or all faults at once, each with the number of its document and its path; it reads no file
+// gives back either all of them or all faults at once, each with the number of its document and its path; it reads no file
 // and keeps no state. Calico's types stop here.
 package calico
 
@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	v3 "github.com/projectcalico/api/pkg/apis/projectcalico/v3"
@@ -30,23 +31,48 @@ type found struct {
 	pool spec.Pool
 }
 
-// decoder gathers pools and faults over all documents.
+// decoder gathers what it finds, and faults, over all documents.
 type decoder struct {
-	pools  []found
-	faults Faults
+	poolsOnly bool
+	pools     []found
+	bgp       bgpFound
+	faults    Faults
+}
+
+// Resources is everything that a stream of documents said.
+type Resources struct {
+	Pools []spec.Pool
+	BGP   *spec.BGP // nil: it said nothing of BGP
+}
+
+// Decode reads the IPPools, BGPConfigurations, BGPPeers and Nodes of a stream of YAML (or JSON) documents: single resources, and
+// lists such as `calicoctl get bgppeers -o yaml` prints. The error is a Faults.
+func Decode(stream []byte) (Resources, error) {
+	var d decoder
+	pools, err := d.stream(stream)
+	if err != nil {
+		return Resources{}, err
+	}
+	return Resources{pools, d.bgp.fleet()}, nil
 }
 
 // DecodePools reads the IPPools of a stream of YAML (or JSON) documents, in the order they stand there: single resources, and lists
 // such as `calicoctl get ippools -o yaml` prints. The error is a Faults.
 func DecodePools(stream []byte) ([]spec.Pool, error) {
-	var d decoder
+	d := decoder{poolsOnly: true}
+	pools, err := d.stream(stream)
+	if err == nil && len(pools) == 0 {
+		return nil, Faults{{Text: "there is no IPPool in it"}}
+	}
+	return pools, err
+}
+
+// stream decodes all documents and gives back the pools, in the order they stand there.
+func (d *decoder) stream(stream []byte) ([]spec.Pool, error) {
 	for i, doc := range documents(string(stream)) {
 		d.document(place{Document: i + 1}, []byte(doc))
 	}
 	d.crossCheck()
-	if len(d.pools) == 0 && len(d.faults) == 0 {
-		return nil, Faults{{Text: "there is no IPPool in it"}}
-	}
 	if len(d.faults) > 0 {
 		return nil, d.faults
 	}
@@ -100,34 +126,57 @@ func (d *decoder) resource(at place, raw []byte) {
 		return
 	}
 	if h.Kind == "" {
-		d.faults.add(at, "kind", "is missing: want %s", v3.KindIPPool)
+		d.faults.add(at, "kind", "is missing: want %s", d.kinds())
 		return
 	}
-	switch h.Kind {
-	case v3.KindIPPoolList, "List": // kubectl writes "List"
+	switch {
+	case h.Kind == v3.KindIPPoolList, h.Kind == "List", !d.poolsOnly && slices.Contains(bgpLists, h.Kind): // kubectl writes "List"
 		for i, item := range h.Items {
 			d.resource(at.item(i), item)
 		}
-	case v3.KindIPPool:
+	case h.Kind == v3.KindIPPool:
 		d.pool(at, h, raw)
+	case !d.poolsOnly && h.Kind == v3.KindBGPPeer:
+		d.peer(at, h, raw)
+	case !d.poolsOnly && h.Kind == v3.KindBGPConfiguration:
+		d.configuration(at, h, raw)
+	case !d.poolsOnly && h.Kind == kindNode:
+		d.node(at, h, raw)
 	default:
-		d.faults.add(at, "kind", "%s is not supported: this version of Berth reads only %s", h.Kind, v3.KindIPPool)
+		d.faults.add(at, "kind", "%s is not supported: want %s", h.Kind, d.kinds())
 	}
+}
+
+// kinds are those that are read here, for people.
+func (d *decoder) kinds() string {
+	if d.poolsOnly {
+		return v3.KindIPPool
+	}
+	return strings.Join([]string{v3.KindIPPool, v3.KindBGPConfiguration, v3.KindBGPPeer, kindNode}, ", ")
+}
+
+// strict decodes a resource of Calico's into v. False: it has faults of its form already; unknown fields are faults, too, but the
+// rest is worth checking.
+func (d *decoder) strict(at place, h head, raw []byte, v any) bool {
+	if h.APIVersion != v3.GroupVersionCurrent {
+		d.faults.add(at, "apiVersion", "%q is not supported: want %s", h.APIVersion, v3.GroupVersionCurrent)
+	}
+	strict, err := kjson.UnmarshalStrict(raw, v)
+	if err != nil {
+		d.faults.typeError(at, err)
+		return false
+	}
+	for _, e := range strict {
+		d.faults.add(at, "", "%s", e)
+	}
+	return true
 }
 
 // pool decodes and checks one IPPool. A pool with faults is kept for the checks across pools when its own range is known.
 func (d *decoder) pool(at place, h head, raw []byte) {
-	if h.APIVersion != v3.GroupVersionCurrent {
-		d.faults.add(at, "apiVersion", "%q is not supported: want %s", h.APIVersion, v3.GroupVersionCurrent)
-	}
 	var p v3.IPPool
-	strict, err := kjson.UnmarshalStrict(raw, &p)
-	if err != nil {
-		d.faults.typeError(at, err)
+	if !d.strict(at, h, raw, &p) {
 		return
-	}
-	for _, e := range strict {
-		d.faults.add(at, "", "%s", e)
 	}
 	name := checkName(p.Name, at, &d.faults)
 	checkBehaviour(p.Spec, at, &d.faults)

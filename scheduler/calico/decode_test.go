@@ -88,21 +88,25 @@ func TestBadCorpus(t *testing.T) {
 			if !errors.As(err, &faults) || pools != nil {
 				t.Fatalf("got %v and error %v, want faults only", pools, err)
 			}
-			golden := strings.TrimSuffix(file, ".yaml") + ".txt"
-			got := faults.Error() + "\n"
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Error(diff)
-			}
+			holdGolden(t, strings.TrimSuffix(file, ".yaml")+".txt", faults.Error()+"\n")
 		})
+	}
+}
+
+// holdGolden holds got against the file, or writes it there.
+func holdGolden(t *testing.T, golden, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Error(diff)
 	}
 }
 
