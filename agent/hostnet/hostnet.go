@@ -25,10 +25,26 @@ const (
 // Driver is the Docker network driver that carries the pools on one machine.
 const Driver = "bridge"
 
+// Mode is how a host carries its pools.
+type Mode string
+
+// The modes. In Bridge each pool is a bridge of Docker's; in Routed each container has a link and a route of its own, so that
+// any address of a pool can be on any host.
+const (
+	Bridge Mode = "bridge"
+	Routed Mode = "routed"
+)
+
 // Options are the choices that are the host's, not the document's.
 type Options struct {
-	// IPAMDriver is the name under which this host's Berth answers Docker's address requests.
+	// IPAMDriver is the name under which this host's Berth answers Docker's address requests, and in mode Routed the network
+	// driver's, too.
 	IPAMDriver string
+	Mode       Mode // default Bridge
+	MTU        int  // of containers in mode Routed; default DefaultMTU
+	// Closed are the bridges of Docker's networks that are none of Berth's: in mode Routed containers of the pools do not get
+	// there. In mode Bridge Docker itself keeps its networks apart.
+	Closed []string
 }
 
 // Network is one Docker network as it should be.
@@ -69,7 +85,7 @@ func Compile(pools []spec.Pool, o Options) Desired {
 	d := Desired{Refused: map[string]string{}}
 	var carried []spec.Pool
 	for _, p := range pools {
-		if reason := refuse(p, carried); reason != "" {
+		if reason := refuse(p, carried, o.Mode); reason != "" {
 			if _, twice := d.Refused[p.Name]; !twice {
 				d.Refused[p.Name] = reason
 			}
@@ -78,17 +94,21 @@ func Compile(pools []spec.Pool, o Options) Desired {
 		carried = append(carried, p)
 		d.Networks = append(d.Networks, network(p, o))
 	}
-	d.Rules = rules(carried)
+	if o.Mode == Routed {
+		d.Rules = routedRules(carried, o)
+	} else {
+		d.Rules = rules(carried)
+	}
 	return d
 }
 
 // refuse says why the host cannot carry p beside the pools it carries already; "" means it can.
-func refuse(p spec.Pool, carried []spec.Pool) string {
+func refuse(p spec.Pool, carried []spec.Pool, mode Mode) string {
 	switch {
 	case !p.CIDR.IsValid():
 		return "the pool has no valid network"
 	case !p.CIDR.Addr().Is4():
-		return fmt.Sprintf("%v is not IPv4: Docker's bridge networks carry IPv4 pools only", p.CIDR)
+		return fmt.Sprintf("%v is not IPv4: Docker's networks carry IPv4 pools only", p.CIDR)
 	case p.CIDR.Bits() > 30:
 		return fmt.Sprintf("%v has no room for a gateway and an instance", p.CIDR)
 	case p.CIDR.Bits() == 0:
@@ -101,7 +121,7 @@ func refuse(p spec.Pool, carried []spec.Pool) string {
 		if c.CIDR.Overlaps(p.CIDR) {
 			return fmt.Sprintf("%v overlaps %v of pool %s", p.CIDR, c.CIDR, c.Name)
 		}
-		if c.Bridge() == p.Bridge() {
+		if mode != Routed && c.Bridge() == p.Bridge() {
 			return fmt.Sprintf("its bridge %s is that of pool %s, too: rename one", p.Bridge(), c.Name)
 		}
 	}
@@ -109,6 +129,12 @@ func refuse(p spec.Pool, carried []spec.Pool) string {
 }
 
 func network(p spec.Pool, o Options) Network {
+	if o.Mode == Routed {
+		return Network{
+			Name: p.Name, Driver: o.IPAMDriver, IPAMDriver: o.IPAMDriver, Subnet: p.CIDR.Masked(), Gateway: p.Gateway(),
+			Labels: map[string]string{LabelPool: p.Name},
+		}
+	}
 	return Network{
 		Name:       p.Name,
 		Driver:     Driver,
@@ -139,18 +165,43 @@ func rules(pools []spec.Pool) Rules {
 		r.Filter = append(r.Filter, forward("-i", p.Bridge(), "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"), to)
 		r.Alone = append(r.Alone, forward("-i", p.Bridge()), to)
 	}
-	if !slices.ContainsFunc(pools, func(p spec.Pool) bool { return p.NATOutgoing }) {
+	r.NAT = nat(pools, spec.Pool.Bridge)
+	return r
+}
+
+// routedRules does the same for links of routed mode. Docker has no rules for them, so new connections from containers are
+// accepted here, after those to Docker's other networks have been handed back to Docker, which drops them.
+func routedRules(pools []spec.Pool, o Options) Rules {
+	r := Rules{Forward: len(pools) > 0}
+	if len(pools) == 0 {
 		return r
 	}
+	all := LinkPrefix + "+"
+	r.Filter = append(r.Filter, forward("-i", all, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"), forward("-o", all))
+	for _, bridge := range slices.Sorted(slices.Values(o.Closed)) {
+		r.Filter = append(r.Filter, Rule{"-i", all, "-o", bridge, "-m", "comment", "--comment", Comment, "-j", "RETURN"})
+	}
+	r.Filter = append(r.Filter, forward("-i", all))
+	r.Alone = []Rule{forward("-i", all), forward("-o", all)}
+	r.NAT = nat(pools, func(spec.Pool) string { return all })
+	return r
+}
+
+// nat masquerades what leaves the pools that want it.
+func nat(pools []spec.Pool, link func(spec.Pool) string) []Rule {
+	if !slices.ContainsFunc(pools, func(p spec.Pool) bool { return p.NATOutgoing }) {
+		return nil
+	}
+	var out []Rule
 	for _, p := range pools { // towards a pool nothing is changed, whoever sends
-		r.NAT = append(r.NAT, Rule{"-d", p.CIDR.Masked().String(), "-m", "comment", "--comment", Comment, "-j", "RETURN"})
+		out = append(out, Rule{"-d", p.CIDR.Masked().String(), "-m", "comment", "--comment", Comment, "-j", "RETURN"})
 	}
 	for _, p := range pools {
 		if p.NATOutgoing {
-			r.NAT = append(r.NAT, Rule{"-s", p.CIDR.Masked().String(), "!", "-o", p.Bridge(), "-m", "comment", "--comment", Comment, "-j", "MASQUERADE"})
+			out = append(out, Rule{"-s", p.CIDR.Masked().String(), "!", "-o", link(p), "-m", "comment", "--comment", Comment, "-j", "MASQUERADE"})
 		}
 	}
-	return r
+	return out
 }
 
 // forward accepts what matches.

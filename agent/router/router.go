@@ -1,6 +1,8 @@
-// Package router sets the host's packet filter: the forwarding and NAT rules that hostnet compiled. Set takes everything
-// that should be there, compares with what is there, adds before it removes, and is safe to repeat. Rules of others are
-// never touched; ours live in two chains of our own, each entered by one jump.
+// Package router sets the host's network as hostnet compiled it: Set the packet filter's forwarding and NAT rules, SetPath
+// the links, routes and anti-spoofing rules of routed mode. Both take everything that should be there, compare with what is
+// there, add before they remove, and are safe to repeat. What is someone else's is never touched: our rules live in two
+// chains of our own, each entered by one jump, the anti-spoofing rules in tables of our own; our links are known by their
+// prefix, our routes by their protocol number.
 package router
 
 import (
@@ -46,6 +48,7 @@ type tables interface {
 type Router struct {
 	ipt          tables
 	forward, nat string // our chains
+	kernel       kernel // routed mode's
 }
 
 // Default is the name whose chains have no suffix.
@@ -57,7 +60,9 @@ func New(name string) (*Router, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find iptables: %w", err)
 	}
-	return newRouter(ipt, name), nil
+	r := newRouter(ipt, name)
+	r.kernel = system{table: name + "-guard"}
+	return r, nil
 }
 
 func newRouter(ipt tables, name string) *Router {
@@ -208,6 +213,30 @@ func overtakes(place, rule string) bool {
 		return strings.Contains(rule, "-j MASQUERADE") || strings.Contains(rule, "-j SNAT")
 	}
 	return strings.Contains(rule, "-j DROP") || strings.Contains(rule, "-j REJECT") || strings.Contains(rule, "-j DOCKER-ISOLATION")
+}
+
+// DockerBridges are the bridges of Docker's networks, as Docker's own rules name them. Asking the packet filter needs no
+// daemon that answers, and finds what matters: networks that Docker does not filter are open anyway.
+func (r *Router) DockerBridges() ([]string, error) {
+	var out []string
+	for _, chain := range []string{"FORWARD", "DOCKER-BRIDGE"} { // the latter since Docker 28
+		if there, err := r.ipt.ChainExists("filter", chain); err != nil {
+			return nil, fmt.Errorf("look for Docker's bridges: %w", err)
+		} else if !there {
+			continue
+		}
+		rules, err := r.list("filter", chain)
+		if err != nil {
+			return nil, fmt.Errorf("look for Docker's bridges: %w", err)
+		}
+		for _, rule := range rules {
+			if f := strings.Fields(rule); len(f) == 4 && f[0] == "-o" && f[2] == "-j" && f[3] == "DOCKER" {
+				out = append(out, f[1])
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
 }
 
 // list is the rules of a chain as text, without the chain's own line.

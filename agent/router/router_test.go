@@ -223,3 +223,13 @@ func TestDifference(t *testing.T) {
 		}
 	})
 }
+
+func TestDockerBridges(t *testing.T) {
+	m := newMemory(true)
+	m.chains["filter FORWARD"] = append(m.chains["filter FORWARD"], "-o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "-o docker0 -j DOCKER", "-i docker0 ! -o docker0 -j ACCEPT")
+	m.chains["filter DOCKER-BRIDGE"] = []string{"-o br-0123456789ab -j DOCKER", "-o docker0 -j DOCKER"}
+	got, err := newRouter(m, Default).DockerBridges()
+	if want := []string{"br-0123456789ab", "docker0"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v, want %v", got, err, want)
+	}
+}

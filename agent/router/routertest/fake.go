@@ -1,4 +1,4 @@
-// Package routertest is a packet filter in memory, for tests of what uses agent/router.
+// Package routertest is a host's network in memory, for tests of what uses agent/router.
 package routertest
 
 import (
@@ -6,13 +6,16 @@ import (
 	"sync"
 
 	"github.com/berth-project/berth/agent/hostnet"
+	"github.com/berth-project/berth/agent/router"
 )
 
-// Fake keeps the last rules that were set. The zero Fake is empty and works.
+// Fake keeps what was set last. The zero Fake is empty and works.
 type Fake struct {
 	mu    sync.Mutex // guards all below
 	rules hostnet.Rules
 	sets  int
+	path  hostnet.Path
+	pairs map[string]bool // the links that were made
 	err   error
 }
 
@@ -27,11 +30,54 @@ func (f *Fake) Set(_ context.Context, r hostnet.Rules) error {
 	return f.err
 }
 
+// SetPath replaces the routed network, or fails as Fail told it to. A link that it made is there until it is no longer
+// wanted or its container ends.
+func (f *Fake) SetPath(_ context.Context, want hostnet.Path) (router.Outcome, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := router.Outcome{Failed: map[string]string{}}
+	pairs := map[string]bool{}
+	for _, l := range want.Links {
+		switch {
+		case f.err != nil:
+			out.Failed[l.Name] = f.err.Error()
+		case f.pairs[l.Name] || l.Create:
+			pairs[l.Name] = true
+		default:
+			out.Missing = append(out.Missing, l.Name)
+		}
+	}
+	if f.err == nil {
+		f.path, f.pairs = want, pairs
+	}
+	return out, f.err
+}
+
+// Path is the routed network in force.
+func (f *Fake) Path() hostnet.Path {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.path
+}
+
+// End is what happens to a link when its container ends.
+func (f *Fake) End(link string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.pairs, link)
+}
+
+// DockerBridges says that Docker has no networks of its own.
+func (f *Fake) DockerBridges() ([]string, error) { return nil, nil }
+
+// Spoofed says that nobody forged anything.
+func (f *Fake) Spoofed() (map[string]uint64, error) { return nil, nil }
+
 // Cleanup forgets the rules.
 func (f *Fake) Cleanup(context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.rules = hostnet.Rules{}
+	f.rules, f.path, f.pairs = hostnet.Rules{}, hostnet.Path{}, nil
 	return f.err
 }
 
