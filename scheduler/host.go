@@ -49,7 +49,7 @@ func (s *Scheduler) documents(now time.Time) {
 	if len(s.staleDocs) == 0 {
 		return
 	}
-	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.staleDocs)), Pools: s.opts.Pools, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived(), Native: s.native}
+	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.staleDocs)), Pools: s.opts.Pools, Routing: s.routing, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived(), Native: s.native}
 	for _, of := range []map[string][]string{in.FreeVolumes, in.Ended} {
 		maps.DeleteFunc(of, func(host string, _ []string) bool { return !s.staleDocs[host] })
 	}

@@ -188,7 +188,7 @@ func mark[K, V comparable](m map[K]map[V]bool, k K, v V) {
 }
 
 func (s *Scheduler) consistentDocs(fault func(string, ...any)) {
-	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.hosts)), Pools: s.opts.Pools, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived()}
+	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.hosts)), Pools: s.opts.Pools, Routing: s.routing, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived()}
 	for _, t := range s.liveTasks() {
 		in.Tasks = append(in.Tasks, hostdoc.Task{Task: t, App: s.appOf(t), Seat: s.state.Seats[t.Seat], Now: s.state.Apps[t.Seat.App]})
 	}

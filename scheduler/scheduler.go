@@ -10,6 +10,7 @@ import (
 
 	"github.com/berth-project/berth/internal/watch"
 	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/scheduler/hostdoc"
 	"github.com/berth-project/berth/scheduler/mesos"
 	"github.com/berth-project/berth/scheduler/place"
 	"github.com/berth-project/berth/scheduler/store"
@@ -23,6 +24,7 @@ type Scheduler struct {
 	commands chan func()
 	lost     chan error    // a failed commit: the loop ends, the store is the truth
 	stopped  chan struct{} // closed when Run has ended
+	routing  *hostdoc.Routing
 
 	// Owned by the loop.
 	state     *store.State
@@ -119,7 +121,7 @@ func New(opts Options) (*Scheduler, error) {
 	s := &Scheduler{
 		opts: opts, log: opts.Log.WithField("component", "scheduler"), commands: make(chan func()), lost: make(chan error, 1), stopped: make(chan struct{}),
 		state: opts.State, byApp: map[spec.AppID]map[string]*spec.Task{},
-		hostnames: map[string]spec.SeatID{}, offers: newOffers(), hosts: map[string]*host{}, strays: map[string]stray{}, inFlight: map[string]bool{},
+		hostnames: map[string]spec.SeatID{}, offers: newOffers(), hosts: map[string]*host{}, routing: hostdoc.NewRouting(opts.BGP), strays: map[string]stray{}, inFlight: map[string]bool{},
 		queue: map[spec.AppID]*waiting{}, freed: map[spec.SeatID]bool{}, agents: map[string]*agent{}, waits: map[spec.AppID]string{}, docsDirty: true, indexes: newIndexes(),
 	}
 	for _, t := range s.state.Tasks {

@@ -16,7 +16,7 @@ type BGP struct {
 	MeshPassword string // the file on the hosts that holds the mesh's password; "": none
 	PerHost      map[string]BGPListen
 	Peers        []BGPPeer // in the operators' order
-	Hosts        []BGPHost // what the operators say of hosts
+	Hosts        []BGPHost // those whose addresses the operators gave: only they can peer with each other
 }
 
 // BGPListen is where one host listens, when it differs from the fleet.

@@ -65,7 +65,7 @@ func (o *schedulerOptions) register(cmd *cobra.Command) {
 	f.StringArrayVar(&o.AllowOrigins, "access-control-allow-origin", nil, "web origin whose pages may use the API, such as https://ui.example.com (repeatable; * for all)")
 	f.IntVar(&o.MaxConcurrent, "http-max-concurrent-requests", 1000, "API requests under way beyond which further ones get 503")
 	f.IntVar(&o.MaxDeployments, "max-running-deployments", 100, "deployments under way beyond which a change that starts a further one gets 403")
-	f.StringVar(&o.PoolsFile, "pools", "", "Calico v3 IPPool YAML; the first pool is the default (default: berth, 10.88.0.0/16)")
+	f.StringVar(&o.PoolsFile, "pools", "", "Calico v3 YAML: IPPool (the first is the default), BGPConfiguration, BGPPeer, Node (default: one pool, berth, 10.88.0.0/16)")
 	f.StringVar(&o.AuthorizedKeys, "authorized-keys", "", "file with the operators' public SSH keys, for every instance")
 	f.StringVar(&o.BaseImage, "base-image", spec.BaseImage, "image of apps that name none")
 	f.StringVar(&o.PullConfigs, "pull-configs", "", "folder, on every host, of docker configurations that pullConfig may name (default: pullConfig is refused)")
@@ -122,7 +122,7 @@ func (s *settings) settleDaemon(c *cli) error {
 func (s *settings) settleScheduler() error {
 	var errs []error
 	var err error
-	if s.pools, err = s.readPools(); err != nil {
+	if s.pools, s.bgp, err = s.readPools(); err != nil {
 		errs = append(errs, err)
 	}
 	if s.keys, err = readKeys(s.AuthorizedKeys); err != nil {
@@ -193,22 +193,23 @@ func (s *settings) serve(ctx context.Context, pidFile string, build func() (*run
 	return group.Run(ctx)
 }
 
-func (o schedulerOptions) readPools() ([]spec.Pool, error) {
+func (o schedulerOptions) readPools() ([]spec.Pool, *spec.BGP, error) {
 	if o.PoolsFile == "" {
-		return calico.DecodePools([]byte(defaultPools))
+		pools, err := calico.DecodePools([]byte(defaultPools))
+		return pools, nil, err
 	}
 	text, err := os.ReadFile(o.PoolsFile)
 	if err != nil {
-		return nil, fmt.Errorf("--pools: %w", err)
+		return nil, nil, fmt.Errorf("--pools: %w", err)
 	}
-	pools, err := calico.DecodePools(text)
-	if err == nil && len(pools) == 0 {
-		err = errors.New("no IPPool in it")
+	r, err := calico.Decode(text)
+	if err == nil && len(r.Pools) == 0 {
+		err = errors.New("there is no IPPool in it")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("--pools %s: %w", o.PoolsFile, err)
+		return nil, nil, fmt.Errorf("--pools %s: %w", o.PoolsFile, err)
 	}
-	return pools, nil
+	return r.Pools, r.BGP, nil
 }
 
 // defaultPools is what `berth standalone` uses without --pools.

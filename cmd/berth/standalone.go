@@ -103,6 +103,7 @@ type settings struct {
 	endpoints []endpoint        // none: this machine only
 	token     string
 	pools     []spec.Pool
+	bgp       *spec.BGP // nil: none
 	keys      []string
 	log       *logrus.Logger
 }

@@ -48,6 +48,24 @@ func TestSettleHasDefaults(t *testing.T) {
 	}
 }
 
+func TestPoolsFileHasBGP(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pools")
+	const peer = "apiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata: {name: tor}\nspec: {peerIP: 192.0.2.1, asNumber: 65000}\n"
+	const pool = "---\napiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p}\nspec: {cidr: 10.1.0.0/16}\n"
+	for text, want := range map[string]string{peer + pool: "", peer: "there is no IPPool in it", pool + "---\nkind: BGPFilter\n": "BGPFilter is not supported"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		pools, bgp, err := schedulerOptions{PoolsFile: file}.readPools()
+		if want == "" && (err != nil || len(pools) != 1 || bgp == nil || len(bgp.Peers) != 1) {
+			t.Error(pools, bgp, err)
+		}
+		if want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
 // The default of every flag must work on a machine that has nothing but Docker.
 func TestZabbixGroupIsOptional(t *testing.T) {
 	flag := newStandaloneCommand(&cli{}).Flags().Lookup("zabbix-group")

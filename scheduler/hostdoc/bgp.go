@@ -6,54 +6,58 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/berth-project/berth/scheduler/calico"
 	"github.com/berth-project/berth/spec"
 )
 
-// routing makes each host's part of the fleet's BGP. known are the hosts as they are known without the operators' Node resources; what
-// those say comes first.
-type routing struct {
+// Routing makes each host's part of what the operators want of BGP. It is made once, as it reads all their selectors.
+type Routing struct {
 	fleet spec.BGP
-	hosts []spec.BGPHost // by name
+	hosts []spec.BGPHost // by name, each with its AS
+	peers []peering
 }
 
-func newRouting(fleet spec.BGP, known []spec.BGPHost) routing {
-	byName := map[string]spec.BGPHost{}
-	for _, h := range known {
-		byName[h.Name] = h
+// peering is a BGPPeer with its selectors read.
+type peering struct {
+	spec.BGPPeer
+	near, far calico.Selector
+}
+
+// NewRouting reads what the operators want; nil: there is no BGP.
+func NewRouting(fleet *spec.BGP) *Routing {
+	if fleet == nil {
+		return nil
 	}
-	for _, said := range fleet.Hosts {
-		h := byName[said.Name]
-		labels := maps.Clone(h.Labels)
-		if labels == nil {
-			labels = map[string]string{}
-		}
-		maps.Copy(labels, said.Labels)
-		byName[said.Name] = spec.BGPHost{
-			Name: said.Name, Labels: labels, IPv4: first(said.IPv4, h.IPv4), IPv6: first(said.IPv6, h.IPv6),
-			AS: cmp.Or(said.AS, h.AS), ClusterID: first(said.ClusterID, h.ClusterID),
-		}
+	r := &Routing{fleet: *fleet, hosts: slices.Clone(fleet.Hosts)}
+	for i := range r.hosts {
+		r.hosts[i].AS = cmp.Or(r.hosts[i].AS, fleet.AS)
 	}
-	r := routing{fleet: fleet}
-	for _, name := range slices.Sorted(maps.Keys(byName)) {
-		h := byName[name]
-		h.AS = cmp.Or(h.AS, fleet.AS)
-		r.hosts = append(r.hosts, h)
+	slices.SortFunc(r.hosts, func(a, b spec.BGPHost) int { return strings.Compare(a.Name, b.Name) })
+	for _, p := range fleet.Peers {
+		// The decoder has refused selectors that cannot be read; one that comes all the same selects nothing.
+		near, _ := calico.ParseSelector(p.NodeSelector)
+		far, _ := calico.ParseSelector(p.PeerSelector)
+		r.peers = append(r.peers, peering{p, near, far})
 	}
 	return r
 }
 
-// first is a, or b where a is not set.
-func first(a, b netip.Addr) netip.Addr {
-	if a.IsValid() {
-		return a
+// selects says whether the peering is one of the host's.
+func (p peering) selects(h spec.BGPHost) bool {
+	if p.Host != "" {
+		return h.Name == p.Host
 	}
-	return b
+	return p.near.Matches(h.Labels)
 }
 
-// of is the part of one host.
-func (r routing) of(name string) *spec.HostBGP {
+// Of is the part of one host; nil: it exchanges no routes. A host of which the operators say nothing peers with what is there for all
+// hosts.
+func (r *Routing) Of(name string) *spec.HostBGP {
+	if r == nil {
+		return nil
+	}
 	self := spec.BGPHost{Name: name, AS: r.fleet.AS}
 	if i := slices.IndexFunc(r.hosts, func(h spec.BGPHost) bool { return h.Name == name }); i >= 0 {
 		self = r.hosts[i]
@@ -70,7 +74,7 @@ func (r routing) of(name string) *spec.HostBGP {
 			peers[p.Address] = p
 		}
 	}
-	for _, p := range r.fleet.Peers {
+	for _, p := range r.peers {
 		r.explicit(self, p, add)
 	}
 	r.mesh(self, add)
@@ -79,7 +83,7 @@ func (r routing) of(name string) *spec.HostBGP {
 }
 
 // listen is the port of a host, and whether it listens on its own address only.
-func (r routing) listen(host string) (uint16, bool) {
+func (r *Routing) listen(host string) (uint16, bool) {
 	port, own, l := r.fleet.ListenPort, r.fleet.ListenNodeIP, r.fleet.PerHost[host]
 	if l.NodeIP != nil {
 		own = *l.NodeIP
@@ -89,23 +93,23 @@ func (r routing) listen(host string) (uint16, bool) {
 
 // explicit adds what one BGPPeer means for the host. A peering between hosts needs both ends, so it is there for the hosts that
 // peerSelector selects, too.
-func (r routing) explicit(self spec.BGPHost, p spec.BGPPeer, add func(spec.HostPeer)) {
+func (r *Routing) explicit(self spec.BGPHost, p peering, add func(spec.HostPeer)) {
 	if p.PeerSelector == "" {
-		if selected(self, p.Host, p.NodeSelector) {
-			add(r.router(self, p))
+		if p.selects(self) {
+			add(r.router(self, p.BGPPeer))
 		}
 		return
 	}
-	near, far := selected(self, p.Host, p.NodeSelector), selected(self, "", p.PeerSelector)
+	near, far := p.selects(self), p.far.Matches(self.Labels)
 	for _, other := range r.hosts {
-		if other.Name != self.Name && (near && selected(other, "", p.PeerSelector) || far && selected(other, p.Host, p.NodeSelector)) {
-			r.between(self, other, p, add)
+		if other.Name != self.Name && (near && p.far.Matches(other.Labels) || far && p.selects(other)) {
+			r.between(self, other, p.BGPPeer, add)
 		}
 	}
 }
 
 // router is a session with an address that an operator gave. When it is a host's own, its port is known.
-func (r routing) router(self spec.BGPHost, p spec.BGPPeer) spec.HostPeer {
+func (r *Routing) router(self spec.BGPHost, p spec.BGPPeer) spec.HostPeer {
 	out := session(self, p, p.Name, p.Address, p.AS)
 	out.Port = cmp.Or(p.Port, spec.DefaultBGPPort)
 	var other spec.BGPHost
@@ -122,7 +126,7 @@ func (r routing) router(self spec.BGPHost, p spec.BGPPeer) spec.HostPeer {
 }
 
 // mesh is every host with every other. Route reflectors are not in it, as in Calico.
-func (r routing) mesh(self spec.BGPHost, add func(spec.HostPeer)) {
+func (r *Routing) mesh(self spec.BGPHost, add func(spec.HostPeer)) {
 	if !r.fleet.Mesh || self.ClusterID.IsValid() {
 		return
 	}
@@ -134,7 +138,7 @@ func (r routing) mesh(self spec.BGPHost, add func(spec.HostPeer)) {
 }
 
 // between are the sessions of two hosts, one in each family that both have an address of.
-func (r routing) between(self, other spec.BGPHost, p spec.BGPPeer, add func(spec.HostPeer)) {
+func (r *Routing) between(self, other spec.BGPHost, p spec.BGPPeer, add func(spec.HostPeer)) {
 	port, _ := r.listen(other.Name)
 	for _, pair := range [][2]netip.Addr{{self.IPv4, other.IPv4}, {self.IPv6, other.IPv6}} {
 		if !pair[0].IsValid() || !pair[1].IsValid() {
@@ -161,16 +165,6 @@ func session(self spec.BGPHost, p spec.BGPPeer, name string, to netip.Addr, as u
 // reflects says whether routes are reflected to the other: inside one AS, to all that are not of the same cluster.
 func reflects(self, other spec.BGPHost, as uint32) bool {
 	return self.ClusterID.IsValid() && as == self.AS && other.ClusterID != self.ClusterID
-}
-
-// selected says whether a host is meant, by its name or by its labels. The decoder has refused selectors that cannot be read; one that
-// comes all the same selects nothing.
-func selected(h spec.BGPHost, name, selector string) bool {
-	if name != "" {
-		return h.Name == name
-	}
-	s, err := calico.ParseSelector(selector)
-	return err == nil && s.Matches(h.Labels)
 }
 
 func addresses(h spec.BGPHost) []netip.Addr {

@@ -40,14 +40,14 @@ func TestRouting(t *testing.T) {
 	own := true
 	mesh := spec.BGP{AS: 64512, ListenPort: 179, Mesh: true}
 	reflected := spec.BGP{AS: 64512, ListenPort: 179, Peers: []spec.BGPPeer{{Name: "rr", NodeSelector: "!has(reflector)", PeerSelector: "has(reflector)"}},
-		Hosts: []spec.BGPHost{{Name: "c", Labels: map[string]string{"reflector": ""}, ClusterID: addr("224.0.0.1")}}}
+		Hosts: []spec.BGPHost{{Name: "c", Labels: map[string]string{"reflector": ""}, IPv4: addr("192.0.2.3"), ClusterID: addr("224.0.0.1")}}}
 	for _, c := range []struct {
 		name, host string
 		fleet      spec.BGP
 		want       string
 	}{
 		{"mesh", "a", mesh, "as 64512 id 192.0.2.1 port 179 listen []\nmesh b: 192.0.2.2:179 as 64512 from 192.0.2.1\nmesh c: 192.0.2.3:179 as 64512 from 192.0.2.1\nmesh b: [2001:db8::2]:179 as 64512 from 2001:db8::1"},
-		{"ports and AS of others", "a", spec.BGP{AS: 64512, ListenPort: 1179, Mesh: true, PerHost: map[string]spec.BGPListen{"b": {Port: 2179}, "a": {NodeIP: &own}}, Hosts: []spec.BGPHost{{Name: "c", AS: 64513}}},
+		{"ports and AS of others", "a", spec.BGP{AS: 64512, ListenPort: 1179, Mesh: true, PerHost: map[string]spec.BGPListen{"b": {Port: 2179}, "a": {NodeIP: &own}}, Hosts: []spec.BGPHost{{Name: "c", IPv4: addr("192.0.2.3"), AS: 64513}}},
 			"as 64512 id 192.0.2.1 port 1179 listen [192.0.2.1 2001:db8::1]\nmesh b: 192.0.2.2:2179 as 64512 from 192.0.2.1\nmesh c: 192.0.2.3:1179 as 64513 from 192.0.2.1\nmesh b: [2001:db8::2]:2179 as 64512 from 2001:db8::1"},
 		{"by name, by label, for all", "b", spec.BGP{AS: 64512, ListenPort: 179, Peers: []spec.BGPPeer{
 			{Name: "all", Address: addr("198.51.100.1"), AS: 65000, NoSource: true}, {Name: "rack1", NodeSelector: "rack == '1'", Address: addr("198.51.100.2"), AS: 65000},
@@ -61,13 +61,18 @@ func TestRouting(t *testing.T) {
 		{"unknown host", "z", mesh, "as 64512 id " + routerID(spec.BGPHost{Name: "z"}).String() + " port 179 listen []"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			docs := Compile(Input{Hosts: []string{c.host}, BGP: &c.fleet, BGPHosts: hosts})
+			for _, h := range hosts { // what a case says of a host comes in its place
+				if !slices.ContainsFunc(c.fleet.Hosts, func(o spec.BGPHost) bool { return o.Name == h.Name }) {
+					c.fleet.Hosts = append(c.fleet.Hosts, h)
+				}
+			}
+			docs := Compile(Input{Hosts: []string{c.host}, Routing: NewRouting(&c.fleet)})
 			if diff := cmp.Diff(c.want, show(docs[c.host].BGP)); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
-	if doc := Compile(Input{Hosts: []string{"a"}, BGPHosts: hosts})["a"]; doc.BGP != nil {
+	if doc := Compile(Input{Hosts: []string{"a"}, Routing: NewRouting(nil)})["a"]; doc.BGP != nil {
 		t.Error("BGP that nobody asked for")
 	}
 }
@@ -94,7 +99,8 @@ func TestRoutingHasTwoEnds(t *testing.T) {
 			fleet.Peers = append(fleet.Peers, spec.BGPPeer{Name: fmt.Sprint("p", i), PasswordFile: fmt.Sprint("p", i), RestartTime: time.Minute,
 				NodeSelector: selector.Draw(t, "near"), PeerSelector: selector.Draw(t, "far")})
 		}
-		docs := Compile(Input{Hosts: names, BGP: &fleet, BGPHosts: hosts})
+		fleet.Hosts = hosts
+		docs := Compile(Input{Hosts: names, Routing: NewRouting(&fleet)})
 		for i, h := range hosts {
 			me := docs[h.Name].BGP
 			for _, p := range me.Peers {

@@ -30,23 +30,16 @@ type Input struct {
 	Native      func(*spec.App) int
 	FreeVolumes map[string][]string // by host: the persistent volumes whose data is to be removed, sorted
 	Ended       map[string][]string // by host: the tasks whose containers are to be stopped, sorted
-	// BGP is what the operators want of routing; nil: nothing. BGPHosts are all hosts of the fleet, with what is known of them
-	// beside the operators' words: a host peers with hosts that get no document now, too.
-	BGP      *spec.BGP
-	BGPHosts []spec.BGPHost
+	Routing     *Routing            // nil: no BGP
 }
 
 // Compile makes one document a host. A task that ended is in none.
 func Compile(in Input) map[string]spec.HostDocument {
 	out := map[string]spec.HostDocument{}
-	bgp := func(string) *spec.HostBGP { return nil }
-	if in.BGP != nil {
-		bgp = newRouting(*in.BGP, in.BGPHosts).of
-	}
 	doc := func(host string) spec.HostDocument {
 		d, ok := out[host]
 		if !ok {
-			d = spec.HostDocument{Schema: 1, Host: host, Pools: in.Pools, AuthorizedKeys: in.AuthorizedKeys, BGP: bgp(host)}
+			d = spec.HostDocument{Schema: 1, Host: host, Pools: in.Pools, AuthorizedKeys: in.AuthorizedKeys, BGP: in.Routing.Of(host)}
 		}
 		return d
 	}
