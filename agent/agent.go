@@ -3,14 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
-	"maps"
-	"net/netip"
 	"reflect"
-	"slices"
 	"sync"
 	"time"
-
-	"github.com/sirupsen/logrus"
 
 	"github.com/berth-project/berth/agent/document"
 	"github.com/berth-project/berth/agent/hostnet"
@@ -54,9 +49,11 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	plugin, err := netplugin.New(netplugin.Options{Name: o.IPAMName, Dir: o.PluginDir, Inventory: o.Inventory, Log: o.Log})
-	if err != nil {
-		return nil, err
+	var plugin *netplugin.Plugin
+	if !o.ExternalNetwork {
+		if plugin, err = netplugin.New(netplugin.Options{Name: o.IPAMName, Dir: o.PluginDir, Inventory: o.Inventory, Log: o.Log}); err != nil {
+			return nil, err
+		}
 	}
 	return &Agent{
 		o: o, state: o.State, client: client, probes: probes, plugin: plugin,
@@ -68,6 +65,9 @@ func New(o Options) (*Agent, error) {
 // Run works until ctx ends. It fails at once when another process answers for the same IPAM driver.
 func (a *Agent) Run(ctx context.Context) error {
 	own := newOwner(a)
+	if a.plugin == nil {
+		return a.work(ctx, own)
+	}
 	own.look() // the plugin must know the kept document's pools before Docker can ask
 	// The plugin listens before anything is known of the containers, and holds back what it cannot answer: Docker may be
 	// unable to list them before it has reached the plugin.
@@ -115,22 +115,19 @@ type owner struct {
 	health   map[string][]spec.CheckHealth
 	drained  map[string]bool
 	usage    map[string]spec.Usage
-	host     map[netip.Prefix]string // the host's own addresses with their networks
 	changes  [5]<-chan struct{}
 	rechecks int
+	pools    *pools
 
 	// What was last given out, to give it out only when it changes.
-	networksJob networksJob
-	seatsJob    seatsJob
-	volumesJob  volumesJob
-	endingJob   leftoversJob
-	targets     []probe.Target
-	shared      spec.HostState
+	seatsJob   seatsJob
+	volumesJob volumesJob
+	endingJob  leftoversJob
+	targets    []probe.Target
+	shared     spec.HostState
 
-	settled networksDone // the last answer of the networks worker
-	written uint64       // the last document whose seat folders are written
+	written uint64 // the last document whose seat folders are written
 	applied uint64
-	refused map[string]string
 	// The folders are looked at again when foldersAgain differs: every minute (for those that have been gone for long), and
 	// at each recheck while writing them fails.
 	foldersAgain int
@@ -141,7 +138,13 @@ type owner struct {
 	endAgain     int         // as freeAgain, of leftovers
 }
 
-func newOwner(a *Agent) *owner { return &owner{Agent: a} }
+func newOwner(a *Agent) *owner {
+	mode := hostnet.Bridge
+	if a.o.ExternalNetwork {
+		mode = hostnet.Routed // the least that a pool must be; the other process knows better
+	}
+	return &owner{Agent: a, pools: &pools{o: a.o, mode: mode, plugin: a.plugin, worker: a.networks}}
+}
 
 // run is the loop: take in what changed, decide, hand out.
 func (w *owner) run(ctx context.Context) error {
@@ -160,7 +163,7 @@ func (w *owner) run(ctx context.Context) error {
 		case <-w.changes[4]:
 		case <-tick.C:
 			w.rechecks++
-			w.host = nil
+			w.pools.recheck()
 			if w.complaint != "" || w.rechecks%6 == 0 {
 				w.foldersAgain++
 			}
@@ -171,7 +174,7 @@ func (w *owner) run(ctx context.Context) error {
 				w.endAgain++
 			}
 		case d := <-w.networks.done:
-			w.networksDone(d)
+			w.pools.done(d)
 		case d := <-w.folders.done:
 			w.foldersDone(d)
 		case d := <-w.volumes.done:
@@ -196,26 +199,9 @@ func (w *owner) look() {
 		w.usage, w.changes[4] = w.o.Usage.Get()
 	}
 	if w.snap.Connected && !was {
-		w.rechecks++ // Docker may have started anew, with its chains and without ours
+		w.pools.rechecks++ // Docker may have started anew, with its chains and without ours
 	}
-	if w.doc == nil || (w.doc == old && w.host != nil) {
-		return
-	}
-	if w.host == nil {
-		addresses, err := w.o.HostAddresses()
-		if err != nil {
-			w.o.Log.WithError(err).Warn("host addresses unknown; a clash with one of them would not be seen")
-			addresses = map[netip.Prefix]string{}
-		}
-		w.host = addresses
-	}
-	w.plugin.Set(netplugin.State{Pools: w.carried(), Host: hostHeld(w.doc.Pools, w.host)})
-}
-
-// carried are the document's pools without those that the host cannot carry.
-func (w *owner) carried() []spec.Pool {
-	w.refused = hostnet.Compile(w.doc.Pools, hostnet.Options{IPAMDriver: w.o.IPAMName}).Refused
-	return slices.DeleteFunc(slices.Clone(w.doc.Pools), func(p spec.Pool) bool { return w.refused[p.Name] != "" })
+	w.pools.look(w.doc, w.doc == old)
 }
 
 // decide compiles the inputs and hands out what changed. Without a document it does nothing: what a predecessor made stays.
@@ -241,13 +227,13 @@ func (w *owner) decide() {
 		w.endingJob = j
 		w.ending.give(j)
 	}
-	desired := w.giveNetworks()
-	if reflect.DeepEqual(w.settled.desired, desired) && w.written == w.doc.Version {
+	desired := w.pools.give(w.doc, w.snap)
+	if reflect.DeepEqual(w.pools.settled.desired, desired) && w.written == w.doc.Version {
 		w.applied = w.doc.Version
 	}
 	w.client.Report(report(found{
-		doc: w.doc, applied: w.applied, snap: w.snap, refused: w.refused, networks: w.settled.status,
-		held:   held(w.doc, w.snap, hostHeld(w.doc.Pools, w.host), time.Now()),
+		doc: w.doc, applied: w.applied, snap: w.snap, refused: w.pools.refused, networks: w.pools.settled.status,
+		held:   held(w.doc, w.snap, hostHeld(w.doc.Pools, w.pools.host), time.Now()),
 		health: w.health, drained: w.drained, drainAll: w.o.Drained == nil, usage: w.usage, freed: w.freed.gone,
 	}))
 }
@@ -270,26 +256,6 @@ func (w *owner) giveFolders(byTask map[string]docker.Container) {
 		w.seatsJob = j
 		w.folders.give(j)
 	}
-}
-
-// networksDone says what became different; what stays as bad as it was is not repeated.
-func (w *owner) networksDone(d networksDone) {
-	for _, pool := range slices.Sorted(maps.Keys(d.status)) {
-		before, known := w.settled.status[pool]
-		switch reason := d.status[pool]; {
-		case known && reason == before:
-		case reason == "":
-			w.o.Log.WithField("pool", pool).Info("network of a pool is ready")
-		default:
-			w.o.Log.WithFields(logrus.Fields{"pool": pool, "reason": reason}).Error("network of a pool is not ready")
-		}
-	}
-	for network, reason := range d.left {
-		if _, known := w.settled.left[network]; !known {
-			w.o.Log.WithFields(logrus.Fields{"pool": network, "reason": reason}).Warn("network of a former pool stays for now")
-		}
-	}
-	w.settled = d
 }
 
 func (w *owner) foldersDone(d seatsDone) {
@@ -318,18 +284,4 @@ func (w *owner) leftoversDone(err error) {
 	if w.notEnded != "" && w.notEnded != was {
 		w.o.Log.WithError(err).Error("leftover containers not stopped; trying again")
 	}
-}
-
-// giveNetworks hands the wanted network to its worker when it changes, and at rechecks.
-func (w *owner) giveNetworks() hostnet.Desired {
-	desired := hostnet.Compile(w.doc.Pools, hostnet.Options{IPAMDriver: w.o.IPAMName})
-	j := networksJob{known: w.snap.Connected, desired: desired, clashes: clashes(w.doc.Pools, w.host), again: w.rechecks}
-	last := w.networksJob
-	last.attached = nil // containers coming and going change nothing by themselves
-	if !reflect.DeepEqual(j, last) {
-		j.attached = attached(w.snap)
-		w.networksJob = j
-		w.networks.give(j)
-	}
-	return desired
 }

@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
+	"github.com/berth-project/berth/agent/hostnet"
 	"github.com/berth-project/berth/agent/netplugin"
 	"github.com/berth-project/berth/internal/docker"
 )
 
 // Cleanup removes what an agent leaves on a host when it ends: the pools' networks, the packet filter's rules and the
 // plugin's socket. Instances must be gone before, and the agent must not run: while a live process holds the plugin's socket
-// nothing is touched. Engine, IPAMName and Log of the options are used. What is gone already is no error.
+// nothing is touched. Engine, IPAMName, Log and, for routed mode, StateDir of the options are used. What is gone already is
+// no error.
 //
 // Docker gives each network's gateway back to the driver and waits 15 s for one that does not answer, so the driver answers
 // meanwhile; that also keeps an agent from starting in between.
@@ -19,7 +23,12 @@ func Cleanup(ctx context.Context, o Options) error {
 	if err := o.network(); err != nil {
 		return err
 	}
-	plugin, err := netplugin.New(netplugin.Options{Name: o.IPAMName, Dir: o.PluginDir, Inventory: nobody{}, Log: o.Log})
+	po := netplugin.Options{Name: o.IPAMName, Dir: o.PluginDir, Inventory: nobody{}, Log: o.Log}
+	journal := filepath.Join(o.StateDir, endpointsFile)
+	if _, err := os.Stat(journal); o.StateDir != "" && err == nil { // Docker asks the network driver, too
+		po.Journal, po.Found = journal, func() ([]hostnet.Endpoint, error) { return nil, nil }
+	}
+	plugin, err := netplugin.New(po)
 	if err != nil {
 		return err
 	}
@@ -32,7 +41,14 @@ func Cleanup(ctx context.Context, o Options) error {
 	go func() { served <- plugin.Serve(serving, l) }()
 	errs := []error{removeAll(ctx, o), o.Router.Cleanup(ctx)}
 	stop()
-	return errors.Join(append(errs, <-served)...)
+	errs = append(errs, <-served)
+	if err := errors.Join(errs...); err != nil || po.Journal == "" {
+		return err
+	}
+	if err := os.Remove(journal); err != nil {
+		return fmt.Errorf("clean up: %w", err)
+	}
+	return nil
 }
 
 func removeAll(ctx context.Context, o Options) error {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +37,9 @@ func applyNetworks(ctx context.Context, o Options, j networksJob) networksDone {
 	ctx, cancel := context.WithTimeout(ctx, networkTimeout)
 	defer cancel()
 	done := networksDone{desired: j.desired, status: map[string]string{}, left: map[string]string{}}
+	if o.ExternalNetwork {
+		return checkNetworks(ctx, o, j)
+	}
 	filter := ""
 	// Rules come first, so that a network works from its first packet.
 	if err := o.Router.Set(ctx, j.desired.Rules); err != nil {
@@ -60,6 +64,25 @@ func applyNetworks(ctx context.Context, o Options, j networksJob) networksDone {
 			reason = filter
 		}
 		done.status[n.Name] = reason
+	}
+	return done
+}
+
+// checkNetworks says which pools have their network already; another process makes them.
+func checkNetworks(ctx context.Context, o Options, j networksJob) networksDone {
+	done := networksDone{desired: j.desired, status: map[string]string{}, left: map[string]string{}}
+	have, err := o.Engine.Networks(ctx)
+	for _, n := range j.desired.Networks {
+		switch at := slices.IndexFunc(have, func(h docker.Network) bool { return h.Name == n.Name }); {
+		case err != nil:
+			done.status[n.Name] = "the Docker Engine does not answer: " + oneLine(err)
+		case at < 0:
+			done.status[n.Name] = "its Docker network is not there; this host's `berth net` makes it"
+		case have[at].IPAMDriver != o.IPAMName || have[at].Subnet.Masked() != n.Subnet:
+			done.status[n.Name] = fmt.Sprintf("Docker's network %q is on %v with IPAM driver %s, not on %v with %s", n.Name, have[at].Subnet, have[at].IPAMDriver, n.Subnet, o.IPAMName)
+		default:
+			done.status[n.Name] = ""
+		}
 	}
 	return done
 }

@@ -54,6 +54,9 @@ type Options struct {
 	// IPAMName names Berth's IPAM driver and, with it, everything that keeps several agents on one machine apart. Default
 	// "berth".
 	IPAMName string
+	// ExternalNetwork: another process on this host (Net) answers Docker and makes the pools' networks. The agent then only
+	// looks whether they are there.
+	ExternalNetwork bool
 	// PluginDir is where Docker looks for plugin sockets. Default /run/docker/plugins.
 	PluginDir string
 
@@ -119,7 +122,7 @@ func (o *Options) network() error {
 	if o.PluginDir == "" {
 		o.PluginDir = netplugin.Dir
 	}
-	if o.Router == nil {
+	if o.Router == nil && !o.ExternalNetwork {
 		r, err := router.New(o.IPAMName)
 		if err != nil {
 			return fmt.Errorf("check agent options: %w", err)

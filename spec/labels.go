@@ -27,6 +27,7 @@ const (
 	AppLabelIdentity = "BERTH_IDENTITY" // "seat" (default) or "float"
 	AppLabelService  = "BERTH_SERVICE"  // Consul service name; default: the id with "-" for "/"
 	AppLabelTags     = "BERTH_TAGS"     // comma separated Consul tags
+	AppLabelIngress  = "BERTH_INGRESS"  // bound of what an instance receives, "100Mbit"; on hosts in routed mode
 )
 
 // AppLabelPrefix is the prefix of all of them.

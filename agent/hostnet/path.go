@@ -73,6 +73,8 @@ type PathInput struct {
 	Endpoints []Endpoint
 	Learned   []Learned      // several with one prefix share its traffic
 	Blocks    []netip.Prefix // the host's own parts of the pools
+	// Partial: not all that is to be learned is known yet, so what an earlier process has learned stays.
+	Partial bool
 }
 
 // Sysctl is one setting of the kernel, by its path below /proc/sys.
@@ -81,9 +83,9 @@ type Sysctl struct{ Key, Value string }
 // Link is the host's end of one container's connection as it should be.
 type Link struct {
 	Name, Peer string
-	MAC        string // of the container's end
-	Create     bool   // make the pair when there is none
-	MTU        int
+	MAC        string       // of the container's end
+	Create     bool         // make the pair when there is none
+	MTU        int          // of both ends when the pair is made; they must not differ, and one is out of reach later
 	Gateways   []netip.Addr // the host's end answers for these
 	Addresses  []netip.Addr // the container's: permanent neighbours of the host, so that nobody is asked for them
 	Senders    []netip.Addr // what the container may send as
@@ -105,13 +107,15 @@ type Path struct {
 	Links   []Link   // by name
 	Routes  []Route  // by prefix
 	Sysctls []Sysctl // of the whole host
+	// KeepRoutes: routes that do not lead to a container are added and changed, but not removed.
+	KeepRoutes bool
 	// Refused are the endpoints and learned routes that were left out, with the reason.
 	Refused map[string]string
 }
 
 // CompilePath decides the routed network. The result does not depend on the order of anything in the input.
 func CompilePath(in PathInput, o Options) Path {
-	p := Path{Refused: map[string]string{}}
+	p := Path{Refused: map[string]string{}, KeepRoutes: in.Partial}
 	routes := map[netip.Prefix]Route{}
 	for _, b := range in.Blocks {
 		routes[b.Masked()] = Route{Prefix: b.Masked()}

@@ -3,6 +3,7 @@ package netplugin
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,6 +16,10 @@ type State struct {
 	Pools []spec.Pool
 	// Host are the host's own addresses inside the pools with a text that says where they are; gateways are left out.
 	Host map[netip.Addr]string
+	// Blocks are the parts of pools from which a container that names no address gets one.
+	Blocks []netip.Prefix
+	// Taken are addresses in Blocks that are leased to seats all the same; only who names them gets them.
+	Taken map[netip.Addr]bool
 }
 
 // grant is an address that Docker asked for and has not released.
@@ -36,10 +41,13 @@ type book struct {
 	// replaying says that a daemon has started (it activated the plugin while the inventory was not connected) and asks again
 	// for what its containers hold. It ends when the inventory connects, which needs the daemon's API.
 	replaying bool
+	single    bool // containers get their address as a network of its own, and there is no bridge with a gateway
+	// last is the address that was picked last in a pool: the next one comes after it, so that one just released rests.
+	last map[string]netip.Addr
 }
 
 func newBook() *book {
-	return &book{grants: map[netip.Addr]*grant{}, released: map[netip.Addr]map[string]bool{}}
+	return &book{grants: map[netip.Addr]*grant{}, released: map[netip.Addr]map[string]bool{}, last: map[string]netip.Addr{}}
 }
 
 func (b *book) set(s State) {
@@ -131,6 +139,47 @@ func (b *book) request(p spec.Pool, a netip.Addr, snap docker.Snapshot, now time
 	b.grants[a] = &grant{seen: now}
 	delete(b.released, a)
 	return nil
+}
+
+// pick grants the next free address of the pool's blocks on this host.
+func (b *book) pick(p spec.Pool, snap docker.Snapshot, now time.Time) (netip.Addr, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.saw(snap)
+	blocks := b.blocks(p)
+	if len(blocks) == 0 {
+		return netip.Addr{}, fmt.Errorf("request address: name one with --ip; addresses of pool %s are leased by Berth's scheduler, and no block of it to this host", p.Name)
+	}
+	at := slices.IndexFunc(blocks, func(block netip.Prefix) bool { return block.Contains(b.last[p.Name]) })
+	a := b.last[p.Name]
+	if at < 0 {
+		at, a = 0, blocks[0].Addr().Prev()
+	}
+	for range len(blocks) + 1 { // the first once more: what lies before the last one picked
+		for a = a.Next(); blocks[at].Contains(a); a = a.Next() {
+			if !b.state.Taken[a] && b.holder(p, a, snap) == "" {
+				b.grants[a] = &grant{seen: now}
+				delete(b.released, a)
+				b.last[p.Name] = a
+				return a, nil
+			}
+		}
+		at = (at + 1) % len(blocks)
+		a = blocks[at].Addr().Prev()
+	}
+	return netip.Addr{}, fmt.Errorf("request address: all addresses of pool %s that this host may give out (%v) are in use", p.Name, blocks)
+}
+
+// blocks are the parts of the pool that this host may give out, in order; mu is held.
+func (b *book) blocks(p spec.Pool) []netip.Prefix {
+	var out []netip.Prefix
+	for _, block := range b.state.Blocks {
+		if p.CIDR.Contains(block.Addr()) && block.Bits() >= p.CIDR.Bits() {
+			out = append(out, block.Masked())
+		}
+	}
+	slices.SortFunc(out, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
+	return out
 }
 
 // holder says who holds a, "" when nobody does; mu is held.

@@ -31,6 +31,7 @@ import (
 	"github.com/docker/go-plugins-helpers/sdk"
 
 	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/spec"
 )
 
 // addressType and gatewayType are how Docker says that it wants a network's gateway.
@@ -57,7 +58,11 @@ func (p *Plugin) Handler() http.Handler {
 		// Once a daemon process, before its first request: what the previous daemon was granted it asks for again.
 		snap, _ := p.o.Inventory.Get()
 		p.book.reset(snap)
-		sdk.EncodeResponse(w, map[string][]string{"Implements": {"IpamDriver"}}, false)
+		implements := []string{"IpamDriver"}
+		if p.journal != nil {
+			implements = append(implements, "NetworkDriver")
+		}
+		sdk.EncodeResponse(w, map[string][]string{"Implements": implements}, false)
 	})
 	mux.HandleFunc("/IpamDriver.GetCapabilities", func(w http.ResponseWriter, _ *http.Request) {
 		sdk.EncodeResponse(w, capabilities{RequiresRequestReplay: true}, false)
@@ -69,6 +74,9 @@ func (p *Plugin) Handler() http.Handler {
 	mux.HandleFunc("/IpamDriver.ReleasePool", answer(p, func(context.Context, ipam.ReleasePoolRequest) (struct{}, error) { return struct{}{}, nil }))
 	mux.HandleFunc("/IpamDriver.RequestAddress", answer(p, p.requestAddress))
 	mux.HandleFunc("/IpamDriver.ReleaseAddress", answer(p, p.releaseAddress))
+	if p.journal != nil {
+		p.networkDriver(mux)
+	}
 	return mux
 }
 
@@ -134,25 +142,37 @@ func (p *Plugin) requestAddress(ctx context.Context, q ipam.RequestAddressReques
 		}
 	}
 	granted := func(a netip.Addr) (ipam.RequestAddressResponse, error) {
-		return ipam.RequestAddressResponse{Address: netip.PrefixFrom(a, pool.CIDR.Bits()).String()}, nil
+		return ipam.RequestAddressResponse{Address: netip.PrefixFrom(a, p.bits(pool)).String()}, nil
 	}
 	if q.Options[addressType] == gatewayType {
 		if a.IsValid() && a != pool.Gateway() {
 			return ipam.RequestAddressResponse{}, fmt.Errorf("request address: the gateway of pool %s is %v, not %v", pool.Name, pool.Gateway(), a)
 		}
-		return granted(pool.Gateway())
-	}
-	if !a.IsValid() {
-		return ipam.RequestAddressResponse{}, errors.New("request address: name one with --ip; addresses of this network are leased by Berth's scheduler")
+		return ipam.RequestAddressResponse{Address: netip.PrefixFrom(pool.Gateway(), pool.CIDR.Bits()).String()}, nil
 	}
 	snap, err := p.look(ctx)
 	if err != nil {
 		return ipam.RequestAddressResponse{}, err
 	}
+	if !a.IsValid() {
+		if a, err = p.book.pick(pool, snap, time.Now()); err != nil {
+			return ipam.RequestAddressResponse{}, err
+		}
+		return granted(a)
+	}
 	if err := p.book.request(pool, a, snap, time.Now()); err != nil {
 		return ipam.RequestAddressResponse{}, err
 	}
 	return granted(a)
+}
+
+// bits is the length of the network that a container believes to be on: the pool's where all are on one bridge, none where
+// each container has a link of its own.
+func (p *Plugin) bits(pool spec.Pool) int {
+	if p.book.single {
+		return pool.CIDR.Addr().BitLen()
+	}
+	return pool.CIDR.Bits()
 }
 
 // hold is how long a request waits for the first inventory. Docker waits longer (30 s) for the answer, and the inventory

@@ -1,7 +1,11 @@
-// Package netplugin is Berth's IPAM driver for Docker: Docker asks it over a unix socket which networks and addresses may be
-// used. It decides nothing about who gets which address (the scheduler leases them and names them with --ip); it makes sure
-// that an address is used once, and says who has it otherwise. It answers from its own memory and the container inventory,
-// and never calls Docker inside a callback: the daemon holds locks while it waits for the answer.
+// Package netplugin is Berth's IPAM driver for Docker, and in routed mode its network driver, too: Docker asks it over a unix
+// socket which networks and addresses may be used, and to attach containers. It decides nothing about who gets which address
+// (the scheduler leases them and names them with --ip, or leases whole blocks to the host for whoever names none); it makes
+// sure that an address is used once, and says who has it otherwise. It answers from its own memory, the container inventory
+// and a journal of endpoints, and never calls Docker inside a callback: the daemon holds locks while it waits for the answer.
+//
+// It touches no interface itself: endpoints are on disk first, then handed to whoever makes the host's network, and Docker
+// is answered when that is done.
 //
 // Why not Docker's own IPAM driver: it gives the fixed address of a stopped container to the next one that asks.
 //
@@ -14,12 +18,16 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"regexp"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/berth-project/berth/agent/hostnet"
 	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/internal/watch"
 )
 
 // Dir is where Docker looks for the sockets of plugins.
@@ -38,7 +46,11 @@ type Options struct {
 	// Forget is the time after which a granted address that no container shows is free again. Default two minutes: longer
 	// than Docker needs from the grant to the start.
 	Forget time.Duration
-	Log    logrus.FieldLogger
+	// Journal is the file of the endpoints. With it the plugin is the network driver, too.
+	Journal string
+	// Found lists the endpoints that the kernel shows, to make up for a journal that is lost. Needed with Journal.
+	Found func() ([]hostnet.Endpoint, error)
+	Log   logrus.FieldLogger
 }
 
 // driverName is what fits a file name and a Docker plugin reference.
@@ -51,6 +63,9 @@ func (o *Options) Validate() error {
 	}
 	if o.Inventory == nil || o.Log == nil {
 		return errors.New("check IPAM driver options: inventory and log are needed")
+	}
+	if o.Journal != "" && o.Found == nil {
+		return errors.New("check network driver options: a journal needs what the kernel shows beside it")
 	}
 	if o.Dir == "" {
 		o.Dir = Dir
@@ -65,6 +80,13 @@ func (o *Options) Validate() error {
 type Plugin struct {
 	o    Options
 	book *book
+
+	// The network driver's; without one journal is nil.
+	journal    *journal
+	publishing sync.Mutex // keeps the versions of endpoints in the order of the journal
+	endpoints  watch.Value[Endpoints]
+	settled    watch.Value[Settled]
+	idle       map[string]time.Time // link -> since when it is idle; Settle's
 }
 
 // New makes a driver that refuses everything until Set names pools.
@@ -72,7 +94,23 @@ func New(o Options) (*Plugin, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	return &Plugin{o: o, book: newBook()}, nil
+	p := &Plugin{o: o, book: newBook(), idle: map[string]time.Time{}}
+	p.book.single = o.Journal != ""
+	if o.Journal == "" {
+		return p, nil
+	}
+	found, err := o.Found()
+	if err != nil {
+		return nil, fmt.Errorf("look for endpoints that there are: %w", err)
+	}
+	if p.journal, err = openJournal(o.Journal, bootID(), found); err != nil {
+		o.Log.WithError(err).WithField("endpoints", len(found)).Error("the journal of endpoints is unusable; going on with what the kernel shows")
+		if err := os.Rename(o.Journal, o.Journal+".bad"); err != nil {
+			return nil, fmt.Errorf("set the journal of endpoints aside: %w", err)
+		}
+	}
+	p.publish()
+	return p, nil
 }
 
 // Set replaces the pools and the host's own addresses.

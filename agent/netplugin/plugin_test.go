@@ -140,7 +140,7 @@ func TestRefusals(t *testing.T) {
 	w := newWorld(t)
 	w.see(true, box("c1", "debug", "10.1.0.5", nil), box("c2", "mesos-1", "10.1.0.6", map[string]string{spec.LabelTask: "web.1"}))
 	for a, text := range map[string]string{
-		"":           "name one with --ip; addresses of this network are leased by Berth's scheduler",
+		"":           "name one with --ip; addresses of pool blue are leased by Berth's scheduler",
 		"10.2.0.1":   "outside pool blue (10.1.0.0/24)",
 		"10.1.0.0":   "network itself",
 		"10.1.0.1":   "gateway",

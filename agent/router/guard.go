@@ -215,6 +215,34 @@ func (s system) makeGuard() error {
 	return nil
 }
 
+// hasGuard says whether there is any of it.
+func (s system) hasGuard() (bool, error) {
+	c, err := nftables.New()
+	if err != nil {
+		return false, fmt.Errorf("open nftables: %w", err)
+	}
+	tables, err := c.ListTables()
+	if err != nil {
+		return false, fmt.Errorf("list nftables: %w", err)
+	}
+	return slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == s.table }), nil
+}
+
+func (s system) removeGuard() error {
+	c, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("open nftables: %w", err)
+	}
+	for _, g := range guards(s.table) {
+		c.AddTable(g.table) // so that removing it does not fail
+		c.DelTable(g.table)
+	}
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("remove the guard against spoofing: %w", err)
+	}
+	return nil
+}
+
 func (s system) addSenders(who []sender) error {
 	return s.change(who, (*nftables.Conn).SetAddElements)
 }

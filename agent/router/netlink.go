@@ -45,12 +45,21 @@ func (s system) look(want hostnet.Path) (facts, error) {
 	if err != nil {
 		return f, fmt.Errorf("list links: %w", err)
 	}
-	names := map[int]string{}
+	names, peers := map[int]string{}, map[string]bool{}
 	for _, l := range links {
 		a := l.Attrs()
+		if name, ok := strings.CutPrefix(a.Name, hostnet.PeerPrefix); ok && l.Type() == "veth" {
+			peers[hostnet.LinkPrefix+name] = true
+		}
 		if l.Type() == "veth" && strings.HasPrefix(a.Name, hostnet.LinkPrefix) {
 			names[a.Index] = a.Name
-			f.links[a.Name] = linkFacts{up: a.Flags&net.FlagUp != 0, mtu: a.MTU, gateways: map[netip.Addr]bool{}, neighbours: map[netip.Addr]string{}}
+			f.links[a.Name] = linkFacts{up: a.Flags&net.FlagUp != 0, gateways: map[netip.Addr]bool{}, neighbours: map[netip.Addr]string{}}
+		}
+	}
+	for name := range peers {
+		if l, ok := f.links[name]; ok {
+			l.idle = true
+			f.links[name] = l
 		}
 	}
 	if err := s.lookLinks(f, names); err != nil {
@@ -208,10 +217,6 @@ func on(name string, change func(netlink.Link) error) error {
 }
 
 func (s system) setUp(name string) error { return on(name, netlink.LinkSetUp) }
-
-func (s system) setMTU(name string, mtu int) error {
-	return on(name, func(l netlink.Link) error { return netlink.LinkSetMTU(l, mtu) })
-}
 
 // burst is how much is let through at once: what arrives within this many milliseconds at the bounded rate, but not less
 // than one large packet (segmentation happens after the queue).

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/berth-project/berth/agent/hostnet"
 )
@@ -26,7 +27,7 @@ type facts struct {
 // linkFacts are one host's end as found.
 type linkFacts struct {
 	up         bool
-	mtu        int
+	idle       bool // the container's end is on the host
 	gateways   map[netip.Addr]bool
 	neighbours map[netip.Addr]string // permanent ones: address -> MAC
 	rate       uint64
@@ -44,7 +45,6 @@ type kernel interface {
 	makePair(l hostnet.Link) error
 	removeLink(name string) error
 	setUp(name string) error
-	setMTU(name string, mtu int) error
 	setRate(name string, rate uint64) error
 	addGateway(name string, a netip.Addr) error
 	setNeighbour(name string, a netip.Addr, mac string) error
@@ -52,6 +52,8 @@ type kernel interface {
 	setSysctl(key, value string) error
 	// makeGuard makes the rules against spoofing, with the senders that there are already.
 	makeGuard() error
+	hasGuard() (bool, error)
+	removeGuard() error
 	addSenders([]sender) error
 	removeSenders([]sender) error
 	// setRoute adds a route, or replaces the one of ours that has the prefix.
@@ -63,6 +65,7 @@ type kernel interface {
 // Outcome says what came of a SetPath.
 type Outcome struct {
 	Missing []string          // wanted links that are gone, by name: their containers are, too
+	Idle    []string          // wanted links whose other end is in no container, yet or any more
 	Failed  map[string]string // link -> why it is not complete
 }
 
@@ -84,7 +87,10 @@ func (r *Router) SetPath(ctx context.Context, want hostnet.Path) (Outcome, error
 	}
 	made := false
 	for _, l := range want.Links {
-		if _, ok := have.links[l.Name]; ok {
+		if f, ok := have.links[l.Name]; ok {
+			if f.idle {
+				out.Idle = append(out.Idle, l.Name)
+			}
 			continue
 		}
 		if !l.Create {
@@ -197,9 +203,6 @@ func linkChanges(have linkFacts, found map[string]string, l hostnet.Link) []chan
 			add("set "+s.Key, func(k kernel) error { return k.setSysctl(s.Key, s.Value) })
 		}
 	}
-	if have.mtu != l.MTU {
-		add("set MTU", func(k kernel) error { return k.setMTU(l.Name, l.MTU) })
-	}
 	if have.rate != l.Rate {
 		add("bound the rate", func(k kernel) error { return k.setRate(l.Name, l.Rate) })
 	}
@@ -240,10 +243,42 @@ func routeChanges(have facts, want hostnet.Path) []change {
 		out = append(out, change{fmt.Sprintf("set route %v", r.Prefix), r.Link, func(k kernel) error { return k.setRoute(r, there) }})
 	}
 	for _, p := range slices.SortedFunc(maps.Keys(have.routes), func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }) {
-		if !wanted[p] {
-			r := have.routes[p]
+		if r := have.routes[p]; !wanted[p] && (r.Link != "" || !want.KeepRoutes) {
 			out = append(out, change{fmt.Sprintf("remove route %v", p), "", func(k kernel) error { return k.removeRoute(r) }})
 		}
 	}
 	return out
+}
+
+// cleanupPath removes everything that SetPath ever made. Links and routes have no mark of whose Berth they are, the guard has:
+// without one nothing of this one's is there.
+func (r *Router) cleanupPath(ctx context.Context) error {
+	there, err := r.kernel.hasGuard()
+	if err != nil || !there {
+		return err
+	}
+	if _, err := r.SetPath(ctx, hostnet.Path{}); err != nil {
+		return fmt.Errorf("clean up the routed network: %w", err)
+	}
+	return r.kernel.removeGuard()
+}
+
+// Endpoints are the endpoints whose links the kernel has, for whoever has lost count of them. Their ids are as much as is
+// in the links' names.
+func (r *Router) Endpoints() ([]hostnet.Endpoint, error) {
+	have, err := r.kernel.look(hostnet.Path{})
+	if err != nil {
+		return nil, fmt.Errorf("look at the host's network: %w", err)
+	}
+	var out []hostnet.Endpoint
+	for _, name := range slices.Sorted(maps.Keys(have.links)) {
+		e := hostnet.Endpoint{ID: strings.TrimPrefix(name, hostnet.LinkPrefix)}
+		for _, a := range slices.SortedFunc(maps.Keys(have.links[name].neighbours), netip.Addr.Compare) {
+			e.Addresses, e.MAC = append(e.Addresses, a), have.links[name].neighbours[a]
+		}
+		if len(e.Addresses) > 0 {
+			out = append(out, e)
+		}
+	}
+	return out, nil
 }

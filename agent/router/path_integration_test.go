@@ -467,7 +467,7 @@ func TestRoutedPathAfterACrash(t *testing.T) {
 	for what, line := range map[string]string{
 		"flushed packet filter": "iptables -F; iptables -A DOCKER-USER -j RETURN; iptables -A FORWARD -j DOCKER-USER",
 		"a link set down":       "ip link set brtaaaaaaaaaaa down",
-		"other settings":        "echo 0 > /proc/sys/net/ipv4/conf/brtaaaaaaaaaaa/rp_filter; ip link set brtbbbbbbbbbbb mtu 1280",
+		"other settings":        "echo 0 > /proc/sys/net/ipv4/conf/brtaaaaaaaaaaa/rp_filter",
 		"a removed address":     "ip addr flush dev brtaaaaaaaaaaa",
 		"removed routes":        "ip route flush proto 66",
 		"removed neighbours":    "ip neigh flush nud permanent dev brtaaaaaaaaaaa",

@@ -68,7 +68,7 @@ func (w *world) makePair(l hostnet.Link) error {
 	if _, ok := w.f.links[l.Name]; ok {
 		return errors.New("it exists")
 	}
-	w.f.links[l.Name] = linkFacts{mtu: l.MTU, gateways: map[netip.Addr]bool{}, neighbours: map[netip.Addr]string{}}
+	w.f.links[l.Name] = linkFacts{gateways: map[netip.Addr]bool{}, neighbours: map[netip.Addr]string{}}
 	if w.f.sysctls == nil {
 		w.f.sysctls = map[string]string{}
 	}
@@ -117,13 +117,6 @@ func (w *world) setUp(name string) error {
 		l.up = true
 		return nil
 	})
-}
-
-func (w *world) setMTU(name string, mtu int) error {
-	if err := w.call("mtu", name, mtu); err != nil {
-		return err
-	}
-	return w.on(name, func(l *linkFacts) error { l.mtu = mtu; return nil })
 }
 
 func (w *world) setRate(name string, rate uint64) error {
@@ -177,6 +170,13 @@ func (w *world) makeGuard() error {
 	}
 	w.f.guard = true
 	return nil
+}
+
+func (w *world) hasGuard() (bool, error) { return w.f.guard, nil }
+
+func (w *world) removeGuard() error {
+	w.f.guard, w.f.senders = false, map[sender]bool{}
+	return w.call("unguard")
 }
 
 func (w *world) addSenders(who []sender) error {
@@ -252,7 +252,7 @@ func wantedPath(t *rapid.T, name string) hostnet.Path {
 	if rapid.Bool().Draw(t, name+" has a block") {
 		in.Blocks = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/26")}
 	}
-	return hostnet.CompilePath(in, hostnet.Options{MTU: rapid.SampledFrom([]int{1400, 1500}).Draw(t, "mtu")})
+	return hostnet.CompilePath(in, hostnet.Options{})
 }
 
 // Whatever the host was like before, and wherever a process died, one Set later it is as wanted, and the next has nothing
@@ -309,7 +309,7 @@ func check(t *rapid.T, w *world, want hostnet.Path, out Outcome) {
 			continue
 		}
 		links[l.Name] = true
-		if !ok || !f.up || f.mtu != l.MTU || f.rate != l.Rate || len(f.neighbours) != len(l.Addresses) || !f.gateways[hostnet.Gateway4] {
+		if !ok || !f.up || f.rate != l.Rate || len(f.neighbours) != len(l.Addresses) || !f.gateways[hostnet.Gateway4] {
 			t.Fatalf("link %+v is %+v", l, f)
 		}
 	}
@@ -369,6 +369,28 @@ func TestSetPathAddsFirst(t *testing.T) {
 			t.Errorf("%v", w.calls)
 		}
 	})
+}
+
+// While not everything is learned, what an earlier process has learned stays; a container's route goes all the same.
+func TestSetPathKeepsRoutes(t *testing.T) {
+	w := newWorld()
+	r := &Router{kernel: w}
+	a := netip.MustParseAddr("10.1.0.5")
+	in := hostnet.PathInput{
+		Pools:     []spec.Pool{{Name: "p", CIDR: netip.MustParsePrefix("10.1.0.0/16")}},
+		Endpoints: []hostnet.Endpoint{{ID: "aaaaaaaaaaaa", MAC: hostnet.MAC(a), Addresses: []netip.Addr{a}, Create: true}},
+		Learned:   []hostnet.Learned{{Prefix: netip.MustParsePrefix("10.1.1.0/24"), Via: netip.MustParseAddr("192.0.2.9")}},
+		Blocks:    []netip.Prefix{netip.MustParsePrefix("10.1.0.0/26")},
+	}
+	set := func(in hostnet.PathInput, want int) {
+		t.Helper()
+		if _, err := r.SetPath(t.Context(), hostnet.CompilePath(in, hostnet.Options{})); err != nil || len(w.f.routes) != want {
+			t.Errorf("%v, %v", w.f.routes, err)
+		}
+	}
+	set(in, 3)
+	set(hostnet.PathInput{Partial: true}, 2)
+	set(hostnet.PathInput{}, 0)
 }
 
 func TestSetPathGoesOnAfterAFailure(t *testing.T) {

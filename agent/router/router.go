@@ -106,7 +106,7 @@ func (r *Router) Set(ctx context.Context, want hostnet.Rules) error {
 
 // Cleanup removes everything that Set ever made; ip_forward stays, as Docker wants it too.
 func (r *Router) Cleanup(ctx context.Context) error {
-	var errs []error
+	errs := []error{r.cleanupPath(ctx)}
 	for table, chain := range map[string]string{"filter": r.forward, "nat": r.nat} {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)

@@ -79,6 +79,13 @@ func (m *memory) ClearAndDeleteChain(table, chain string) error {
 
 const jumpForward, jumpNAT = "-m comment --comment berth -j BERTH-FORWARD", "-m comment --comment berth -j BERTH-NAT"
 
+// testRouter has both its sides in memory.
+func testRouter(m *memory) *Router {
+	r := newRouter(m, Default)
+	r.kernel = newWorld()
+	return r
+}
+
 func wanted() hostnet.Rules {
 	return hostnet.Rules{
 		Filter: []hostnet.Rule{{"-i", "br-a", "-m", "conntrack", "-j", "ACCEPT"}, {"-o", "br-a", "-j", "ACCEPT"}},
@@ -89,7 +96,7 @@ func wanted() hostnet.Rules {
 
 func TestSet(t *testing.T) {
 	m := newMemory(true)
-	r := newRouter(m, Default)
+	r := testRouter(m)
 	if err := r.Set(t.Context(), wanted()); err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +153,7 @@ func TestSet(t *testing.T) {
 
 func TestSetBeforeDocker(t *testing.T) {
 	m := newMemory(false)
-	r := newRouter(m, Default)
+	r := testRouter(m)
 	if err := r.Set(t.Context(), wanted()); err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +181,7 @@ func TestSetBeforeDocker(t *testing.T) {
 func TestSetGoesOnAfterAFailure(t *testing.T) {
 	m := newMemory(true)
 	m.fail = forwardChain
-	err := newRouter(m, Default).Set(t.Context(), wanted())
+	err := testRouter(m).Set(t.Context(), wanted())
 	if err == nil || !strings.Contains(err.Error(), "BERTH-FORWARD") {
 		t.Errorf("got %v", err)
 	}
@@ -228,7 +235,7 @@ func TestDockerBridges(t *testing.T) {
 	m := newMemory(true)
 	m.chains["filter FORWARD"] = append(m.chains["filter FORWARD"], "-o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "-o docker0 -j DOCKER", "-i docker0 ! -o docker0 -j ACCEPT")
 	m.chains["filter DOCKER-BRIDGE"] = []string{"-o br-0123456789ab -j DOCKER", "-o docker0 -j DOCKER"}
-	got, err := newRouter(m, Default).DockerBridges()
+	got, err := testRouter(m).DockerBridges()
 	if want := []string{"br-0123456789ab", "docker0"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v, want %v", got, err, want)
 	}

@@ -18,7 +18,14 @@ import (
 type agentOptions struct {
 	daemonOptions
 	hostOptions
+	Net string
 }
+
+// Who keeps the host's network.
+const (
+	netOwn      = "own"
+	netExternal = "external"
+)
 
 const agentLong = `agent looks after the instances of this host, one of a Mesos cluster: the pools' Docker networks and Berth's IPAM driver, the
 packet filter, the seats' folders, quotas, probes, Consul and Zabbix. It starts no container, and
@@ -26,10 +33,14 @@ stops only one that outlived its task; the rest is Mesos's.
 
 It fetches what it must know from the scheduler at --api (http://HOST:PORT, with the token of --token-file), keeps it in
 --state-dir, and goes on with that while the scheduler is away. --hostname must be the name under which the Mesos agent
-of this host offers it (mesos-agent --hostname).`
+of this host offers it (mesos-agent --hostname).
+
+With --net external it leaves networks, addresses and the packet filter to a process of their own, "berth net", which goes on
+when the agent does not.`
 
 const agentExample = `  berth agent --api http://10.0.0.5:8080 --token-file /etc/berth/token
   berth agent --api http://10.0.0.5:8080 --token-file /etc/berth/token --hostname node7.example.com --consul 127.0.0.1:8500
+  berth agent --api http://10.0.0.5:8080 --token-file /etc/berth/token --net external      # beside berth net
   berth agent --cleanup        # after it was stopped and the host has no instance left: remove its networks and rules`
 
 func newAgentCommand(c *cli) *cobra.Command {
@@ -45,6 +56,10 @@ func newAgentCommand(c *cli) *cobra.Command {
 			if !o.Cleanup && !cmd.Flags().Changed("api") && os.Getenv("BERTH_API") == "" {
 				return errors.New("--api is needed: where the scheduler is, such as http://10.0.0.5:8080")
 			}
+			if o.Net != netOwn && o.Net != netExternal {
+				return fmt.Errorf("--net %q is unknown: %s or %s", o.Net, netOwn, netExternal)
+			}
+			s.externalNet = o.Net == netExternal
 			if err := runAgent(cmd.Context(), s, c.address); err != nil {
 				return &failure{err}
 			}
@@ -53,6 +68,7 @@ func newAgentCommand(c *cli) *cobra.Command {
 	}
 	o.daemonOptions.register(cmd)
 	o.hostOptions.register(cmd)
+	cmd.Flags().StringVar(&o.Net, "net", netOwn, "who keeps the network: own, or external for a berth net on this host")
 	return cmd
 }
 

@@ -299,7 +299,7 @@ func (c *composition) addHost(api, token string) error {
 		c.log.Info("no Consul configured: instances are not registered (--consul 127.0.0.1:8500)")
 	}
 	a, err := agent.New(agent.Options{
-		Host: c.Hostname, StateDir: c.StateDir, API: api, Token: token, IPAMName: c.IPAMName, Engine: c.docker,
+		Host: c.Hostname, StateDir: c.StateDir, API: api, Token: token, IPAMName: c.IPAMName, Engine: c.docker, ExternalNetwork: c.externalNet,
 		Inventory: c.inventory, State: c.state, Drained: drained, Usage: keeper.Usage(), Log: c.log,
 	})
 	if err != nil {

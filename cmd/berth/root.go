@@ -73,7 +73,7 @@ func newRootCommand(c *cli) *cobra.Command {
 	root.AddCommand(
 		newApplyCommand(c), newScaleCommand(c), newRestartCommand(c), newRemoveCommand(c),
 		newPsCommand(c), newSSHCommand(c), newLogsCommand(c), newEventsCommand(c), newDeploymentsCommand(c), newQueueCommand(c), newWhyCommand(c),
-		newStandaloneCommand(c), newSchedulerCommand(c), newAgentCommand(c), newZabbixCommand(c), newVersionCommand(c),
+		newStandaloneCommand(c), newSchedulerCommand(c), newAgentCommand(c), newNetCommand(c), newZabbixCommand(c), newVersionCommand(c),
 	)
 	return root
 }

@@ -106,6 +106,8 @@ type settings struct {
 	bgp       *spec.BGP // nil: none
 	keys      []string
 	log       *logrus.Logger
+	// externalNet: another process keeps this host's network.
+	externalNet bool
 }
 
 // settle reads the files that the flags name; it finds every fault, not just the first.

@@ -212,6 +212,7 @@ var knownLabels = map[string]func(string) string{
 	spec.AppLabelIdentity: identityFault,
 	spec.AppLabelService:  nonEmptyFault,
 	spec.AppLabelTags:     func(string) string { return "" },
+	spec.AppLabelIngress:  rateFault,
 }
 
 func checkLabels(app *spec.App, f *marathon.Faults) {
@@ -233,6 +234,13 @@ func checkLabels(app *spec.App, f *marathon.Faults) {
 	if _, pinned := app.Labels[spec.AppLabelIPs]; pinned && app.Floats() {
 		f.Add("/labels/"+spec.AppLabelIdentity, "instances that float keep no addresses; leave out %s or keep the seats", spec.AppLabelIPs)
 	}
+}
+
+func rateFault(value string) string {
+	if _, err := spec.ParseRate(value); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 func nonEmptyFault(value string) string {

@@ -3,6 +3,7 @@ package routertest
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	"github.com/berth-project/berth/agent/hostnet"
@@ -65,6 +66,19 @@ func (f *Fake) End(link string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.pairs, link)
+}
+
+// Endpoints are the endpoints of the links that were made.
+func (f *Fake) Endpoints() ([]hostnet.Endpoint, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []hostnet.Endpoint
+	for _, l := range f.path.Links {
+		if f.pairs[l.Name] {
+			out = append(out, hostnet.Endpoint{ID: strings.TrimPrefix(l.Name, hostnet.LinkPrefix), MAC: l.MAC, Addresses: l.Addresses})
+		}
+	}
+	return out, nil
 }
 
 // DockerBridges says that Docker has no networks of its own.

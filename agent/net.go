@@ -1,0 +1,340 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/berth-project/berth/agent/document"
+	"github.com/berth-project/berth/agent/hostnet"
+	"github.com/berth-project/berth/agent/netplugin"
+	"github.com/berth-project/berth/agent/router"
+	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/internal/watch"
+	"github.com/berth-project/berth/spec"
+)
+
+// PathRouter is the host's network in routed mode; *router.Router is the real one.
+type PathRouter interface {
+	Router
+	SetPath(ctx context.Context, want hostnet.Path) (router.Outcome, error)
+	Endpoints() ([]hostnet.Endpoint, error)
+	DockerBridges() ([]string, error)
+	Spoofed() (map[string]uint64, error)
+}
+
+// DocumentSource tells the host document.
+type DocumentSource interface {
+	Document() *watch.Value[*spec.HostDocument]
+	Run(ctx context.Context) error
+}
+
+// NetOptions are what the process that keeps a host's network needs. Of Options, Host, StateDir, API, Token, IPAMName,
+// PluginDir, Engine, Inventory, HostAddresses, Transport and Log are used.
+type NetOptions struct {
+	Options
+	Mode     hostnet.Mode // default bridge
+	MTU      int          // of containers in routed mode; 0: as the interface of the host's default route
+	Document string       // a local file with the host document; "": the scheduler's
+	// Path is the routed network, default the real one; Options.Router is not used.
+	Path PathRouter
+}
+
+// endpointsFile is where the endpoints are kept, in the state folder.
+const endpointsFile = "endpoints.json"
+
+// Net keeps the network of one host: it answers Docker, and makes links, routes and rules as the document and the containers
+// want them. It does nothing else, so that nothing else can take the network down with it.
+type Net struct {
+	o        NetOptions
+	source   DocumentSource
+	plugin   *netplugin.Plugin
+	networks *worker[networksJob, networksDone]
+	path     *worker[pathJob, pathDone]
+}
+
+// NewNet makes it; Run does the work.
+func NewNet(o NetOptions) (*Net, error) {
+	if o.Mode == "" {
+		o.Mode = hostnet.Bridge
+	}
+	if o.Mode != hostnet.Bridge && o.Mode != hostnet.Routed {
+		return nil, fmt.Errorf("check network options: mode %q is neither %s nor %s", o.Mode, hostnet.Bridge, hostnet.Routed)
+	}
+	if o.Path == nil {
+		name := o.IPAMName
+		if name == "" {
+			name = router.Default
+		}
+		r, err := router.New(name)
+		if err != nil {
+			return nil, fmt.Errorf("check network options: %w", err)
+		}
+		o.Path = r
+	}
+	o.Router = o.Path
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o.Log = o.Log.WithField("component", "net")
+	n := &Net{o: o, networks: newWorker[networksJob, networksDone](), path: newWorker[pathJob, pathDone]()}
+	var err error
+	if o.Document != "" {
+		n.source, err = document.NewLocal(o.Document, o.Host, o.Log)
+	} else {
+		// A file of its own: the agent beside it keeps the document, too, and reports.
+		n.source, err = document.New(document.Options{
+			API: o.API, Token: o.Token, Host: o.Host, File: filepath.Join(o.StateDir, "net-document.json"), Transport: o.Transport, Log: o.Log,
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	po := netplugin.Options{Name: o.IPAMName, Dir: o.PluginDir, Inventory: o.Inventory, Log: o.Log}
+	if o.Mode == hostnet.Routed {
+		po.Journal, po.Found = filepath.Join(o.StateDir, endpointsFile), o.Path.Endpoints
+	}
+	n.plugin, err = netplugin.New(po)
+	return n, err
+}
+
+// Run works until ctx ends. It fails at once when another process answers Docker under the same name.
+func (n *Net) Run(ctx context.Context) error {
+	own := newNetOwner(n)
+	own.look() // the plugin must know the kept document's pools before Docker can ask
+	l, err := n.plugin.Listen()
+	if err != nil {
+		return err
+	}
+	return n.work(ctx, own, func(ctx context.Context) error { return n.plugin.Serve(ctx, l) })
+}
+
+// work runs the loop and everything beside it until ctx ends or one of them fails. The plugin ends first: what Docker has
+// asked by then is still done.
+func (n *Net) work(ctx context.Context, own *netOwner, beside ...func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var outer, wg sync.WaitGroup
+	start := func(wg *sync.WaitGroup, ctx context.Context, part func(context.Context) error) {
+		wg.Go(func() {
+			if err := part(ctx); err != nil {
+				cancel(err) // without effect when ctx has ended: the first cause stays
+			}
+		})
+	}
+	for _, part := range beside {
+		start(&outer, ctx, part)
+	}
+	start(&outer, ctx, func(ctx context.Context) error { <-ctx.Done(); return nil })
+	for _, part := range []func(context.Context) error{
+		n.source.Run, own.run,
+		func(ctx context.Context) error {
+			return n.networks.run(ctx, func(ctx context.Context, j networksJob) networksDone { return applyNetworks(ctx, n.o.Options, j) })
+		},
+		func(ctx context.Context) error {
+			return n.path.run(ctx, func(ctx context.Context, j pathJob) pathDone { return applyPath(ctx, n.o.Path, j) })
+		},
+	} {
+		start(&wg, inner, part)
+	}
+	outer.Wait()
+	stop()
+	wg.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// pathJob is the routed network that is wanted.
+type pathJob struct {
+	version uint64 // of the plugin's endpoints
+	path    hostnet.Path
+	again   int // differs when the same must be checked once more
+}
+
+// pathDone is what came of it.
+type pathDone struct {
+	job     pathJob
+	outcome router.Outcome
+	err     error
+	spoofed map[string]uint64
+}
+
+// pathTimeout bounds one round. Ten thousand routes take a second or two.
+const pathTimeout = 30 * time.Second
+
+func applyPath(ctx context.Context, r PathRouter, j pathJob) pathDone {
+	ctx, cancel := context.WithTimeout(ctx, pathTimeout)
+	defer cancel()
+	d := pathDone{job: j}
+	d.outcome, d.err = r.SetPath(ctx, j.path)
+	if j.again%spoofedEvery == 0 {
+		d.spoofed, _ = r.Spoofed() // only for the log; a guard that is broken says so in err
+	}
+	return d
+}
+
+// spoofedEvery is at which rechecks forged packets are counted.
+const spoofedEvery = 6
+
+// netOwner is the loop's state; only the loop touches it.
+type netOwner struct {
+	*Net
+	doc       *spec.HostDocument
+	snap      docker.Snapshot
+	endpoints netplugin.Endpoints
+	changes   [3]<-chan struct{}
+	pools     *pools
+	mtu       int
+	again     int
+
+	job       pathJob
+	settled   pathDone
+	complaint string // the last error of the path's worker, said once
+	refused   map[string]string
+	spoofed   map[string]uint64
+}
+
+func newNetOwner(n *Net) *netOwner {
+	return &netOwner{
+		Net: n, pools: &pools{o: n.o.Options, mode: n.o.Mode, plugin: n.plugin, worker: n.networks}, spoofed: map[string]uint64{},
+	}
+}
+
+// run is the loop: take in what changed, decide, hand out.
+func (w *netOwner) run(ctx context.Context) error {
+	tick := time.NewTicker(recheck)
+	defer tick.Stop()
+	w.survey()
+	for {
+		w.look()
+		w.decide()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.changes[0]:
+		case <-w.changes[1]:
+		case <-w.changes[2]:
+		case <-tick.C:
+			w.again++
+			w.pools.recheck()
+			w.survey()
+		case d := <-w.networks.done:
+			w.pools.done(d)
+		case d := <-w.path.done:
+			w.pathDone(d)
+		}
+	}
+}
+
+// survey looks at what others have made of the host.
+func (w *netOwner) survey() {
+	if w.o.Mode != hostnet.Routed {
+		return
+	}
+	closed, err := w.o.Path.DockerBridges()
+	if err != nil {
+		w.o.Log.WithError(err).Warn("Docker's own networks are unknown; those known before stay closed to containers")
+	} else {
+		w.pools.closed = closed
+	}
+	if w.mtu = w.o.MTU; w.mtu == 0 {
+		w.mtu = router.DefaultMTU()
+	}
+}
+
+func (w *netOwner) look() {
+	was, old := w.snap.Connected, w.doc
+	w.doc, w.changes[0] = w.source.Document().Get()
+	w.snap, w.changes[1] = w.o.Inventory.Get()
+	if w.o.Mode == hostnet.Routed {
+		w.endpoints, w.changes[2] = w.plugin.Endpoints()
+	}
+	if w.snap.Connected && !was {
+		w.pools.rechecks++ // Docker may have started anew, with its chains and without ours
+	}
+	w.pools.look(w.doc, w.doc == old)
+}
+
+// decide compiles the inputs and hands out what changed. Without a document the pools stay as a predecessor left them;
+// containers that come to an end are let go all the same.
+func (w *netOwner) decide() {
+	if w.doc != nil {
+		w.pools.give(w.doc, w.snap)
+	}
+	if w.o.Mode != hostnet.Routed {
+		return
+	}
+	j := pathJob{version: w.endpoints.Version, path: hostnet.CompilePath(w.input(), hostnet.Options{MTU: w.mtu}), again: w.again}
+	if !reflect.DeepEqual(j, w.job) {
+		w.job = j
+		w.path.give(j)
+	}
+}
+
+// input is what the routed network is compiled from.
+func (w *netOwner) input() hostnet.PathInput {
+	in := hostnet.PathInput{Endpoints: slices.Clone(w.endpoints.List), Partial: w.doc == nil}
+	if w.doc == nil {
+		return in
+	}
+	in.Pools, in.Blocks = w.doc.Pools, w.doc.Blocks
+	rates := map[netip.Addr]uint64{}
+	for _, s := range w.doc.Seats {
+		if rate, err := spec.ParseRate(s.Labels[spec.AppLabelIngress]); err == nil {
+			rates[s.Address] = rate
+		}
+	}
+	for i, e := range in.Endpoints {
+		for _, a := range e.Addresses {
+			if rate, ok := rates[a]; ok {
+				in.Endpoints[i].Rate = rate
+			}
+		}
+	}
+	return in
+}
+
+// pathDone tells the plugin, which may be asked to wait for it, and says what became different.
+func (w *netOwner) pathDone(d pathDone) {
+	s := netplugin.Settled{Version: d.job.version, Failed: d.outcome.Failed, Missing: d.outcome.Missing, Idle: d.outcome.Idle, Err: d.err}
+	for id, reason := range d.job.path.Refused {
+		if link, _, err := hostnet.LinkNames(id); err == nil {
+			s.Failed[link] = reason
+		}
+		if w.refused[id] != reason {
+			w.o.Log.WithFields(logrus.Fields{"what": id, "reason": reason}).Warn("left out of the routed network")
+		}
+	}
+	w.refused = d.job.path.Refused
+	w.plugin.Settle(s)
+	was := w.complaint
+	if w.complaint = ""; d.err != nil {
+		w.complaint = oneLine(d.err)
+	}
+	if w.complaint != "" && w.complaint != was {
+		w.o.Log.WithError(d.err).Error("the routed network is not whole; trying again")
+	} else if w.complaint == "" && was != "" {
+		w.o.Log.Info("the routed network is whole again")
+	}
+	for link, n := range d.spoofed {
+		if before := w.spoofed[link]; n > before {
+			w.o.Log.WithFields(logrus.Fields{"link": link, "packets": n - before}).Warn("a container sent as somebody else; its packets were dropped")
+		}
+	}
+	if d.spoofed != nil {
+		w.spoofed = d.spoofed
+	}
+	w.settled = d
+}

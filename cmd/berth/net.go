@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/berth-project/berth/agent"
+	"github.com/berth-project/berth/agent/hostnet"
+	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/internal/run"
+)
+
+// netOptions are the flags of `berth net`.
+type netOptions struct {
+	daemonOptions
+	DockerHost string
+	IPAMName   string
+	Network    string
+	MTU        int
+	Document   string
+	Cleanup    bool
+}
+
+const netLong = `net keeps the network of this host, and does nothing else: it answers Docker as IPAM and network driver, and makes the
+containers' links, routes and packet filter rules as the host document wants them. "berth agent --net external" and
+plain "docker run" use what it makes.
+
+With --network routed each container has a link of its own and a /32 route; any address of a pool can be on any host that
+the other hosts and routers have a route to. A container can send only with its own address and hardware
+address. With --network bridge each pool is a bridge of Docker's.
+
+The document comes from the scheduler at --api, is kept in --state-dir, and is good for as long as the scheduler is
+away. A host without a scheduler has it in a file (--document), such as
+  {"Schema": 1, "Pools": [{"Name": "berth", "CIDR": "10.88.0.0/16", "NATOutgoing": true}], "Blocks": ["10.88.4.0/26"]}
+which is looked at every two seconds. Containers that name no address get one from the host's blocks.
+
+Start it before Docker, and stop it after. It may be killed and started again at any time: containers keep their network, and only
+starting and stopping them waits meanwhile.`
+
+const netExample = `  berth net --network routed --api http://10.0.0.5:8080 --token-file /etc/berth/token
+  berth net --network routed --document /etc/berth/host.json       # without a scheduler
+  docker run --net berth --ip 10.88.4.9 IMAGE                      # on a pool's network, with a chosen address
+  docker run --net berth IMAGE                                     # or one of the host's blocks
+  docker run --network name=berth,driver-opt=berth.ingress=100Mbit IMAGE
+  berth net --cleanup        # after it was stopped and the host has no container left on the pools`
+
+func newNetCommand(c *cli) *cobra.Command {
+	var o netOptions
+	cmd := &cobra.Command{
+		Use: "net", Short: "Keep the network of this host: addresses, links, routes, the Docker network driver", Long: netLong, Example: netExample,
+		Args: cobra.NoArgs, GroupID: groupDaemons,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s := settings{standaloneOptions: standaloneOptions{
+				daemonOptions: o.daemonOptions, hostOptions: hostOptions{DockerHost: o.DockerHost, IPAMName: o.IPAMName, Cleanup: o.Cleanup},
+			}}
+			if err := s.settleDaemon(c); err != nil {
+				return err
+			}
+			if err := o.check(cmd.Flags().Changed("api") || os.Getenv("BERTH_API") != ""); err != nil {
+				return err
+			}
+			if err := runNet(cmd.Context(), s, o, c.address); err != nil {
+				return &failure{err}
+			}
+			return nil
+		},
+	}
+	o.daemonOptions.register(cmd)
+	f := cmd.Flags()
+	f.StringVar(&o.DockerHost, "docker-host", "", "the Docker Engine (default: DOCKER_HOST, then unix:///var/run/docker.sock)")
+	f.StringVar(&o.IPAMName, "ipam-name", "berth", "name of Berth's Docker drivers")
+	f.StringVar(&o.Network, "network", string(hostnet.Bridge), "how this host carries its pools: bridge or routed")
+	f.IntVar(&o.MTU, "mtu", 0, "MTU of containers that start, with --network routed (default: of the default route's interface)")
+	f.StringVar(&o.Document, "document", "", "file with the host document, on a host without a scheduler")
+	f.BoolVar(&o.Cleanup, "cleanup", false, "remove the networks, links, routes and rules of a stopped berth net, then exit")
+	return cmd
+}
+
+// check says what is wrong with the flags together; api says that one was named.
+func (o netOptions) check(api bool) error {
+	switch {
+	case o.Network != string(hostnet.Bridge) && o.Network != string(hostnet.Routed):
+		return fmt.Errorf("--network %q is unknown: bridge or routed", o.Network)
+	case o.MTU != 0 && (o.MTU < 576 || o.MTU > 65535):
+		return fmt.Errorf("--mtu %d is not between 576 and 65535", o.MTU)
+	case o.Cleanup:
+		return nil
+	case !api && o.Document == "":
+		return errors.New("--api or --document is needed: where the host document is, such as http://10.0.0.5:8080")
+	case api && o.Document != "":
+		return errors.New("--api and --document both say where the host document is; leave one out")
+	}
+	return nil
+}
+
+func runNet(ctx context.Context, s settings, o netOptions, api string) error {
+	client, err := docker.New(s.DockerHost)
+	if err != nil {
+		return fmt.Errorf("connect to the Docker Engine: %w", err)
+	}
+	if s.Cleanup {
+		return agent.Cleanup(ctx, agent.Options{Engine: client, IPAMName: s.IPAMName, StateDir: s.StateDir, Log: s.log})
+	}
+	return s.serve(ctx, "net.pid", func() (*run.Group, error) {
+		// Docker is not asked for anything before it is needed: it may be waiting for this process to start itself.
+		inventory := docker.NewInventory(client, s.log)
+		n, err := agent.NewNet(agent.NetOptions{
+			Options: agent.Options{
+				Host: s.Hostname, StateDir: s.StateDir, API: api, Token: s.token, IPAMName: s.IPAMName, Engine: client, Inventory: inventory, Log: s.log,
+			},
+			Mode: hostnet.Mode(o.Network), MTU: o.MTU, Document: o.Document,
+		})
+		if err != nil {
+			return nil, err
+		}
+		var group run.Group
+		group.Add("inventory", inventory.Run)
+		group.Add("net", n.Run)
+		return &group, nil
+	})
+}
