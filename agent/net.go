@@ -13,6 +13,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/berth-project/berth/agent/bgp"
 	"github.com/berth-project/berth/agent/document"
 	"github.com/berth-project/berth/agent/hostnet"
 	"github.com/berth-project/berth/agent/netplugin"
@@ -44,8 +45,12 @@ type NetOptions struct {
 	Mode     hostnet.Mode // default bridge
 	MTU      int          // of containers in routed mode; 0: as the interface of the host's default route
 	Document string       // a local file with the host document; "": the scheduler's
+	// BGPPasswordFile holds the password of peers for which the document names no file; "": they have none.
+	BGPPasswordFile string
 	// Path is the routed network, default the real one; Options.Router is not used.
 	Path PathRouter
+	// Speaker is the BGP of routed mode, default the real one.
+	Speaker Speaker
 }
 
 // endpointsFile is where the endpoints are kept, in the state folder.
@@ -59,6 +64,7 @@ type Net struct {
 	plugin   *netplugin.Plugin
 	networks *worker[networksJob, networksDone]
 	path     *worker[pathJob, pathDone]
+	routing  *worker[routingJob, error]
 }
 
 // NewNet makes it; Run does the work.
@@ -85,7 +91,10 @@ func NewNet(o NetOptions) (*Net, error) {
 		return nil, err
 	}
 	o.Log = o.Log.WithField("component", "net")
-	n := &Net{o: o, networks: newWorker[networksJob, networksDone](), path: newWorker[pathJob, pathDone]()}
+	n := &Net{o: o, networks: newWorker[networksJob, networksDone](), path: newWorker[pathJob, pathDone](), routing: newWorker[routingJob, error]()}
+	if n.o.Speaker == nil {
+		n.o.Speaker = bgp.New(n.o.Log)
+	}
 	var err error
 	if o.Document != "" {
 		n.source, err = document.NewLocal(o.Document, o.Host, o.Log)
@@ -144,6 +153,10 @@ func (n *Net) work(ctx context.Context, own *netOwner, beside ...func(context.Co
 		func(ctx context.Context) error {
 			return n.path.run(ctx, func(ctx context.Context, j pathJob) pathDone { return applyPath(ctx, n.o.Path, j) })
 		},
+		n.o.Speaker.Run,
+		func(ctx context.Context) error {
+			return n.routing.run(ctx, func(ctx context.Context, j routingJob) error { return speak(ctx, n.o.Speaker, n.o.BGPPasswordFile, j) })
+		},
 	} {
 		start(&wg, inner, part)
 	}
@@ -194,14 +207,16 @@ type netOwner struct {
 	doc       *spec.HostDocument
 	snap      docker.Snapshot
 	endpoints netplugin.Endpoints
-	changes   [3]<-chan struct{}
+	learned   bgp.Learned
+	changes   [4]<-chan struct{}
 	pools     *pools
 	mtu       int
 	again     int
 
 	job       pathJob
-	settled   pathDone
+	saying    routingJob
 	complaint string // the last error of the path's worker, said once
+	unsaid    string // and the routing's
 	refused   map[string]string
 	spoofed   map[string]uint64
 }
@@ -226,6 +241,7 @@ func (w *netOwner) run(ctx context.Context) error {
 		case <-w.changes[0]:
 		case <-w.changes[1]:
 		case <-w.changes[2]:
+		case <-w.changes[3]:
 		case <-tick.C:
 			w.again++
 			w.pools.recheck()
@@ -234,6 +250,8 @@ func (w *netOwner) run(ctx context.Context) error {
 			w.pools.done(d)
 		case d := <-w.path.done:
 			w.pathDone(d)
+		case err := <-w.routing.done:
+			w.routingDone(err)
 		}
 	}
 }
@@ -260,6 +278,7 @@ func (w *netOwner) look() {
 	w.snap, w.changes[1] = w.o.Inventory.Get()
 	if w.o.Mode == hostnet.Routed {
 		w.endpoints, w.changes[2] = w.plugin.Endpoints()
+		w.learned, w.changes[3] = w.o.Speaker.Learned()
 	}
 	if w.snap.Connected && !was {
 		w.pools.rechecks++ // Docker may have started anew, with its chains and without ours
@@ -281,6 +300,13 @@ func (w *netOwner) decide() {
 		w.job = j
 		w.path.give(j)
 	}
+	if w.doc == nil {
+		return // peers keep what an earlier process told them
+	}
+	if s := (routingJob{peers: w.doc.BGP, announced: announced(w.doc, w.endpoints), again: w.again}); !reflect.DeepEqual(s, w.saying) {
+		w.saying = s
+		w.routing.give(s)
+	}
 }
 
 // input is what the routed network is compiled from.
@@ -289,7 +315,9 @@ func (w *netOwner) input() hostnet.PathInput {
 	if w.doc == nil {
 		return in
 	}
-	in.Pools, in.Blocks = w.doc.Pools, w.doc.Blocks
+	in.Pools, in.Blocks, in.Learned = w.doc.Pools, w.doc.Blocks, learned(w.learned)
+	// Until all peers have spoken, a route that an earlier process has learned may only be late.
+	in.Partial = w.doc.BGP != nil && !w.learned.Complete
 	rates := map[netip.Addr]uint64{}
 	for _, s := range w.doc.Seats {
 		if rate, err := spec.ParseRate(s.Labels[spec.AppLabelIngress]); err == nil {
@@ -336,5 +364,15 @@ func (w *netOwner) pathDone(d pathDone) {
 	if d.spoofed != nil {
 		w.spoofed = d.spoofed
 	}
-	w.settled = d
+}
+
+// routingDone says what became different.
+func (w *netOwner) routingDone(err error) {
+	was := w.unsaid
+	if w.unsaid = ""; err != nil {
+		w.unsaid = oneLine(err)
+	}
+	if w.unsaid != "" && w.unsaid != was {
+		w.o.Log.WithError(err).Error("BGP is not as it should be; trying again")
+	}
 }

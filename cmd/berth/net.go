@@ -22,6 +22,7 @@ type netOptions struct {
 	Network    string
 	MTU        int
 	Document   string
+	Passwords  string
 	Cleanup    bool
 }
 
@@ -31,7 +32,8 @@ plain "docker run" use what it makes.
 
 With --network routed each container has a link of its own and a /32 route; any address of a pool can be on any host that
 the other hosts and routers have a route to. A container can send only with its own address and hardware
-address. With --network bridge each pool is a bridge of Docker's.
+address. The host announces its blocks and containers to the BGP peers that the document names, and writes what they
+announce into the kernel. With --network bridge each pool is a bridge of Docker's.
 
 The document comes from the scheduler at --api, is kept in --state-dir, and is good for as long as the scheduler is
 away. A host without a scheduler has it in a file (--document), such as
@@ -76,6 +78,7 @@ func newNetCommand(c *cli) *cobra.Command {
 	f.StringVar(&o.Network, "network", string(hostnet.Bridge), "how this host carries its pools: bridge or routed")
 	f.IntVar(&o.MTU, "mtu", 0, "MTU of containers that start, with --network routed (default: of the default route's interface)")
 	f.StringVar(&o.Document, "document", "", "file with the host document, on a host without a scheduler")
+	f.StringVar(&o.Passwords, "bgp-password-file", "", "file with the TCP MD5 password of BGP peers for which no file is named (default: they have none)")
 	f.BoolVar(&o.Cleanup, "cleanup", false, "remove the networks, links, routes and rules of a stopped berth net, then exit")
 	return cmd
 }
@@ -112,7 +115,7 @@ func runNet(ctx context.Context, s settings, o netOptions, api string) error {
 			Options: agent.Options{
 				Host: s.Hostname, StateDir: s.StateDir, API: api, Token: s.token, IPAMName: s.IPAMName, Engine: client, Inventory: inventory, Log: s.log,
 			},
-			Mode: hostnet.Mode(o.Network), MTU: o.MTU, Document: o.Document,
+			Mode: hostnet.Mode(o.Network), MTU: o.MTU, Document: o.Document, BGPPasswordFile: o.Passwords,
 		})
 		if err != nil {
 			return nil, err
