@@ -41,7 +41,7 @@ func newInbox() *inbox {
 func (b *inbox) changed(prefixes ...netip.Prefix) {
 	b.mu.Lock()
 	for _, p := range prefixes {
-		if b.all = b.all || len(b.prefixes) >= manyPrefixes; b.all {
+		if b.all = b.all || len(b.prefixes) >= manyPrefixes && !b.prefixes[p]; b.all {
 			clear(b.prefixes)
 			break
 		}

@@ -128,7 +128,7 @@ func advice(reason string, p session) string {
 		{"no route to host", "the host has no route to the peer, or the peer is down"},
 		{"network is unreachable", "the host has no route to the peer"},
 		{"cannot assign requested address", fmt.Sprintf("%s is not an address of this host: correct its Node, or set sourceAddress: None", p.Source)},
-		{"peer de-configured", "the peer has no session with this host in its configuration"},
+		{"peer deconfigured", "the peer has no session with this host in its configuration"},
 		{"connection rejected", "the peer does not know this host's address: add it to its configuration"},
 	} {
 		if strings.Contains(lower, known.part) {

@@ -15,8 +15,12 @@ import (
 	"github.com/berth-project/berth/internal/watch"
 )
 
-// coalesce is how long changes of routes are gathered before they are told.
-const coalesce = 50 * time.Millisecond
+// Changes of routes are gathered before they are told: for coalesce, or longer where reading them takes long, so that reading takes a
+// fifth of the time at most while a large table comes in.
+const (
+	coalesce     = 50 * time.Millisecond
+	coalesceMost = time.Second
+)
 
 // Speaker is the BGP speaker. One loop, Run, owns it; everything else asks the loop.
 type Speaker struct {
@@ -34,6 +38,7 @@ type Speaker struct {
 	complete  bool
 	patience  *time.Timer // until complete, all the same
 	gather    *time.Timer // nil: nothing has changed
+	pause     time.Duration
 	now       func() time.Time
 }
 
@@ -97,6 +102,9 @@ func (s *Speaker) Run(ctx context.Context) error {
 // Set makes the speaker so: peers are added, changed and removed, prefixes announced and withdrawn, only where they differ. New things come
 // before old ones go. What fails does not keep the rest from being set; all errors are returned, and the same call tries again. It waits for
 // Run.
+//
+// The first call of a process must name everything that the host has: peers drop what they kept of the process before and is not
+// said again.
 func (s *Speaker) Set(ctx context.Context, c Config, announced []netip.Prefix) error {
 	c = c.normal()
 	if err := c.check(); err != nil {
@@ -261,7 +269,7 @@ func (s *Speaker) look() {
 	}
 	s.settle()
 	if s.gather == nil && s.inbox.dirty() {
-		s.gather = time.NewTimer(coalesce)
+		s.gather = time.NewTimer(min(max(coalesce, s.pause), coalesceMost))
 	}
 }
 
@@ -285,6 +293,8 @@ func (s *Speaker) learn() {
 	if s.server == nil {
 		return
 	}
+	began := s.now()
+	defer func() { s.pause = 4 * s.now().Sub(began) }()
 	prefixes, all := s.inbox.takePrefixes()
 	next := map[netip.Prefix][]netip.Addr{}
 	if all {
