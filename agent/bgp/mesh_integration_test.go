@@ -19,8 +19,11 @@ func TestMesh(t *testing.T) {
 	w := newWorld(t)
 	ma, mb := w.machine(), w.machine()
 	a, b := ma.speaker(), mb.speaker()
+	a.set(Config{})
+	a.learns(5*time.Second, "")
 	ca, cb := Config{AS: hostAS, Peers: []Peer{to(mb, false)}}, Config{AS: hostAS, Peers: []Peer{to(ma, false)}}
 	a.set(ca, "10.88.1.0/26")
+	a.learns(5*time.Second, "incomplete")
 	b.set(cb, "10.88.2.0/26", "10.88.1.7/32")
 	a.learns(20*time.Second, "10.88.1.7/32[192.0.2.2] 10.88.2.0/26[192.0.2.2]")
 	b.learns(5*time.Second, "10.88.1.0/26[192.0.2.1]")

@@ -184,6 +184,7 @@ func (s *Speaker) start(c Config) error {
 	}
 	s.server, s.complete = server, false
 	s.patience.Reset(c.restartTime())
+	s.publish() // before it was set, there was nobody to wait for
 	return nil
 }
 

@@ -57,6 +57,9 @@ func (s *Speaker) Set(ctx context.Context, c bgp.Config, announced []netip.Prefi
 	if s.failure != nil {
 		return s.failure
 	}
+	if s.config.AS != c.AS {
+		s.learned.Set(bgp.Learned{}) // it begins anew
+	}
 	s.config, s.announced, s.gone = c, slices.Clone(announced), false
 	s.fabric.spread()
 	return nil
