@@ -119,3 +119,35 @@ func TestApplyNetworks(t *testing.T) {
 		}
 	})
 }
+
+// Beside a `berth net` the agent only looks.
+func TestExternalNetwork(t *testing.T) {
+	log, _ := test.NewNullLogger()
+	engine := dockertest.New()
+	o := Options{Engine: engine, IPAMName: "berth", ExternalNetwork: true, Log: log}
+	red := spec.Pool{Name: "red", CIDR: netip.MustParsePrefix("10.2.0.0/24")}
+	status := func() string {
+		t.Helper()
+		return applyNetworks(t.Context(), o, networksJob{known: true, desired: hostnet.Compile([]spec.Pool{red}, hostnet.Options{IPAMDriver: "berth"})}).status["red"]
+	}
+	if got := status(); !strings.Contains(got, "berth net") || len(networkNames(t, engine)) > 0 {
+		t.Errorf("%q, %v", got, networkNames(t, engine))
+	}
+	create := func(s docker.NetworkSpec) {
+		t.Helper()
+		if err := engine.CreateNetwork(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create(docker.NetworkSpec{Name: "red", Driver: "bridge", Subnet: red.CIDR})
+	if got := status(); !strings.Contains(got, "not on 10.2.0.0/24 with berth") {
+		t.Error(got)
+	}
+	if err := engine.RemoveNetwork(t.Context(), "red"); err != nil {
+		t.Fatal(err)
+	}
+	create(docker.NetworkSpec{Name: "red", Driver: "berth", IPAMDriver: "berth", Subnet: red.CIDR})
+	if got := status(); got != "" {
+		t.Error(got)
+	}
+}

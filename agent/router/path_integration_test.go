@@ -607,3 +607,30 @@ func TestRate(t *testing.T) {
 	b.in.Endpoints[1].Rate = 0
 	b.set(t)
 }
+
+// Ten thousand learned routes, as on a host of a large fleet: set at once, found unchanged, withdrawn.
+func TestManyLearnedRoutes(t *testing.T) {
+	b := newBed(t)
+	uplink(t, "rtd-out", "out", "192.0.2.1/24", "192.0.2.2")
+	const n = 10_000
+	for i := range n {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 213, byte(128 + i>>8&63), byte(i)}), 32)
+		b.in.Learned = append(b.in.Learned, hostnet.Learned{Prefix: p, Via: netip.MustParseAddr("192.0.2.2")})
+	}
+	for _, step := range []string{"set", "again"} {
+		began := time.Now()
+		if _, err := b.r.SetPath(t.Context(), hostnet.CompilePath(b.in, b.o)); err != nil {
+			t.Fatal(err)
+		}
+		took := time.Since(began)
+		t.Logf("%s: %v", step, took.Round(time.Millisecond))
+		if took > 10*time.Second {
+			t.Errorf("%s: %d routes took %v", step, n, took)
+		}
+	}
+	if have, err := b.r.kernel.look(hostnet.Path{}); err != nil || len(have.routes) != n+3 {
+		t.Errorf("%d routes, %v", len(have.routes), err)
+	}
+	b.in.Learned = nil
+	b.set(t)
+}

@@ -37,6 +37,13 @@ func StartEngine(t TB, images ...string) *Engine {
 	return startEngine(t, "", images...)
 }
 
+// StartEngineIn is StartEngine in a network namespace that plays a host of its own: there the engine makes its bridge and its
+// packet filter as on a real host, and the machine's are not touched.
+func StartEngineIn(t TB, space string, images ...string) *Engine {
+	t.Helper()
+	return startEngine(t, space, images...)
+}
+
 // cleanupLimit is how long one step of tidying up may take.
 const cleanupLimit = time.Minute
 
@@ -53,7 +60,9 @@ func startEngine(t TB, space string, images ...string) *Engine {
 	}
 	e.containerd = e.daemon.start(t, "containerd", "--config", config, "--address", dir+"/containerd.sock",
 		"--root", dir+"/containerd/root", "--state", dir+"/containerd/state")
-	e.ownBridge()
+	if space == "" {
+		e.ownBridge()
+	}
 	e.Start()
 	for _, image := range images {
 		save := exec.CommandContext(t.Context(), "docker", "save", image)
@@ -78,7 +87,7 @@ func (d *daemon) start(t TB, name string, args ...string) *exec.Cmd {
 	log := must(os.OpenFile(d.dir+"/engine.log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600))(t, "make the engine's log")
 	defer log.Close()
 	cmd := exec.Command(name, args...)
-	if d.space != "" { // with containerd, so that host networking is the namespace's
+	if d.space != "" { // with containerd; not "ip netns exec", which would give each process mounts of its own
 		cmd = exec.Command("nsenter", append([]string{"--net=/run/netns/" + d.space, name}, args...)...)
 	}
 	cmd.Stdout, cmd.Stderr = log, log
@@ -93,9 +102,12 @@ func (d *daemon) start(t TB, name string, args ...string) *exec.Cmd {
 func (e *Engine) Start() {
 	e.t.Helper()
 	_ = os.Remove(e.dir + "/docker.pid") // a killed engine leaves it, and the id may be someone else's by now
-	e.cmd = e.daemon.start(e.t, dockerd(), "--host", e.host, "--data-root", e.dir+"/data", "--exec-root", e.dir+"/exec",
-		"--containerd", e.dir+"/containerd.sock", "--pidfile", e.dir+"/docker.pid",
-		"--bridge", e.daemon.bridge, "--iptables=false", "--ip-masq=false", "--ip-forward=false", "--live-restore")
+	args := []string{"--host", e.host, "--data-root", e.dir + "/data", "--exec-root", e.dir + "/exec",
+		"--containerd", e.dir + "/containerd.sock", "--pidfile", e.dir + "/docker.pid", "--live-restore"}
+	if e.space == "" {
+		args = append(args, "--bridge", e.daemon.bridge, "--iptables=false", "--ip-masq=false", "--ip-forward=false")
+	}
+	e.cmd = e.daemon.start(e.t, dockerd(), args...)
 	Eventually(e.t, 30*time.Second, "the test's own Docker Engine answers", func() error {
 		_, err := e.try(e.t.Context(), "version")
 		return err

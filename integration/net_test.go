@@ -1,0 +1,198 @@
+//go:build integration
+
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/berth-project/berth/integration/rig"
+)
+
+// netHost is a network namespace that plays a host, with a Docker Engine and a `berth net` of its own.
+type netHost struct {
+	t      *testing.T
+	space  string
+	dir    string
+	engine *rig.Engine
+	cmd    *exec.Cmd
+}
+
+// The pool of the tests is in namespaces only; its block is 10.213.4.0/29.
+const netDocument = `{"Schema":1,"Pools":[{"Name":"%[1]s","CIDR":"10.213.0.0/16","NATOutgoing":true}],"Blocks":["10.213.4.0/29"]}`
+
+func newNetHost(t *testing.T) *netHost {
+	t.Helper()
+	requireReal(t, "docker", baseImage)
+	h := &netHost{t: t, space: fmt.Sprintf("itnet%d", os.Getpid()), dir: t.TempDir()}
+	command(t, "ip", "netns", "add", h.space)
+	t.Cleanup(func() { command(t, "ip", "netns", "del", h.space) })
+	command(t, "ip", "-n", h.space, "link", "set", "lo", "up")
+	if err := os.WriteFile(h.file("host.json"), fmt.Appendf(nil, netDocument, h.space), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.inside("iptables", "-P", "FORWARD", "DROP") // as Docker does when it is the one that turns forwarding on
+	t.Cleanup(h.kill)
+	return h
+}
+
+func (h *netHost) file(name string) string { return filepath.Join(h.dir, name) }
+
+// command runs a command of the host's operating system.
+func command(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func (h *netHost) inside(args ...string) string {
+	h.t.Helper()
+	return command(h.t, "nsenter", append([]string{"--net=/run/netns/" + h.space}, args...)...)
+}
+
+// start starts `berth net` and waits for its socket.
+func (h *netHost) start(host string) {
+	h.t.Helper()
+	log, err := os.OpenFile(h.file("net.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer log.Close()
+	h.cmd = exec.Command("nsenter", "--net=/run/netns/"+h.space, binary, "net", "--network", "routed", "--document", h.file("host.json"),
+		"--docker-host", host, "--ipam-name", h.space, "--state-dir", h.file("state"), "--run-dir", h.file("run"), "--hostname", "h1")
+	h.cmd.Stdout, h.cmd.Stderr = log, log
+	if err := h.cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	rig.Eventually(h.t, 10*time.Second, "berth net answers", func() error {
+		return exec.Command("curl", "-sf", "--unix-socket", "/run/docker/plugins/"+h.space+".sock", "-d", "{}", "http://d/NetworkDriver.GetCapabilities").Run()
+	})
+}
+
+// kill is kill -9; it may be gone already.
+func (h *netHost) kill() {
+	if h.cmd != nil {
+		_ = h.cmd.Process.Signal(syscall.SIGKILL)
+		_ = h.cmd.Wait()
+		h.cmd = nil
+	}
+	if h.t.Failed() {
+		b, _ := os.ReadFile(h.file("net.log"))
+		h.t.Logf("log of berth net:\n%s", b)
+	}
+	_ = os.Remove("/run/docker/plugins/" + h.space + ".sock")
+}
+
+// reaches says whether the address answers on port 7 from the host.
+func (h *netHost) reaches(address string) error {
+	out, err := exec.Command("nsenter", "--net=/run/netns/"+h.space, "timeout", "2", "bash", "-c", "exec 3<>/dev/tcp/"+address+"/7").CombinedOutput()
+	if err != nil && strings.Contains(string(out), "refused") {
+		return nil // by the container itself
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %v: %s", address, err, out)
+	}
+	return nil
+}
+
+// The whole way of plain `docker run` on a routed host, with a real Docker Engine and everything that is killed meanwhile.
+func TestRoutedHost(t *testing.T) {
+	h := newNetHost(t)
+	socket := "unix://" + h.file("no-docker-yet.sock")
+	h.start(socket) // before Docker, which is how it should be
+	h.kill()
+	h.engine = rig.StartEngineIn(t, h.space, baseImage)
+	h.start(h.engine.Host())
+	rig.Eventually(t, 20*time.Second, "the pool has its network", func() error {
+		_, err := h.engine.TryDocker("network", "inspect", h.space)
+		return err
+	})
+	sleep := []string{"--entrypoint", "sleep", baseImage, "1d"}
+	run := func(name string, args ...string) string {
+		t.Helper()
+		h.engine.Docker(append(append([]string{"run", "-d", "--name", name}, args...), sleep...)...)
+		return strings.TrimSpace(h.engine.Docker("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.MacAddress}}{{end}}", name))
+	}
+	reach := func(when string, addresses ...string) {
+		t.Helper()
+		for _, a := range addresses {
+			if err := h.reaches(a); err != nil {
+				t.Errorf("%s: %v", when, err)
+			}
+		}
+	}
+	if got := run("chosen", "--net", h.space, "--ip", "10.213.9.9"); got != "10.213.9.9 02:42:0a:d5:09:09" {
+		t.Errorf("a chosen address: %s", got)
+	}
+	if got := run("given", "--network", "name="+h.space+",driver-opt=berth.ingress=50Mbit"); got != "10.213.4.0 02:42:0a:d5:04:00" {
+		t.Errorf("an address of the block: %s", got)
+	}
+	if out, err := h.engine.TryDocker("run", "--rm", "--net", h.space, "--ip", "10.213.9.9", "--entrypoint", "true", baseImage); err == nil || !strings.Contains(err.Error(), `container "chosen"`) {
+		t.Errorf("an address was given twice: %s %v", out, err)
+	}
+	reach("at first", "10.213.9.9", "10.213.4.0")
+	// From one container to the other, past a FORWARD policy of DROP.
+	between := func(when string) {
+		t.Helper()
+		if out, err := h.engine.TryDocker("exec", "chosen", "timeout", "2", "bash", "-c", "exec 3<>/dev/tcp/10.213.4.0/7"); err == nil || !strings.Contains(out+err.Error(), "refused") {
+			t.Errorf("%s, between containers: %s %v", when, out, err)
+		}
+	}
+	between("at first")
+	h.engine.Docker("restart", "-t", "0", "chosen")
+	reach("after docker restart", "10.213.9.9")
+
+	h.kill()
+	reach("berth net is away", "10.213.9.9", "10.213.4.0")
+	between("berth net is away")
+	h.start(h.engine.Host())
+	h.engine.Docker("rm", "-f", "given")
+	if out := h.inside("ip", "route", "show", "10.213.4.0/32"); out != "" {
+		t.Errorf("after its end: %s", out)
+	}
+
+	h.engine.Kill9()
+	reach("dockerd is away", "10.213.9.9")
+	began := time.Now()
+	h.engine.Start()
+	beside := time.Since(began)
+	t.Logf("dockerd started in %v beside berth net", beside.Round(10*time.Millisecond))
+	if beside > 12*time.Second { // 0.5 s on an idle machine
+		t.Errorf("dockerd took %v to start beside berth net", beside)
+	}
+	if out, err := h.engine.TryDocker("run", "--rm", "--net", h.space, "--ip", "10.213.9.9", "--entrypoint", "true", baseImage); err == nil {
+		t.Errorf("after a restart of dockerd an address was given twice: %s", out)
+	}
+	if out, err := h.engine.TryDocker("run", "--rm", "--net", h.space, "--ip", "10.213.9.10", "--entrypoint", "true", baseImage); err != nil {
+		t.Errorf("after a restart of dockerd: %s %v", out, err)
+	}
+
+	h.engine.Kill9()
+	h.kill()
+	began = time.Now()
+	h.engine.Start()
+	alone := time.Since(began)
+	t.Logf("dockerd started in %v without berth net", alone.Round(10*time.Millisecond))
+	if alone > 25*time.Second { // 15 s is Docker's own patience
+		t.Errorf("dockerd took %v to start without berth net", alone)
+	}
+	reach("without berth net", "10.213.9.9")
+	h.start(h.engine.Host())
+	h.engine.Docker("rm", "-f", "chosen")
+	rig.Eventually(t, 10*time.Second, "no route of a container is left", func() error {
+		if out := h.inside("ip", "route", "show", "proto", "66"); strings.Contains(out, "brt") {
+			return fmt.Errorf("there is %s", out)
+		}
+		return nil
+	})
+	h.engine.Docker("network", "rm", h.space)
+}
