@@ -194,5 +194,13 @@ func TestRoutedHost(t *testing.T) {
 		}
 		return nil
 	})
-	h.engine.Docker("network", "rm", h.space)
+
+	h.kill()
+	h.inside(binary, "net", "--cleanup", "--docker-host", h.engine.Host(), "--ipam-name", h.space, "--state-dir", h.file("state"), "--run-dir", h.file("run"))
+	if _, err := h.engine.TryDocker("network", "inspect", h.space); err == nil {
+		t.Error("after a cleanup the network is there")
+	}
+	if out := h.inside("sh", "-c", "ip route show proto 66; iptables -S | grep BERTH; iptables -t nat -S | grep BERTH; true"); out != "" {
+		t.Errorf("after a cleanup there is\n%s", out)
+	}
 }
