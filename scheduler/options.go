@@ -62,7 +62,7 @@ type Options struct {
 	// HoldOffers is how long offers are kept while something may use them soon; default 20 s.
 	HoldOffers time.Duration
 
-	Rand io.Reader // for ids and host keys; default crypto/rand
+	Rand io.Reader // for ids and host keys, read by two goroutines; default crypto/rand
 	Log  logrus.FieldLogger
 }
 

@@ -45,6 +45,7 @@ type Scheduler struct {
 	launchedAt  time.Time       // when something was launched last
 	answers     []chan struct{} // commands that are done, to be told after the decision
 	asked       bool            // one of them is of somebody who will look for what it changed
+	keys        *keyring
 	*indexes
 	counters api.Counters
 	wake     time.Time // the next time something is due; zero: never
@@ -122,7 +123,7 @@ func New(opts Options) (*Scheduler, error) {
 		opts: opts, log: opts.Log.WithField("component", "scheduler"), commands: make(chan func()), lost: make(chan error, 1), stopped: make(chan struct{}),
 		state: opts.State, byApp: map[spec.AppID]map[string]*spec.Task{},
 		hostnames: map[string]spec.SeatID{}, offers: newOffers(), hosts: map[string]*host{}, routing: hostdoc.NewRouting(opts.BGP), strays: map[string]stray{}, inFlight: map[string]bool{},
-		queue: map[spec.AppID]*waiting{}, freed: map[spec.SeatID]bool{}, agents: map[string]*agent{}, waits: map[spec.AppID]string{}, docsDirty: true, indexes: newIndexes(),
+		queue: map[spec.AppID]*waiting{}, freed: map[spec.SeatID]bool{}, agents: map[string]*agent{}, waits: map[spec.AppID]string{}, docsDirty: true, indexes: newIndexes(), keys: newKeyring(opts.Rand),
 	}
 	for _, t := range s.state.Tasks {
 		if t.Live() {
@@ -180,7 +181,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	go func() { defer close(done); sender.run(ctx) }()
 	committed := make(chan struct{})
 	go func() { defer close(committed); committer.run(ctx) }()
-	defer func() { cancel(); <-committed; <-done; <-ended }()
+	forged := make(chan struct{})
+	go func() { defer close(forged); s.keys.run(ctx) }()
+	defer func() { cancel(); <-committed; <-done; <-ended; <-forged }()
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()

@@ -46,15 +46,18 @@ func (s *Scheduler) hostname(id spec.SeatID) string {
 
 // hostKey makes the seat's SSH host key: it stays for the seat's life, so known_hosts stays true.
 func (s *Scheduler) hostKey(id spec.SeatID) spec.HostKey {
-	pub, priv, err := ed25519.GenerateKey(s.opts.Rand)
-	if err != nil {
-		panic(fmt.Sprintf("no randomness for the host key of %s: %v", id, err)) // the kernel's source does not fail
+	priv := s.keys.take()
+	if priv == nil {
+		var err error
+		if _, priv, err = ed25519.GenerateKey(s.opts.Rand); err != nil {
+			panic(fmt.Sprintf("no randomness for the host key of %s: %v", id, err)) // the kernel's source does not fail
+		}
 	}
 	block, err := ssh.MarshalPrivateKey(priv, id.Hostname())
 	if err != nil {
 		panic(fmt.Sprintf("encode the host key of %s: %v", id, err)) // ed25519 keys always can be
 	}
-	public, err := ssh.NewPublicKey(pub)
+	public, err := ssh.NewPublicKey(priv.Public())
 	if err != nil {
 		panic(fmt.Sprintf("encode the public host key of %s: %v", id, err))
 	}

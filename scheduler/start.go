@@ -27,6 +27,7 @@ func (s *Scheduler) start(wants []want, now time.Time) need {
 		return need{}
 	}
 	wants, passed := s.hopeful(wants, now)
+	s.foresee(wants)
 	for _, w := range wants {
 		q := missing[w.app.ID]
 		if q == nil {
@@ -53,6 +54,17 @@ func (s *Scheduler) start(wants []want, now time.Time) need {
 	maps.Copy(missing, passed)
 	s.queue = missing
 	return out
+}
+
+// foresee has host keys made for the new seats of this decision, and for as many of the next.
+func (s *Scheduler) foresee(wants []want) {
+	unseated := 0
+	for _, w := range wants {
+		if _, ok := s.state.Seats[w.seat]; !ok {
+			unseated++
+		}
+	}
+	s.keys.want(2 * unseated)
 }
 
 // afterDelay drops the wants of apps whose launch delay runs.
