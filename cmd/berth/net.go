@@ -62,7 +62,8 @@ func newNetCommand(c *cli) *cobra.Command {
 			if err := s.settleDaemon(c); err != nil {
 				return err
 			}
-			if err := o.check(cmd.Flags().Changed("api") || os.Getenv("BERTH_API") != ""); err != nil {
+			// The environment's address is for the verbs, too: a file that is named comes before it.
+			if err := o.check(cmd.Flags().Changed("api") || os.Getenv("BERTH_API") != "" && o.Document == ""); err != nil {
 				return err
 			}
 			if err := runNet(cmd.Context(), s, o, c.address); err != nil {
