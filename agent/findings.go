@@ -106,7 +106,7 @@ func held(doc *spec.HostDocument, snap docker.Snapshot, host map[netip.Addr]stri
 }
 
 func inPools(pools []spec.Pool, a netip.Addr) bool {
-	return slices.ContainsFunc(pools, func(p spec.Pool) bool { return p.CIDR.Contains(a) })
+	return slices.ContainsFunc(pools, func(p spec.Pool) bool { return p.Has(a) })
 }
 
 // hostHeld picks the host's own addresses that lie in a pool. A gateway on its pool's bridge is there for the pool's sake.

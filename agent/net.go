@@ -315,7 +315,7 @@ func (w *netOwner) input() hostnet.PathInput {
 	if w.doc == nil {
 		return in
 	}
-	in.Pools, in.Blocks, in.Learned = w.doc.Pools, w.doc.Blocks, learned(w.learned)
+	in.Pools, in.Blocks, in.Learned = w.doc.Pools, hostnet.Blocks(w.doc.Pools, w.doc.Blocks), learned(w.learned)
 	// Until all peers have spoken, a route that an earlier process has learned may only be late.
 	in.Partial = w.doc.BGP != nil && !w.learned.Complete
 	rates := map[netip.Addr]uint64{}

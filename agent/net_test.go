@@ -164,6 +164,30 @@ func TestNet(t *testing.T) {
 	})
 }
 
+// The IPv6 twins of blocks and addresses are announced, and learned, beside them.
+func TestNetTwins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fabric bgptest.Fabric
+		one, two := newNetWorld(t, fabric.Speaker(addr("192.0.2.1"))), newNetWorld(t, fabric.Speaker(addr("192.0.2.2")))
+		defer func() { one.stop(); two.stop() }()
+		for w, doc := range map[*netWorld]*spec.HostDocument{
+			one: netDoc(1, "10.1.0.0/28", "192.0.2.1", "192.0.2.2"), two: netDoc(1, "10.1.0.16/28", "192.0.2.2", "192.0.2.1"),
+		} {
+			doc.Pools[0].CIDR6 = prefix("fd00:88::/64")
+			w.sched.doc.Set(doc)
+		}
+		synctest.Wait()
+		one.attach("aaaaaaaaaaaa", "10.1.0.2")
+		one.attach("bbbbbbbbbbbb", "10.1.0.77")
+		want := []netip.Prefix{prefix("10.1.0.0/28"), prefix("10.1.0.77/32"), prefix("fd00:88::/124"), prefix("fd00:88::4d/128")}
+		if got := one.speaker.Announced(); !slices.Equal(got, want) {
+			t.Errorf("announced %v, want %v", got, want)
+		}
+		one.wantRoutes("10.1.0.0/28 , 10.1.0.2/32 brtaaaaaaaaaaa, 10.1.0.16/28 via 192.0.2.2, 10.1.0.77/32 brtbbbbbbbbbbb, " +
+			"fd00:88::/124 , fd00:88::2/128 brtaaaaaaaaaaa, fd00:88::4d/128 brtbbbbbbbbbbb")
+	})
+}
+
 // Without a scheduler and a kept document containers still end.
 func TestNetWithoutDocument(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/netip"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/berth-project/berth/agent/bgp"
@@ -52,10 +51,7 @@ func announced(doc *spec.HostDocument, endpoints netplugin.Endpoints) []netip.Pr
 			}
 		}
 	}
-	blocks := slices.DeleteFunc(slices.Clone(doc.Blocks), func(b netip.Prefix) bool {
-		return !slices.ContainsFunc(doc.Pools, func(p spec.Pool) bool { return p.CIDR.Contains(b.Addr()) && p.CIDR.Bits() <= b.Bits() })
-	})
-	return hostnet.Announce(blocks, seats)
+	return hostnet.Announce(hostnet.Blocks(doc.Pools, doc.Blocks), seats)
 }
 
 // learned are the routes that peers told, one for each next hop.

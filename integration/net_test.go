@@ -34,12 +34,18 @@ func newNetHost(t *testing.T) *netHost {
 	command(t, "ip", "netns", "add", h.space)
 	t.Cleanup(func() { command(t, "ip", "netns", "del", h.space) })
 	command(t, "ip", "-n", h.space, "link", "set", "lo", "up")
-	if err := os.WriteFile(h.file("host.json"), fmt.Appendf(nil, netDocument, h.space), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	h.document(netDocument)
 	h.inside("iptables", "-P", "FORWARD", "DROP") // as Docker does when it is the one that turns forwarding on
 	t.Cleanup(h.kill)
 	return h
+}
+
+// document writes the host document, in which %[1]s stands for the pool's name.
+func (h *netHost) document(text string) {
+	h.t.Helper()
+	if err := os.WriteFile(h.file("host.json"), fmt.Appendf(nil, text, h.space), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
 }
 
 func (h *netHost) file(name string) string { return filepath.Join(h.dir, name) }
@@ -93,8 +99,14 @@ func (h *netHost) kill() {
 }
 
 // reaches says whether the address answers on port 7 from the host.
-func (h *netHost) reaches(address string) error {
-	out, err := exec.Command("nsenter", "--net=/run/netns/"+h.space, "timeout", "2", "bash", "-c", "exec 3<>/dev/tcp/"+address+"/7").CombinedOutput()
+func (h *netHost) reaches(address string) error { return reaches(h.space, address) }
+
+// reaches says whether the address answers on port 7 from the namespace.
+func reaches(space, address string) error { return answers(address, "--net=/run/netns/"+space) }
+
+// answers says it from where nsenter with these arguments is.
+func answers(address string, where ...string) error {
+	out, err := exec.Command("nsenter", append(where, "timeout", "2", "bash", "-c", "exec 3<>/dev/tcp/"+address+"/7")...).CombinedOutput()
 	if err != nil && strings.Contains(string(out), "refused") {
 		return nil // by the container itself
 	}
@@ -202,5 +214,56 @@ func TestRoutedHost(t *testing.T) {
 	}
 	if out := h.inside("sh", "-c", "ip route show proto 66; iptables -S | grep BERTH; iptables -t nat -S | grep BERTH; true"); out != "" {
 		t.Errorf("after a cleanup there is\n%s", out)
+	}
+}
+
+// A pool with IPv6: a container has both addresses and is reached by both from outside, and sends as neither's neighbour.
+func TestRoutedHostIPv6(t *testing.T) {
+	h := newNetHost(t)
+	outside := h.space + "o"
+	command(t, "ip", "netns", "add", outside)
+	t.Cleanup(func() { command(t, "ip", "netns", "del", outside) })
+	for _, line := range []string{
+		"link add up0 netns " + h.space + " type veth peer name up0 netns " + outside,
+		"-n " + h.space + " addr add 192.0.2.1/24 dev up0", "-n " + h.space + " addr add 2001:db8::1/64 dev up0 nodad", "-n " + h.space + " link set up0 up",
+		"-n " + outside + " addr add 192.0.2.9/24 dev up0", "-n " + outside + " addr add 2001:db8::9/64 dev up0 nodad", "-n " + outside + " link set up0 up",
+		"-n " + outside + " route add 10.213.0.0/16 via 192.0.2.1", "-n " + outside + " route add fd00:213::/64 via 2001:db8::1",
+	} {
+		command(t, "ip", strings.Fields(line)...)
+	}
+	h.document(strings.Replace(netDocument, `0/16",`, `0/16","CIDR6":"fd00:213::/64",`, 1))
+	h.engine = rig.StartEngineIn(t, h.space, baseImage)
+	h.start(h.engine.Host())
+	rig.Eventually(t, 20*time.Second, "the pool has its network", func() error {
+		_, err := h.engine.TryDocker("network", "inspect", h.space)
+		return err
+	})
+	h.engine.Docker("run", "-d", "--name", "six", "--net", h.space, "--ip", "10.213.4.3", "--entrypoint", "sleep", baseImage, "1d")
+	const both = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}"
+	if got := strings.TrimSpace(h.engine.Docker("inspect", "-f", both, "six")); got != "10.213.4.3 fd00:213::403" {
+		t.Errorf("addresses %q", got)
+	}
+	for _, when := range []string{"at first", "after docker restart"} {
+		for _, a := range []string{"10.213.4.3", "fd00:213::403"} {
+			if err := reaches(outside, a); err != nil {
+				t.Errorf("%s, from outside: %v", when, err)
+			}
+		}
+		if when == "at first" {
+			h.engine.Docker("restart", "-t", "0", "six")
+		}
+	}
+	// As its neighbour it is not heard outside.
+	pid := strings.TrimSpace(h.engine.Docker("inspect", "-f", "{{.State.Pid}}", "six"))
+	command(t, "nsenter", "-t", pid, "-n", "ip", "addr", "add", "fd00:213::404/128", "dev", "eth0", "nodad")
+	for from, want := range map[string]bool{"fd00:213::403": true, "fd00:213::404": false} {
+		command(t, "nsenter", "-t", pid, "-n", "ip", "-6", "route", "replace", "default", "via", "fe80::1", "dev", "eth0", "src", from)
+		if err := answers("2001:db8::9", "-t", pid, "-n"); (err == nil) != want {
+			t.Errorf("sent as %s: %v", from, err)
+		}
+	}
+	h.engine.Docker("rm", "-f", "six")
+	if out := h.inside("ip", "-6", "route", "show", "proto", "66"); strings.Contains(out, "brt") {
+		t.Errorf("after its end: %s", out)
 	}
 }

@@ -9,12 +9,38 @@ import (
 type Pool struct {
 	Name        string // also the Docker network's name and Marathon's network name
 	CIDR        netip.Prefix
-	NATOutgoing bool // masquerade towards addresses outside all pools
-	Disabled    bool // no new leases; existing ones stay
+	CIDR6       netip.Prefix `json:",omitzero"` // where each address has its IPv6 twin; invalid: the pool is IPv4 only
+	NATOutgoing bool         // masquerade towards addresses outside all pools
+	Disabled    bool         // no new leases; existing ones stay
 }
 
 // Gateway is the pool's first host address: the bridge's own.
 func (p Pool) Gateway() netip.Addr { return p.CIDR.Masked().Addr().Next() }
+
+// Twin is the IPv6 address that belongs to the pool's address a: as far from the start of CIDR6 as a is from the start of CIDR.
+// Invalid where there is none. Whoever has one has the other, so only one is ever leased.
+func (p Pool) Twin(a netip.Addr) netip.Addr {
+	if !p.CIDR6.Addr().Is6() || !p.CIDR.Contains(a) || p.CIDR6.Bits() > 96+p.CIDR.Bits() {
+		return netip.Addr{}
+	}
+	from, to := p.CIDR.Masked().Addr().As4(), a.As4()
+	b := p.CIDR6.Masked().Addr().As16()
+	for i := range to {
+		b[12+i] |= to[i] ^ from[i] // the bits of the host part; CIDR6 has as many to spare
+	}
+	return netip.AddrFrom16(b)
+}
+
+// TwinBlock is the twin of a part of the pool; invalid where there is none.
+func (p Pool) TwinBlock(b netip.Prefix) netip.Prefix {
+	if a := p.Twin(b.Masked().Addr()); a.IsValid() && b.Bits() >= p.CIDR.Bits() {
+		return netip.PrefixFrom(a, 96+b.Bits())
+	}
+	return netip.Prefix{}
+}
+
+// Has says whether an address of either family is one of the pool's.
+func (p Pool) Has(a netip.Addr) bool { return p.CIDR.Contains(a) || p.CIDR6.Contains(a) }
 
 // Bridge is the Linux interface that carries the pool: at most 15 bytes, derived from the name.
 func (p Pool) Bridge() string {

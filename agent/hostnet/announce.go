@@ -3,7 +3,24 @@ package hostnet
 import (
 	"net/netip"
 	"slices"
+
+	"github.com/berth-project/berth/spec"
 )
+
+// Blocks are the parts of pools that are the host's, each followed by its IPv6 twin. What is in no pool is left out.
+func Blocks(pools []spec.Pool, blocks []netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for _, b := range blocks {
+		for _, p := range pools {
+			if covers(p.CIDR, b) {
+				if out = append(out, b); p.TwinBlock(b).IsValid() {
+					out = append(out, p.TwinBlock(b))
+				}
+			}
+		}
+	}
+	return out
+}
 
 // Announce decides what the host tells its BGP peers: its own blocks, as few prefixes as say the same, and on top each seat that is
 // outside of them as a single address. A single address is longer than the block that it was borrowed from, so it wins over the

@@ -162,7 +162,7 @@ func CompilePath(in PathInput, o Options) Path {
 // its default route, or its own networks. What the host itself has comes first.
 func learn(p *Path, routes map[netip.Prefix]Route, l Learned, in PathInput) {
 	prefix := l.Prefix.Masked()
-	inside := slices.ContainsFunc(in.Pools, func(p spec.Pool) bool { return covers(p.CIDR, prefix) })
+	inside := slices.ContainsFunc(in.Pools, func(p spec.Pool) bool { return covers(p.CIDR, prefix) || covers(p.CIDR6, prefix) })
 	switch {
 	case !prefix.IsValid() || !l.Via.IsValid() || prefix.Addr().Is4() != l.Via.Is4():
 		p.Refused[l.Prefix.String()] = fmt.Sprintf("next hop %v does not fit", l.Via)
@@ -214,7 +214,8 @@ func link(e Endpoint, name, peer string, o Options) Link {
 	}
 	if six {
 		l.Gateways = append(l.Gateways, Gateway6)
-		l.Senders = append(l.Senders, linkLocal(e.MAC)) // neighbour discovery begins with it
+		// Neighbour discovery begins with them; nothing from either is forwarded.
+		l.Senders = append(l.Senders, linkLocal(e.MAC), netip.IPv6Unspecified())
 	}
 	l.Sysctls = sysctls(name, six)
 	return l

@@ -125,6 +125,19 @@ func (b *book) byName(name string) (spec.Pool, error) {
 	return spec.Pool{}, fmt.Errorf("find pool: %q is not one of Berth's pools: %s", name, b.poolNames())
 }
 
+// twin is the IPv6 address that comes with a; invalid when its pool has none. Docker does not know of the pool's IPv6 network
+// and asks for no address in it: the endpoint has it, and whoever has a has it alone.
+func (b *book) twin(a netip.Addr) netip.Addr {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.state.Pools {
+		if t := p.Twin(a); t.IsValid() {
+			return t
+		}
+	}
+	return netip.Addr{}
+}
+
 // request grants a, or says who has it.
 func (b *book) request(p spec.Pool, a netip.Addr, snap docker.Snapshot, now time.Time) error {
 	if !p.CIDR.Contains(a) {

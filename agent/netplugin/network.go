@@ -178,13 +178,17 @@ func (p *Plugin) createEndpoint(_ context.Context, q network.CreateEndpointReque
 	if err != nil {
 		return fail(err)
 	}
+	given := len(e.Addresses)
+	if twin := p.book.twin(e.Addresses[0]); given == 1 && twin.IsValid() {
+		e.Addresses = append(e.Addresses, twin)
+	}
 	last, _ := p.settled.Get()
 	err = p.journal.change(func(d *journalData) error {
 		if old := d.Endpoints[link]; old != nil && old.ID == q.EndpointID && old.Joined {
 			return errors.New("a container has joined it")
 		}
 		if other := clash(d, link, e, slices.Concat(last.Missing, last.Idle)); other != nil {
-			return fmt.Errorf("address %v is on endpoint %s", e.Addresses[0], short(other.ID))
+			return fmt.Errorf("address %v is on endpoint %s", shared(e.Addresses, other.Addresses), short(other.ID))
 		}
 		d.Endpoints[link] = e
 		return nil
@@ -193,10 +197,17 @@ func (p *Plugin) createEndpoint(_ context.Context, q network.CreateEndpointReque
 		return fail(err)
 	}
 	// Only what Docker did not choose itself may be in the answer.
-	if q.Interface.MacAddress != "" {
+	var own network.EndpointInterface
+	if q.Interface.MacAddress == "" {
+		own.MacAddress = e.MAC
+	}
+	if len(e.Addresses) > given {
+		own.AddressIPv6 = netip.PrefixFrom(e.Addresses[given], e.Addresses[given].BitLen()).String()
+	}
+	if own == (network.EndpointInterface{}) {
 		return network.CreateEndpointResponse{}, nil
 	}
-	return network.CreateEndpointResponse{Interface: &network.EndpointInterface{MacAddress: e.MAC}}, nil
+	return network.CreateEndpointResponse{Interface: &own}, nil
 }
 
 // newEndpoint checks what Docker says of an endpoint.
@@ -238,7 +249,7 @@ func newEndpoint(q network.CreateEndpointRequest) (*endpoint, error) {
 // container has joined, or whose link is gone or leads nowhere, has ended, and makes way.
 func clash(d *journalData, link string, e *endpoint, ended []string) *endpoint {
 	for name, other := range d.Endpoints {
-		if name == link || !overlap(other.Addresses, e.Addresses) {
+		if name == link || !shared(e.Addresses, other.Addresses).IsValid() {
 			continue
 		}
 		if other.Joined && !slices.Contains(ended, name) {
@@ -249,15 +260,14 @@ func clash(d *journalData, link string, e *endpoint, ended []string) *endpoint {
 	return nil
 }
 
-func overlap(a, b []netip.Addr) bool {
+// shared is the first of a that is in b, too; invalid: none is.
+func shared(a, b []netip.Addr) netip.Addr {
 	for _, x := range a {
-		for _, y := range b {
-			if x == y {
-				return true
-			}
+		if slices.Contains(b, x) {
+			return x
 		}
 	}
-	return false
+	return netip.Addr{}
 }
 
 // deleteEndpoint is idempotent; Docker may have asked before, or the endpoint be of before a reboot.

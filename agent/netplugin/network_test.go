@@ -137,6 +137,29 @@ func TestNetworkDriver(t *testing.T) {
 	})
 }
 
+// In a pool with IPv6 a container gets the twin of its address, too; Docker is not asked for one.
+func TestTwin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newRoutedHost(t, filepath.Join(t.TempDir(), "endpoints.json"), &routertest.Fake{})
+		defer func() { h.stop() }()
+		both := blue
+		both.CIDR6 = netip.MustParsePrefix("fd00:88::/64")
+		h.Set(State{Pools: []spec.Pool{both}})
+		for _, s := range []struct{ method, body, want string }{
+			{"CreateEndpoint", `{` + first + `,"Interface":{"Address":"10.1.0.9/32"}}`, `{"Interface":{"Address":"","AddressIPv6":"fd00:88::9/128","MacAddress":"02:42:0a:01:00:09"}}`},
+			{"CreateEndpoint", `{` + first + `,"Interface":{"Address":"10.1.0.9/32","MacAddress":"02:00:00:00:00:01"}}`, `{"Interface":{"Address":"","AddressIPv6":"fd00:88::9/128","MacAddress":""}}`},
+			{"Join", `{` + first + `}`, `"Gateway":"169.254.1.1","GatewayIPv6":"fe80::1"`},
+			{"CreateEndpoint", `{` + second + `,"Interface":{"Address":"10.1.0.8/32","AddressIPv6":"fd00:88::9/128"}}`, "address fd00:88::9 is on endpoint aaaaaaaaaaaa"},
+			{"CreateEndpoint", `{` + second + `,"Interface":{"Address":"10.1.0.8/32","AddressIPv6":"fd00:88::7/128"}}`, `"AddressIPv6":"",`},
+		} {
+			h.want(s.method, s.body, s.want)
+		}
+		if got := h.routes(); got != "10.1.0.9 fd00:88::9" {
+			t.Errorf("routes %q", got)
+		}
+	})
+}
+
 // A container is not told to go on before its network is there, and not when it cannot be.
 func TestJoinFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
