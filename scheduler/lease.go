@@ -142,6 +142,16 @@ func (s *Scheduler) addressWant(app *spec.App, seat spec.SeatID) address.Want {
 	return w
 }
 
+// twin is the IPv6 address that belongs to a pool's address; zero: none.
+func (s *Scheduler) twin(pool string, a netip.Addr) netip.Addr {
+	for _, p := range s.opts.Pools {
+		if p.Name == pool {
+			return p.Twin(a)
+		}
+	}
+	return netip.Addr{}
+}
+
 // held are the addresses that something else holds, on any host.
 func (s *Scheduler) held() []spec.Held {
 	var out []spec.Held

@@ -187,6 +187,7 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.Se
 		}
 		t.ID, t.Containers = launch.Identity(it.App, t.Instance)
 		t.Pool, t.Address = leases[it.Seat].Pool, leases[it.Seat].Address
+		t.Twin = s.twin(t.Pool, t.Address)
 		seat, t.Volumes = s.withVolumes(seat, it.App, offer.Host)
 		t.ClientHost, t.ClientPorts = launch.ForClients(it.App, t)
 		s.put(t)

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 )
@@ -12,6 +13,30 @@ type Pool struct {
 	CIDR6       netip.Prefix `json:",omitzero"` // where each address has its IPv6 twin; invalid: the pool is IPv4 only
 	NATOutgoing bool         // masquerade towards addresses outside all pools
 	Disabled    bool         // no new leases; existing ones stay
+	// BlockSize is the prefix length of the blocks that hosts get; 0: not named, see BlockBits.
+	BlockSize int `json:",omitzero"`
+	// NodeSelector selects the hosts that get blocks and run seats of the pool, by their labels, in Calico's language; "": all.
+	NodeSelector string `json:",omitempty"`
+	// Groups are those whose apps draw from this pool when they name none.
+	Groups []AppID `json:",omitempty"`
+}
+
+// TwinBits is how much longer an IPv6 prefix is than the IPv4 prefix of as many addresses.
+const TwinBits = 128 - 32
+
+// DefaultBlockSize is Calico's.
+const DefaultBlockSize = 26
+
+// BlockBits is the prefix length of the pool's blocks: the one that it names, else Calico's, as far as the pool has room.
+func (p Pool) BlockBits() int { return max(cmp.Or(p.BlockSize, DefaultBlockSize), p.CIDR.Bits()) }
+
+// Block is a part of a pool that is one host's: it announces it as a whole, and what is started there without an address of
+// its own gets one of it.
+type Block struct {
+	Prefix netip.Prefix
+	Pool   string
+	Host   string
+	Since  time.Time
 }
 
 // Gateway is the pool's first host address: the bridge's own.
@@ -20,7 +45,7 @@ func (p Pool) Gateway() netip.Addr { return p.CIDR.Masked().Addr().Next() }
 // Twin is the IPv6 address that belongs to the pool's address a: as far from the start of CIDR6 as a is from the start of CIDR.
 // Invalid where there is none. Whoever has one has the other, so only one is ever leased.
 func (p Pool) Twin(a netip.Addr) netip.Addr {
-	if !p.CIDR6.Addr().Is6() || !p.CIDR.Contains(a) || p.CIDR6.Bits() > 96+p.CIDR.Bits() {
+	if !p.CIDR6.Addr().Is6() || !p.CIDR.Contains(a) || p.CIDR6.Bits() > p.CIDR.Bits()+TwinBits {
 		return netip.Addr{}
 	}
 	from, to := p.CIDR.Masked().Addr().As4(), a.As4()
@@ -34,7 +59,7 @@ func (p Pool) Twin(a netip.Addr) netip.Addr {
 // TwinBlock is the twin of a part of the pool; invalid where there is none.
 func (p Pool) TwinBlock(b netip.Prefix) netip.Prefix {
 	if a := p.Twin(b.Masked().Addr()); a.IsValid() && b.Bits() >= p.CIDR.Bits() {
-		return netip.PrefixFrom(a, 96+b.Bits())
+		return netip.PrefixFrom(a, b.Bits()+TwinBits)
 	}
 	return netip.Prefix{}
 }

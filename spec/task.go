@@ -49,6 +49,8 @@ type Task struct {
 
 	Pool    string     `json:",omitzero"`
 	Address netip.Addr `json:",omitzero"` // the container's own address
+	// Twin is the IPv6 address that the pool had for it when the task was launched; zero: none.
+	Twin netip.Addr `json:",omitzero"`
 	// Ports are the effective ports in the order of the definitions or mappings: host ports where the host publishes them,
 	// otherwise the container's own.
 	Ports []int `json:",omitzero"`

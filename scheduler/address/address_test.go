@@ -243,3 +243,27 @@ func TestAssignTrustsTheSearch(t *testing.T) {
 		t.Errorf("searched again: %+v", r)
 	}
 }
+
+// TestPoolOf: what the app says comes before its groups, the nearest of those first.
+func TestPoolOf(t *testing.T) {
+	pools := []spec.Pool{{Name: "first"}, {Name: "prod", Groups: []spec.AppID{"/prod", "/test"}}, {Name: "db", Groups: []spec.AppID{"/prod/db"}}}
+	network := []spec.Network{{Mode: spec.NetworkContainer, Name: "first"}}
+	label := func(pool string) map[string]string { return map[string]string{spec.AppLabelPool: pool} }
+	for _, c := range []struct {
+		app  spec.App
+		want string
+	}{
+		{spec.App{ID: "/web"}, "first"},
+		{spec.App{ID: "/prod/web"}, "prod"},
+		{spec.App{ID: "/production"}, "first"},
+		{spec.App{ID: "/test/db/a"}, "prod"},
+		{spec.App{ID: "/prod/db/a/b"}, "db"},
+		{spec.App{ID: "/prod/web", Networks: network}, "first"},
+		{spec.App{ID: "/prod/web", Labels: label("db"), Networks: network}, "db"},
+		{spec.App{ID: "/prod/web", Labels: label("none")}, ""},
+	} {
+		if got, ok := PoolOf(&c.app, pools); ok != (c.want != "") || ok && got != c.want {
+			t.Errorf("%s: %q, %v; want %q", c.app.ID, got, ok, c.want)
+		}
+	}
+}

@@ -39,7 +39,7 @@ func Pins(app *spec.App) ([]netip.Addr, error) {
 }
 
 // PoolOf is the name of the pool that the app's seats draw from: the BERTH_POOL label, else its container network's name
-// where that is a pool, else the first pool. ok is false when the name that was asked for is no pool.
+// where that is a pool, else that of the nearest group which a pool is for, else the first pool. ok is false when the name that was asked for is no pool.
 func PoolOf(app *spec.App, pools []spec.Pool) (name string, ok bool) {
 	name = app.Labels[spec.AppLabelPool]
 	if name == "" {
@@ -50,7 +50,7 @@ func PoolOf(app *spec.App, pools []spec.Pool) (name string, ok bool) {
 		}
 	}
 	if name == "" && len(pools) > 0 {
-		return pools[0].Name, true
+		return poolOfGroup(app.ID, pools), true
 	}
 	for _, p := range pools {
 		if p.Name == name {
@@ -58,6 +58,19 @@ func PoolOf(app *spec.App, pools []spec.Pool) (name string, ok bool) {
 		}
 	}
 	return name, false
+}
+
+// poolOfGroup is the pool of the nearest group around an app, or the first one.
+func poolOfGroup(id spec.AppID, pools []spec.Pool) string {
+	name, near := pools[0].Name, -1
+	for _, p := range pools {
+		for _, g := range p.Groups {
+			if depth := len(g.Segments()); depth > near && id.In(g) {
+				name, near = p.Name, depth
+			}
+		}
+	}
+	return name
 }
 
 // CheckPins says why the app's pins cannot be honoured: outside every pool, too few, or leased to another seat. A resting

@@ -137,11 +137,11 @@ func taskAddresses(t *spec.Task) []addressJSON {
 	if !t.Address.IsValid() {
 		return []addressJSON{}
 	}
-	protocol := "IPv4"
-	if t.Address.Is6() {
-		protocol = "IPv6"
+	out := []addressJSON{{IPAddress: t.Address.String(), Protocol: "IPv4"}}
+	if t.Twin.IsValid() {
+		out = append(out, addressJSON{IPAddress: t.Twin.String(), Protocol: "IPv6"})
 	}
-	return []addressJSON{{IPAddress: t.Address.String(), Protocol: protocol}}
+	return out
 }
 
 func optionalTime(t time.Time) string {

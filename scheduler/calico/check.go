@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
-	"strings"
 
 	v3 "github.com/projectcalico/api/pkg/apis/projectcalico/v3"
 )
@@ -53,8 +52,6 @@ func checkCIDR(text string, at place, f *Faults) (netip.Prefix, bool) {
 	before := len(*f)
 	addr := p.Addr()
 	switch {
-	case !addr.Is4():
-		f.add(at, path, "%s is IPv6: Berth leases IPv4 addresses only", text)
 	case p != p.Masked():
 		f.add(at, path, "%s is not a network: did you mean %s", text, p.Masked())
 	case p.Bits() < widest:
@@ -68,8 +65,7 @@ func checkCIDR(text string, at place, f *Faults) (netip.Prefix, bool) {
 }
 
 // checkBehaviour refuses every field that asks for something Berth would not do: silently doing something else would be
-// found out much later. Fields that change nothing here (blockSize: Berth leases single addresses; disableBGPExport:
-// nothing is exported) are let through.
+// found out much later.
 func checkBehaviour(s v3.IPPoolSpec, at place, f *Faults) {
 	const noTunnel = "%s is not supported: Berth routes container addresses without tunnels; want Never"
 	if s.IPIPMode != "" && s.IPIPMode != v3.IPIPModeNever {
@@ -77,9 +73,6 @@ func checkBehaviour(s v3.IPPoolSpec, at place, f *Faults) {
 	}
 	if s.VXLANMode != "" && s.VXLANMode != v3.VXLANModeNever {
 		f.add(at, "spec.vxlanMode", noTunnel, s.VXLANMode)
-	}
-	if sel := strings.TrimSpace(s.NodeSelector); sel != "" && sel != "all()" {
-		f.add(at, "spec.nodeSelector", "%q is not supported: any address may live on any host; want all()", sel)
 	}
 	if len(s.AllowedUses) > 0 && !slices.Contains(s.AllowedUses, v3.IPPoolAllowedUseWorkload) {
 		f.add(at, "spec.allowedUses", "without %s the pool has no address for a container", v3.IPPoolAllowedUseWorkload)
@@ -94,13 +87,25 @@ func checkBehaviour(s v3.IPPoolSpec, at place, f *Faults) {
 
 // crossCheck compares all pools with each other: one name is one Docker network, and one address is in one pool only.
 func (d *decoder) crossCheck() {
+	d.pair()
 	for i, later := range d.pools {
+		d.exported(later.at, later.private)
 		for _, earlier := range d.pools[:i] {
 			if earlier.pool.Name == later.pool.Name {
 				d.faults.add(later.at, "metadata.name", "%q is the name of the pool in %s, too", later.pool.Name, earlier.at)
-			} else if earlier.pool.CIDR.Overlaps(later.pool.CIDR) {
+				continue
+			}
+			if earlier.pool.CIDR.Overlaps(later.pool.CIDR) {
 				d.faults.add(later.at, "spec.cidr", "%s of pool %q overlaps %s of pool %q in %s",
 					later.pool.CIDR, later.pool.Name, earlier.pool.CIDR, earlier.pool.Name, earlier.at)
+			}
+			if a, b := earlier.pool.CIDR6, later.pool.CIDR6; a.IsValid() && b.IsValid() && a.Overlaps(b) {
+				d.faults.add(later.twin, "spec.cidr", "%s overlaps %s in %s", b, a, earlier.twin)
+			}
+			for _, g := range later.pool.Groups {
+				if slices.Contains(earlier.pool.Groups, g) {
+					d.faults.add(later.at, annotation(GroupsAnnotation), "%s draws from pool %q in %s already", g, earlier.pool.Name, earlier.at)
+				}
 			}
 		}
 	}

@@ -29,12 +29,16 @@ type head struct {
 type found struct {
 	at   place
 	pool spec.Pool
+	twin place // of the IPPool that gave CIDR6
+	// private: the operators do not want it announced.
+	private bool
 }
 
 // decoder gathers what it finds, and faults, over all documents.
 type decoder struct {
 	poolsOnly bool
 	pools     []found
+	twins     []twin
 	bgp       bgpFound
 	faults    Faults
 }
@@ -170,23 +174,6 @@ func (d *decoder) strict(at place, h head, raw []byte, v any) bool {
 		d.faults.add(at, "", "%s", e)
 	}
 	return true
-}
-
-// pool decodes and checks one IPPool. A pool with faults is kept for the checks across pools when its own range is known.
-func (d *decoder) pool(at place, h head, raw []byte) {
-	var p v3.IPPool
-	if !d.strict(at, h, raw, &p) {
-		return
-	}
-	name := checkName(p.Name, at, &d.faults)
-	checkBehaviour(p.Spec, at, &d.faults)
-	cidr, ok := checkCIDR(p.Spec.CIDR, at, &d.faults)
-	if !ok || name == "" {
-		return
-	}
-	d.pools = append(d.pools, found{at, spec.Pool{
-		Name: name, CIDR: cidr, NATOutgoing: p.Spec.NATOutgoing, Disabled: p.Spec.Disabled,
-	}})
 }
 
 // yamlText drops the layers that only name the library.

@@ -28,6 +28,10 @@ func pool(name, cidr string) spec.Pool {
 func TestDecodePools(t *testing.T) {
 	nat, off := pool("web", "10.88.0.0/16"), pool("old", "10.90.0.0/30")
 	nat.NATOutgoing, off.Disabled = true, true
+	sized := nat
+	sized.BlockSize = 26
+	full := pool("web", "10.88.0.0/16")
+	full.BlockSize, full.NodeSelector, full.Groups, full.CIDR6 = 28, "rack == 'r1'", []spec.AppID{"/prod", "/test/a"}, netip.MustParsePrefix("2001:db8:1::/64")
 	for _, c := range []struct {
 		name, in string
 		want     []spec.Pool
@@ -36,7 +40,9 @@ func TestDecodePools(t *testing.T) {
 		{"json", `{"apiVersion":"projectcalico.org/v3","kind":"IPPool","metadata":{"name":"web"},"spec":{"cidr":"10.88.0.0/16","natOutgoing":true}}`, []spec.Pool{nat}},
 		{"many, in their order", "# pools\n---\n" + yamlPool("web", "10.88.0.0/16, natOutgoing: true") + "--- # second\n" + yamlPool("old", "10.90.0.0/30, disabled: true") + "---\n# nothing\n...\n", []spec.Pool{nat, off}},
 		{"windows line ends", strings.ReplaceAll("---\n"+yamlPool("a.b", "10.1.0.0/24")+"---\n"+yamlPool("c", "10.2.0.0/24"), "\n", "\r\n"), []spec.Pool{pool("a.b", "10.1.0.0/24"), pool("c", "10.2.0.0/24")}},
-		{"fields that change nothing", yamlPool("web", "10.88.0.0/16, natOutgoing: true, blockSize: 26, ipipMode: Never, vxlanMode: Never, nodeSelector: all(), disableBGPExport: true, allowedUses: [Workload, Tunnel]"), []spec.Pool{nat}},
+		{"fields that change nothing", yamlPool("web", "10.88.0.0/16, natOutgoing: true, blockSize: 26, ipipMode: Never, vxlanMode: Never, nodeSelector: all(), disableBGPExport: true, allowedUses: [Workload, Tunnel]"), []spec.Pool{sized}},
+		{"all that a pool has, its twin first", "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: six, annotations: {berth/twin-of: web}}\nspec: {cidr: '2001:db8:1::/64', blockSize: 124, nodeSelector: all()}\n---\n" +
+			"apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: web, annotations: {berth/groups: \"/prod, /test/a\"}}\nspec: {cidr: 10.88.0.0/16, blockSize: 28, nodeSelector: rack == 'r1'}\n", []spec.Pool{full}},
 		{"neighbours do not overlap", yamlPool("a", "10.1.0.0/25") + "---\n" + yamlPool("b", "10.1.0.128/25"), []spec.Pool{pool("a", "10.1.0.0/25"), pool("b", "10.1.0.128/25")}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -65,7 +71,7 @@ func TestCalicoctlList(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := pool("default-ipv4-ippool", "192.168.0.0/16")
-	first.NATOutgoing = true
+	first.NATOutgoing, first.BlockSize = true, 26
 	if diff := cmp.Diff([]spec.Pool{first, pool("lab", "10.10.0.0/24")}, got, comparePrefixes); diff != "" {
 		t.Error(diff)
 	}
