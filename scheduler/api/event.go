@@ -16,6 +16,8 @@ type Event struct {
 	Type   string
 	At     time.Time
 	Fields map[string]any
+	// later makes the Fields of events that a large fleet has thousands of a second, and mostly nobody reads.
+	later func() map[string]any
 }
 
 // DefaultEventBacklog is how many past events are remembered, for readers that are behind or come back.
@@ -164,6 +166,14 @@ func (s *Subscription) Ready() <-chan struct{} { return s.ready }
 // Next is the next event, if there is one: a gap that has not been told yet comes first. A gap is of type EventStreamGap, for
 // every subscriber whatever types it asked for, and its id is that of the last event that is missing.
 func (s *Subscription) Next(now time.Time) (Event, bool) {
+	e, ok := s.pick(now)
+	if e.later != nil {
+		e.Fields, e.later = e.later(), nil
+	}
+	return e, ok
+}
+
+func (s *Subscription) pick(now time.Time) (Event, bool) {
 	l := s.log
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -47,17 +47,21 @@ func APIPost(app *spec.App, clientIP, uri string, now time.Time) Event {
 
 // StatusUpdate says that the engine reported a new state of a task.
 func StatusUpdate(t *spec.Task, now time.Time) Event {
-	return Event{Type: EventStatusUpdate, At: now, Fields: map[string]any{
-		"slaveId": t.AgentID, "taskId": t.ID, "taskStatus": t.VisibleState(), "message": t.Message, "appId": t.Seat.App, "host": t.VisibleHost(),
-		"ipAddresses": taskAddresses(t), "ports": taskPorts(t), "version": spec.FormatTime(t.AppVersion),
+	return Event{Type: EventStatusUpdate, At: now, later: func() map[string]any {
+		return map[string]any{
+			"slaveId": t.AgentID, "taskId": t.ID, "taskStatus": t.VisibleState(), "message": t.Message, "appId": t.Seat.App, "host": t.VisibleHost(),
+			"ipAddresses": taskAddresses(t), "ports": taskPorts(t), "version": spec.FormatTime(t.AppVersion),
+		}
 	}}
 }
 
 // InstanceChanged says that an instance's condition ("Staging", "Running", "Killed", ...) changed.
 func InstanceChanged(t *spec.Task, condition string, now time.Time) Event {
-	return Event{Type: EventInstanceChanged, At: now, Fields: map[string]any{
-		"instanceId": t.Instance, "condition": condition, "runSpecId": t.Seat.App, "agentId": t.AgentID, "host": t.VisibleHost(),
-		"runSpecVersion": spec.FormatTime(t.AppVersion),
+	return Event{Type: EventInstanceChanged, At: now, later: func() map[string]any {
+		return map[string]any{
+			"instanceId": t.Instance, "condition": condition, "runSpecId": t.Seat.App, "agentId": t.AgentID, "host": t.VisibleHost(),
+			"runSpecVersion": spec.FormatTime(t.AppVersion),
+		}
 	}}
 }
 

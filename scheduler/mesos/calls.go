@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/encoding"
+	"github.com/mesos/mesos-go/api/v1/lib/encoding/codecs"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
 	"github.com/berth-project/berth/spec"
@@ -72,22 +74,30 @@ func (c *Client) Kill(ctx context.Context, taskID, agentID string, grace time.Du
 	return c.call(ctx, &scheduler.Call{Type: scheduler.Call_KILL, Kill: kill})
 }
 
-// acknowledgers is how many acknowledgements of one Acknowledge are under way at a time.
+// acknowledgers is how many acknowledgements of one Acknowledge are under way at a time where Options.Transport carries them.
 const acknowledgers = 64
 
 // Acknowledge confirms that updates are stored, each with a call of its own, several at a time: their order means nothing, as a
 // task's next update comes only after the one before was acknowledged. Updates without a UUID need none, so nothing is sent for
 // them. What could not be acknowledged comes again.
 func (c *Client) Acknowledge(ctx context.Context, updates ...spec.TaskStatus) error {
-	if len(updates) == 1 {
-		return c.acknowledge(ctx, updates[0])
+	updates = slices.DeleteFunc(slices.Clone(updates), func(s spec.TaskStatus) bool { return len(s.UUID) == 0 })
+	if len(updates) == 0 {
+		return nil
+	}
+	s, frameworkID, err := c.current()
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", scheduler.Call_ACKNOWLEDGE, err)
+	case s.calls != nil:
+		return c.acknowledgeAll(ctx, s, frameworkID, updates)
 	}
 	errs := make([]error, min(acknowledgers, len(updates)))
 	var all sync.WaitGroup
 	for i := range errs {
 		all.Go(func() {
 			for n := i; n < len(updates) && errs[i] == nil; n += len(errs) {
-				errs[i] = c.acknowledge(ctx, updates[n])
+				errs[i] = c.call(ctx, acknowledgement(updates[n]))
 			}
 		})
 	}
@@ -95,13 +105,32 @@ func (c *Client) Acknowledge(ctx context.Context, updates ...spec.TaskStatus) er
 	return errors.Join(errs...)
 }
 
-func (c *Client) acknowledge(ctx context.Context, s spec.TaskStatus) error {
-	if len(s.UUID) == 0 {
-		return nil
+// acknowledgeAll sends all acknowledgements one behind the other and then looks at the answers; the first refusal stands for all.
+func (c *Client) acknowledgeAll(ctx context.Context, s *session, frameworkID string, updates []spec.TaskStatus) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	framework := &mesos.FrameworkID{Value: frameworkID}
+	var refused error
+	err := s.calls.doAll(ctx, c.opts.CallTimeout, len(updates), func(i int) ([]byte, error) {
+		call := acknowledgement(updates[i])
+		call.FrameworkID = framework
+		return c.encode(call)
+	}, func(status int, text string, err error) {
+		if refused == nil {
+			refused = outcome(s, scheduler.Call_ACKNOWLEDGE, status, text, err)
+		}
+	})
+	if err != nil {
+		return outcome(s, scheduler.Call_ACKNOWLEDGE, 0, "", err)
 	}
-	return c.call(ctx, &scheduler.Call{Type: scheduler.Call_ACKNOWLEDGE, Acknowledge: &scheduler.Call_Acknowledge{
+	return refused
+}
+
+func acknowledgement(s spec.TaskStatus) *scheduler.Call {
+	return &scheduler.Call{Type: scheduler.Call_ACKNOWLEDGE, Acknowledge: &scheduler.Call_Acknowledge{
 		AgentID: mesos.AgentID{Value: s.AgentID}, TaskID: mesos.TaskID{Value: s.TaskID}, UUID: s.UUID,
-	}})
+	}}
 }
 
 // Reconcile asks for the newest status of the tasks; of all that the master knows when none is named. There may be no
@@ -140,14 +169,18 @@ func (c *Client) call(ctx context.Context, call *scheduler.Call) error {
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
 	status, text, err := c.send(ctx, s, call)
-	if err != nil {
-		if s.ctx.Err() != nil {
-			return fmt.Errorf("%s: %w, the answer is unknown", call.Type, ErrDisconnected)
-		}
-		return fmt.Errorf("%s: %w", call.Type, err)
-	}
-	if status != http.StatusAccepted {
-		return &CallError{Call: call.Type.String(), Status: status, Body: plainText(text)}
+	return outcome(s, call.Type, status, text, err)
+}
+
+// outcome is what an answer means; err: there is none.
+func outcome(s *session, kind scheduler.Call_Type, status int, text string, err error) error {
+	switch {
+	case err != nil && s.ctx.Err() != nil:
+		return fmt.Errorf("%s: %w, the answer is unknown", kind, ErrDisconnected)
+	case err != nil:
+		return fmt.Errorf("%s: %w", kind, err)
+	case status != http.StatusAccepted:
+		return &CallError{Call: kind.String(), Status: status, Body: plainText(text)}
 	}
 	return nil
 }
@@ -174,6 +207,13 @@ func (c *Client) send(ctx context.Context, s *session, call *scheduler.Call) (in
 }
 
 func (c *Client) encode(call *scheduler.Call) ([]byte, error) {
+	if c.codec.Name == codecs.NameProtobuf {
+		body, err := call.Marshal()
+		if err != nil {
+			return nil, fmt.Errorf("encode call: %w", err)
+		}
+		return body, nil
+	}
 	var body bytes.Buffer
 	if err := c.codec.NewEncoder(encoding.SinkWriter(&body)).Encode(call); err != nil {
 		return nil, fmt.Errorf("encode call: %w", err)

@@ -19,7 +19,7 @@ import (
 	"github.com/berth-project/berth/spec"
 )
 
-// decodeEvent decodes one record. The generated decoders of mesos-go are not trusted to survive every input.
+// decodeEvent decodes one record, which is void then. The generated decoders of mesos-go are not trusted to survive every input.
 func decodeEvent(codec encoding.Codec, record []byte) (e *scheduler.Event, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -27,7 +27,12 @@ func decodeEvent(codec encoding.Codec, record []byte) (e *scheduler.Event, err e
 		}
 	}()
 	e = &scheduler.Event{}
-	if codec.Name == codecs.NameProtobuf { // without another copy of the record: most of it is the output of docker inspect
+	if codec.Name == codecs.NameProtobuf { // without another copy of the record
+		if e, ok, err := updateOf(record); err != nil {
+			return nil, fmt.Errorf("decode event: %w", err)
+		} else if ok {
+			return e, nil
+		}
 		if err := proto.Unmarshal(record, e); err != nil {
 			return nil, fmt.Errorf("decode event: %w", err)
 		}

@@ -2,6 +2,7 @@ package mesos
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,7 +24,7 @@ import (
 // the same time shares a write.
 type pipeline struct {
 	dial func(ctx context.Context) (net.Conn, error)
-	head string // of every request, up to its Content-Length
+	head []byte // of every request, up to its Content-Length
 
 	callers atomic.Int64 // that have something to write
 	mu      sync.Mutex   // guards all below, and orders the requests
@@ -37,6 +39,8 @@ type wire struct {
 	asked chan chan<- reply // in the order of the requests
 	ended chan struct{}     // closed when nothing more will be answered
 	used  time.Time
+	// renewed is when the deadline of writes was moved on last.
+	renewed time.Time
 }
 
 // reply is what came back for one request.
@@ -80,7 +84,7 @@ func newPipeline(at *url.URL, streamID, media, principal, secret string) *pipeli
 		secure := &tls.Dialer{NetDialer: dialer, Config: &tls.Config{MinVersion: tls.VersionTLS12}}
 		dial = func(ctx context.Context) (net.Conn, error) { return secure.DialContext(ctx, "tcp", address) }
 	}
-	return &pipeline{dial: dial, head: head.String()}
+	return &pipeline{dial: dial, head: []byte(head.String())}
 }
 
 // do makes one request and waits for its answer. When ctx ends before that, so does the connection: a master that does not answer
@@ -100,6 +104,42 @@ func (p *pipeline) do(ctx context.Context, body []byte) (status int, text string
 	}
 }
 
+// doAll makes many requests, from one goroutine, and gives judge the answers. It gives up when limit passes without a step forward.
+// A body is used only until the next is asked for. It returns the first error that kept it from making all of them.
+func (p *pipeline) doAll(ctx context.Context, limit time.Duration, n int, body func(i int) ([]byte, error), judge func(status int, text string, err error)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	patience := time.AfterFunc(limit, func() { cancel(context.DeadlineExceeded) })
+	defer patience.Stop()
+	answers := make(chan reply, n)
+	l, asked, err := (*wire)(nil), 0, error(nil)
+	p.callers.Add(1) // nothing goes out before its time because one of them is the last to write for a moment
+	for ; asked < n && err == nil; asked++ {
+		var b []byte
+		if b, err = body(asked); err == nil {
+			l, err = p.ask(ctx, b, answers)
+		}
+		if err != nil {
+			break
+		}
+		patience.Reset(limit)
+	}
+	p.mu.Lock()
+	err = errors.Join(err, p.written())
+	p.mu.Unlock()
+	for range asked {
+		select {
+		case r := <-answers:
+			judge(r.status, r.text, r.err)
+			patience.Reset(limit)
+		case <-ctx.Done():
+			_ = l.conn.Close()
+			return errors.Join(err, context.Cause(ctx))
+		}
+	}
+	return err
+}
+
 // ask writes a request. The last of those who write at the same time sends what all have written.
 func (p *pipeline) ask(ctx context.Context, body []byte, answer chan<- reply) (*wire, error) {
 	p.callers.Add(1)
@@ -109,10 +149,15 @@ func (p *pipeline) ask(ctx context.Context, body []byte, answer chan<- reply) (*
 	if err == nil {
 		err = p.write(ctx, l, body, answer)
 	}
+	return l, errors.Join(err, p.written())
+}
+
+// written is for one who wrote. The caller holds mu.
+func (p *pipeline) written() error {
 	if p.callers.Add(-1) == 0 && p.wire != nil {
-		err = errors.Join(err, p.wire.flush())
+		return p.wire.flush()
 	}
-	return l, err
+	return nil
 }
 
 func (p *pipeline) write(ctx context.Context, l *wire, body []byte, answer chan<- reply) error {
@@ -129,16 +174,17 @@ func (p *pipeline) write(ctx context.Context, l *wire, body []byte, answer chan<
 		return context.Cause(ctx)
 	}
 	l.used = time.Now()
-	if err := l.conn.SetWriteDeadline(l.used.Add(writeTimeout)); err != nil {
-		return err
+	if l.used.Sub(l.renewed) > writeTimeout/4 {
+		if err := l.conn.SetWriteDeadline(l.used.Add(writeTimeout)); err != nil {
+			return err
+		}
+		l.renewed = l.used
 	}
-	for _, text := range []string{p.head, fmt.Sprint(len(body)), "\r\n\r\n"} {
-		if _, err := l.w.WriteString(text); err != nil {
+	var length [20]byte
+	for _, part := range [][]byte{p.head, strconv.AppendInt(length[:0], int64(len(body)), 10), []byte("\r\n\r\n"), body} {
+		if _, err := l.w.Write(part); err != nil {
 			return l.fail(err)
 		}
-	}
-	if _, err := l.w.Write(body); err != nil {
-		return l.fail(err)
 	}
 	return nil
 }
@@ -212,6 +258,13 @@ func (l *wire) answers() error {
 		if _, err := in.Peek(1); err != nil {
 			return fmt.Errorf("%w: %w", errWireEnded, err)
 		}
+		if n := accepted(in); n > 0 {
+			if err := l.answer(reply{status: http.StatusAccepted}); err != nil {
+				return err
+			}
+			_, _ = in.Discard(n) // it is there
+			continue
+		}
 		resp, err := http.ReadResponse(in, post)
 		if err != nil {
 			return fmt.Errorf("read the answer: %w", err)
@@ -223,17 +276,55 @@ func (l *wire) answers() error {
 		if resp.StatusCode == http.StatusContinue {
 			continue
 		}
-		select {
-		case answer := <-l.asked:
-			answer <- reply{status: resp.StatusCode, text: string(text)}
-		default:
-			return errors.New("the master sent an answer to nothing")
+		if err := l.answer(reply{status: resp.StatusCode, text: string(text)}); err != nil {
+			return err
 		}
 		if err != nil || resp.Close {
 			return errors.Join(errWireEnded, err)
 		}
 	}
 }
+
+// answer gives an answer to whoever has waited longest.
+func (l *wire) answer(r reply) error {
+	select {
+	case asked := <-l.asked:
+		asked <- r
+		return nil
+	default:
+		return errors.New("the master sent an answer to nothing")
+	}
+}
+
+// accepted is how long the next answer is, if it is one that can be told from its head as it is written: nearly all are a 202 without
+// a body, thousands a second, which net/http would take apart. 0: that has to.
+func accepted(in *bufio.Reader) int {
+	text, _ := in.Peek(min(in.Buffered(), maxPlainHead))
+	end := bytes.Index(text, []byte("\r\n\r\n"))
+	if end < 0 || !bytes.HasPrefix(text, []byte("HTTP/1.1 202 ")) {
+		return 0
+	}
+	empty := false
+	for line := range bytes.SplitSeq(text[:end], []byte("\r\n")) {
+		switch name, value, _ := bytes.Cut(line, []byte(": ")); string(name) {
+		case "Content-Length":
+			if empty || string(value) != "0" {
+				return 0
+			}
+			empty = true
+		case "HTTP/1.1 202 Accepted", "Date":
+		default:
+			return 0
+		}
+	}
+	if !empty {
+		return 0
+	}
+	return end + len("\r\n\r\n")
+}
+
+// maxPlainHead is more than such an answer's head has.
+const maxPlainHead = 256
 
 // close ends the connection for good.
 func (p *pipeline) close() {

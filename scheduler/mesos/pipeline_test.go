@@ -171,3 +171,63 @@ func TestPipelineBoundsAnswers(t *testing.T) {
 		t.Errorf("read %d bytes of it", n)
 	}
 }
+
+// Many calls from one goroutine: more than there is room for on the way, some of them refused.
+func TestPipelineManyAtOnce(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if body, _ := io.ReadAll(r.Body); string(body) == "refused" {
+			http.Error(w, "no", http.StatusForbidden)
+			return
+		}
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	defer s.Close()
+	p := testPipeline(t, s.URL+apiPath)
+	got := map[int]int{}
+	err := p.doAll(t.Context(), time.Minute, 4*callsUnderWay, func(i int) ([]byte, error) {
+		if i%100 == 7 {
+			return []byte("refused"), nil
+		}
+		return []byte("taken"), nil
+	}, func(status int, _ string, err error) {
+		if err != nil {
+			t.Error(err)
+		}
+		got[status]++
+	})
+	if err != nil || got[http.StatusAccepted] != 4*callsUnderWay-11 || got[http.StatusForbidden] != 11 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestPipelineManyGiveUp(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadAll(r.Body)
+		<-r.Context().Done()
+	}))
+	defer s.Close()
+	p := testPipeline(t, s.URL+apiPath)
+	err := p.doAll(t.Context(), 20*time.Millisecond, 3, func(int) ([]byte, error) { return nil, nil }, func(int, string, error) { t.Error("an answer") })
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAccepted(t *testing.T) {
+	for text, want := range map[string]int{
+		"": 0,
+		"HTTP/1.1 202 Accepted\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Length: 0\r\n\r\nHTTP/1.1 202": 81,
+		"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n":                                                        0,
+		"HTTP/1.1 202 Accepted\r\nContent-Length: 1\r\n\r\nx":                                                   0,
+		"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n":                               0,
+		"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n":                               0,
+		"HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n":                                  0,
+		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n":                                                          0,
+	} {
+		in := bufio.NewReader(strings.NewReader(text))
+		_, _ = in.Peek(1)
+		if got := accepted(in); got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	}
+}
