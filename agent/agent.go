@@ -88,6 +88,12 @@ func (a *Agent) work(ctx context.Context, own *owner, beside ...func(context.Con
 		func(ctx context.Context) error {
 			return a.networks.run(ctx, func(ctx context.Context, j networksJob) networksDone { return applyNetworks(ctx, a.o, j) })
 		},
+		func(ctx context.Context) error {
+			return own.surveyor.worker.run(ctx, func(_ context.Context, j surveyJob) spec.HostEndpoints {
+				found, err := a.o.Router.Bridged(j.spots)
+				return endpoints(j, found, err)
+			})
+		},
 		func(ctx context.Context) error { return a.folders.run(ctx, folders.apply) },
 		func(ctx context.Context) error { return a.volumes.run(ctx, removal.remove) },
 		func(ctx context.Context) error { return a.ending.run(ctx, stopper{a.o.Engine, a.o.Log}.stop) })
@@ -115,9 +121,10 @@ type owner struct {
 	health   map[string][]spec.CheckHealth
 	drained  map[string]bool
 	usage    map[string]spec.Usage
-	changes  [5]<-chan struct{}
+	changes  [6]<-chan struct{}
 	rechecks int
 	pools    *pools
+	surveyor *surveyor
 
 	// What was last given out, to give it out only when it changes.
 	seatsJob   seatsJob
@@ -143,7 +150,7 @@ func newOwner(a *Agent) *owner {
 	if a.o.ExternalNetwork {
 		mode = hostnet.Routed // the least that a pool must be; the other process knows better
 	}
-	return &owner{Agent: a, pools: &pools{o: a.o, mode: mode, plugin: a.plugin, worker: a.networks}}
+	return &owner{Agent: a, pools: &pools{o: a.o, mode: mode, plugin: a.plugin, worker: a.networks}, surveyor: newSurveyor()}
 }
 
 // run is the loop: take in what changed, decide, hand out.
@@ -161,6 +168,11 @@ func (w *owner) run(ctx context.Context) error {
 		case <-w.changes[2]:
 		case <-w.changes[3]:
 		case <-w.changes[4]:
+		case <-w.changes[5]:
+		case <-w.surveyor.due:
+			w.surveyor.due = nil
+		case e := <-w.surveyor.worker.done:
+			w.surveyor.done(e)
 		case <-tick.C:
 			w.rechecks++
 			w.pools.recheck()
@@ -198,6 +210,10 @@ func (w *owner) look() {
 	if w.o.Usage != nil {
 		w.usage, w.changes[4] = w.o.Usage.Get()
 	}
+	var ask spec.HostAsk
+	if ask, w.changes[5] = w.client.Ask().Get(); w.surveyor.asked(ask) {
+		w.pools.recheck()
+	}
 	if w.snap.Connected && !was {
 		w.pools.rechecks++ // Docker may have started anew, with its chains and without ours
 	}
@@ -227,6 +243,11 @@ func (w *owner) decide() {
 		w.endingJob = j
 		w.ending.give(j)
 	}
+	if !w.o.ExternalNetwork {
+		j := surveyJob{mode: hostnet.Bridge, connected: w.snap.Connected, again: w.rechecks}
+		j.shown, j.spots = shown(w.doc.Pools, w.snap)
+		w.surveyor.give(j)
+	}
 	desired := w.pools.give(w.doc, w.snap)
 	if reflect.DeepEqual(w.pools.settled.desired, desired) && w.written == w.doc.Version {
 		w.applied = w.doc.Version
@@ -235,6 +256,7 @@ func (w *owner) decide() {
 		doc: w.doc, applied: w.applied, snap: w.snap, refused: w.pools.refused, networks: w.pools.settled.status,
 		held:   held(w.doc, w.snap, hostHeld(w.doc.Pools, w.pools.host), time.Now()),
 		health: w.health, drained: w.drained, drainAll: w.o.Drained == nil, usage: w.usage, freed: w.freed.gone,
+		endpoints: w.surveyor.result,
 	}))
 }
 

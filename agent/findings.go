@@ -160,13 +160,15 @@ type found struct {
 	drainAll bool
 	usage    map[string]spec.Usage
 	freed    []string // volumes that are gone
+	// endpoints as last surveyed; nil before, and where another process tells them.
+	endpoints *spec.HostEndpoints
 }
 
 // report assembles the whole report.
 func report(f found) spec.HostReport {
 	r := spec.HostReport{
 		Host: f.doc.Host, DocumentVersion: f.applied, Networks: map[string]string{}, Held: f.held,
-		Health: map[string][]spec.CheckHealth{}, Usage: map[string]spec.Usage{},
+		Health: map[string][]spec.CheckHealth{}, Usage: map[string]spec.Usage{}, Endpoints: f.endpoints,
 	}
 	for _, p := range f.doc.Pools {
 		r.Networks[p.Name] = readiness(f, p.Name)

@@ -28,6 +28,8 @@ type PathRouter interface {
 	Router
 	SetPath(ctx context.Context, want hostnet.Path) (router.Outcome, error)
 	Endpoints() ([]hostnet.Endpoint, error)
+	// Routed is what the kernel has of all containers with a link.
+	Routed() (map[netip.Addr]hostnet.Found, error)
 	DockerBridges() ([]string, error)
 	Spoofed() (map[string]uint64, error)
 }
@@ -61,6 +63,7 @@ const endpointsFile = "endpoints.json"
 type Net struct {
 	o        NetOptions
 	source   DocumentSource
+	client   *document.Client // the source, and who is told of the host; nil on a host without a scheduler
 	plugin   *netplugin.Plugin
 	networks *worker[networksJob, networksDone]
 	path     *worker[pathJob, pathDone]
@@ -100,9 +103,10 @@ func NewNet(o NetOptions) (*Net, error) {
 		n.source, err = document.NewLocal(o.Document, o.Host, o.Log)
 	} else {
 		// A file of its own: the agent beside it keeps the document, too, and reports.
-		n.source, err = document.New(document.Options{
+		n.client, err = document.New(document.Options{
 			API: o.API, Token: o.Token, Host: o.Host, File: filepath.Join(o.StateDir, "net-document.json"), Transport: o.Transport, Log: o.Log,
 		})
+		n.source = n.client
 	}
 	if err != nil {
 		return nil, err
@@ -154,6 +158,7 @@ func (n *Net) work(ctx context.Context, own *netOwner, beside ...func(context.Co
 			return n.path.run(ctx, func(ctx context.Context, j pathJob) pathDone { return applyPath(ctx, n.o.Path, j) })
 		},
 		n.o.Speaker.Run,
+		func(ctx context.Context) error { return own.surveyor.worker.run(ctx, n.survey) },
 		func(ctx context.Context) error {
 			return n.routing.run(ctx, func(ctx context.Context, j routingJob) error { return speak(ctx, n.o.Speaker, n.o.BGPPasswordFile, j) })
 		},
@@ -208,8 +213,9 @@ type netOwner struct {
 	snap      docker.Snapshot
 	endpoints netplugin.Endpoints
 	learned   bgp.Learned
-	changes   [4]<-chan struct{}
+	changes   [5]<-chan struct{}
 	pools     *pools
+	surveyor  *surveyor
 	mtu       int
 	again     int
 
@@ -224,6 +230,7 @@ type netOwner struct {
 func newNetOwner(n *Net) *netOwner {
 	return &netOwner{
 		Net: n, pools: &pools{o: n.o.Options, mode: n.o.Mode, plugin: n.plugin, worker: n.networks}, spoofed: map[string]uint64{},
+		surveyor: newSurveyor(),
 	}
 }
 
@@ -231,7 +238,7 @@ func newNetOwner(n *Net) *netOwner {
 func (w *netOwner) run(ctx context.Context) error {
 	tick := time.NewTicker(recheck)
 	defer tick.Stop()
-	w.survey()
+	w.lookAround()
 	for {
 		w.look()
 		w.decide()
@@ -242,10 +249,13 @@ func (w *netOwner) run(ctx context.Context) error {
 		case <-w.changes[1]:
 		case <-w.changes[2]:
 		case <-w.changes[3]:
+		case <-w.changes[4]:
+		case <-w.surveyor.due:
+			w.surveyor.due = nil
+		case e := <-w.surveyor.worker.done:
+			w.surveyor.done(e)
 		case <-tick.C:
-			w.again++
-			w.pools.recheck()
-			w.survey()
+			w.anew()
 		case d := <-w.networks.done:
 			w.pools.done(d)
 		case d := <-w.path.done:
@@ -256,8 +266,15 @@ func (w *netOwner) run(ctx context.Context) error {
 	}
 }
 
-// survey looks at what others have made of the host.
-func (w *netOwner) survey() {
+// anew has everything compared with the host once more.
+func (w *netOwner) anew() {
+	w.again++
+	w.pools.recheck()
+	w.lookAround()
+}
+
+// lookAround finds out what others have made of the host.
+func (w *netOwner) lookAround() {
 	if w.o.Mode != hostnet.Routed {
 		return
 	}
@@ -280,6 +297,12 @@ func (w *netOwner) look() {
 		w.endpoints, w.changes[2] = w.plugin.Endpoints()
 		w.learned, w.changes[3] = w.o.Speaker.Learned()
 	}
+	if w.client != nil {
+		var ask spec.HostAsk
+		if ask, w.changes[4] = w.client.Ask().Get(); w.surveyor.asked(ask) {
+			w.anew()
+		}
+	}
 	if w.snap.Connected && !was {
 		w.pools.rechecks++ // Docker may have started anew, with its chains and without ours
 	}
@@ -291,6 +314,7 @@ func (w *netOwner) look() {
 func (w *netOwner) decide() {
 	if w.doc != nil {
 		w.pools.give(w.doc, w.snap)
+		w.tell()
 	}
 	if w.o.Mode != hostnet.Routed {
 		return
@@ -307,6 +331,32 @@ func (w *netOwner) decide() {
 		w.saying = s
 		w.routing.give(s)
 	}
+}
+
+// tell has the scheduler know which addresses containers are on.
+func (w *netOwner) tell() {
+	if w.client == nil {
+		return
+	}
+	j := surveyJob{mode: w.o.Mode, connected: w.snap.Connected, again: w.again}
+	j.shown, j.spots = shown(w.doc.Pools, w.snap)
+	if w.o.Mode == hostnet.Routed {
+		j.spots, j.bgp, j.announced = nil, w.doc.BGP != nil, announced(w.doc, w.endpoints)
+	}
+	w.surveyor.give(j)
+	if w.surveyor.result != nil {
+		w.client.Report(spec.HostReport{Host: w.o.Host, Endpoints: w.surveyor.result})
+	}
+}
+
+// survey reads the kernel.
+func (n *Net) survey(_ context.Context, j surveyJob) spec.HostEndpoints {
+	if j.mode == hostnet.Routed {
+		found, err := n.o.Path.Routed()
+		return endpoints(j, found, err)
+	}
+	found, err := n.o.Path.Bridged(j.spots)
+	return endpoints(j, found, err)
 }
 
 // input is what the routed network is compiled from.

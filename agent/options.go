@@ -39,10 +39,12 @@ type Inventory interface {
 	Get() (docker.Snapshot, <-chan struct{})
 }
 
-// Router is the host's packet filter.
+// Router is the host's network.
 type Router interface {
 	Set(ctx context.Context, want hostnet.Rules) error
 	Cleanup(ctx context.Context) error
+	// Bridged looks for containers on the pools' bridges.
+	Bridged([]hostnet.Spot) (map[netip.Addr]hostnet.Found, error)
 }
 
 // Options are what an agent needs. Engine, Inventory and Log must be given.

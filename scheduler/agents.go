@@ -83,7 +83,8 @@ func (s *Scheduler) hostViews(now time.Time) []api.HostView {
 	}
 	for name, h := range s.hosts {
 		v := view(name)
-		v.Reported, v.Networks = h.reported, h.networks
+		v.Reported, v.Networks, v.Held = h.reported, h.networks, h.held
+		v.Endpoints, v.ToldAt = h.endpoints, h.toldAt
 		v.Starting, v.MaxStarting = s.pace(name, now)
 	}
 	for id, a := range s.agents {

@@ -43,6 +43,9 @@ func (s *Scheduler) documents(now time.Time) {
 		}
 		s.docsDirty = false
 	}
+	for name := range s.condemned {
+		s.staleDocs[name] = true
+	}
 	for name := range s.outliving {
 		s.staleDocs[name] = true // whether they have outlived their tasks depends on much, and they are few
 	}
@@ -76,7 +79,8 @@ func (s *Scheduler) documents(now time.Time) {
 	}
 }
 
-// outlived are, by host, the tasks whose containers run on although they are over, in the way of their seats' next ones. Only
+// outlived are, by host, the tasks whose containers run on although they are over, in the way of their seats' next ones, and
+// those that somebody had repaired. Of the first only
 // what is certain counts: the container says that it is the seat's, the seat has the address, and the task, which was stored
 // before its launch, is no longer there. What else holds an address is for people to judge, and the seat waits.
 func (s *Scheduler) outlived() map[string][]string {
@@ -89,7 +93,17 @@ func (s *Scheduler) outlived() map[string][]string {
 			}
 			out[name] = append(out[name], h.Task)
 		}
-		slices.Sort(out[name])
+	}
+	for name, tasks := range s.condemned {
+		for task := range tasks {
+			if s.state.Tasks[task] == nil {
+				out[name] = append(out[name], task)
+			}
+		}
+	}
+	for name, tasks := range out {
+		slices.Sort(tasks)
+		out[name] = slices.Compact(tasks)
 	}
 	maps.DeleteFunc(out, func(_ string, tasks []string) bool { return len(tasks) == 0 })
 	return out
@@ -133,6 +147,10 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	h, err := s.hostOf(r.Host)
 	if err != nil {
 		return err
+	}
+	s.onEndpoints(r.Host, h, r.Endpoints, now)
+	if r.Networks == nil {
+		return nil // of a process that keeps the network, and knows nothing of the rest
 	}
 	if !slices.Equal(h.held, r.Held) {
 		clear(s.searched) // what was passed over as held may be free

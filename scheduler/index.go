@@ -210,6 +210,17 @@ func (s *Scheduler) indexLease(old, l spec.Lease) {
 	s.leases.Set(l.Address, l)
 }
 
+// unindexLease takes a lease that was given up out of them.
+func (s *Scheduler) unindexLease(l spec.Lease) {
+	s.leases.Delete(l.Address)
+	if delete(s.leasesOf[l.Seat.App], l.Address); len(s.leasesOf[l.Seat.App]) == 0 {
+		delete(s.leasesOf, l.Seat.App)
+	}
+	if s.leasesOn[l.Seat] = slices.DeleteFunc(s.leasesOn[l.Seat], func(a netip.Addr) bool { return a == l.Address }); len(s.leasesOn[l.Seat]) == 0 {
+		delete(s.leasesOn, l.Seat)
+	}
+}
+
 // indexSeat takes a seat, new or changed, into the indexes.
 func (s *Scheduler) indexSeat(seat spec.Seat) {
 	s.seats.Set(seat.ID, seat)

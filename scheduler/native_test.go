@@ -43,7 +43,7 @@ func TestTheEnginesOwnCheck(t *testing.T) {
 		s.onEngine(mesos.Update{Status: spec.TaskStatus{TaskID: "t", AgentID: "a-h1", State: "TASK_RUNNING", Reason: reason, Healthy: &healthy, Timestamp: at}})
 	}
 	agent := func(alive bool) {
-		if err := s.report(spec.HostReport{Host: "h1", Health: map[string][]spec.CheckHealth{"t": {{Known: true, Alive: alive}}}}, time.Now()); err != nil {
+		if err := s.report(spec.HostReport{Host: "h1", Networks: map[string]string{}, Health: map[string][]spec.CheckHealth{"t": {{Known: true, Alive: alive}}}}, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -25,6 +25,7 @@ type Scheduler struct {
 	lost     chan error    // a failed commit: the loop ends, the store is the truth
 	stopped  chan struct{} // closed when Run has ended
 	routing  *hostdoc.Routing
+	surveys  surveys
 
 	// Owned by the loop.
 	state     *store.State
@@ -37,8 +38,9 @@ type Scheduler struct {
 	agents      map[string]*agent     // by agent id
 	waits       map[spec.AppID]string // what the app's part of a step waits for
 	session     session
-	strays      map[string]stray // by task id
-	inFlight    map[string]bool  // tasks of which nobody knows yet whether their ACCEPT reached the engine, or will
+	strays      map[string]stray           // by task id
+	condemned   map[string]map[string]bool // host -> tasks that are over and whose containers a repair stops
+	inFlight    map[string]bool            // tasks of which nobody knows yet whether their ACCEPT reached the engine, or will
 	batch       batch
 	lastVersion time.Time
 	docsDirty   bool            // of every host
@@ -80,7 +82,10 @@ type host struct {
 	reported bool
 	networks map[string]string // per pool "" when the host can attach containers to it, otherwise why not
 	held     []spec.Held
-	ran      []time.Time // when tasks began to run lately, oldest first
+	// endpoints are the addresses that it has, as it told at toldAt; nil: it has never told.
+	endpoints *spec.HostEndpoints
+	toldAt    time.Time
+	ran       []time.Time // when tasks began to run lately, oldest first
 }
 
 // waiting is an app with instances that could not be started yet.
@@ -122,7 +127,7 @@ func New(opts Options) (*Scheduler, error) {
 	s := &Scheduler{
 		opts: opts, log: opts.Log.WithField("component", "scheduler"), commands: make(chan func()), lost: make(chan error, 1), stopped: make(chan struct{}),
 		state: opts.State, byApp: map[spec.AppID]map[string]*spec.Task{},
-		hostnames: map[string]spec.SeatID{}, offers: newOffers(), hosts: map[string]*host{}, routing: hostdoc.NewRouting(opts.BGP), strays: map[string]stray{}, inFlight: map[string]bool{},
+		hostnames: map[string]spec.SeatID{}, offers: newOffers(), hosts: map[string]*host{}, routing: hostdoc.NewRouting(opts.BGP), strays: map[string]stray{}, condemned: map[string]map[string]bool{}, inFlight: map[string]bool{},
 		queue: map[spec.AppID]*waiting{}, freed: map[spec.SeatID]bool{}, agents: map[string]*agent{}, waits: map[spec.AppID]string{}, docsDirty: true, indexes: newIndexes(), keys: newKeyring(opts.Rand),
 	}
 	for _, t := range s.state.Tasks {

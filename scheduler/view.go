@@ -64,7 +64,7 @@ func (s *Scheduler) Snapshot(ctx context.Context) (*api.Snapshot, error) {
 // snapshot is the part that only the loop knows.
 func (s *Scheduler) snapshot(now time.Time) *api.Snapshot {
 	return &api.Snapshot{
-		View: api.View{Now: now}, Pools: s.opts.Pools, Queue: s.queueItems(now), Held: s.held(), Hosts: s.hostViews(now), Waiting: maps.Clone(s.waits),
+		View: api.View{Now: now}, Pools: s.opts.Pools, Queue: s.queueItems(now), Held: s.held(), Hosts: s.hostViews(now), Waiting: maps.Clone(s.waits), Settling: s.settling(),
 	}
 }
 

@@ -118,7 +118,8 @@ type Service struct {
 	Check *Probe // nil: no check
 }
 
-// HostReport is what an agent tells the scheduler: only what changed matters, but each part present is whole.
+// HostReport is what an agent tells the scheduler: only what changed matters, but each part present is whole. A report
+// without Networks is of a process that keeps the host's network and nothing else: it tells of Endpoints only.
 type HostReport struct {
 	Host            string
 	DocumentVersion uint64                   // the version that the host has applied
@@ -128,6 +129,8 @@ type HostReport struct {
 	Drained         []string                 // task ids whose drain is done
 	FreedVolumes    []string                 // those of the document's FreeVolumes that are gone
 	Usage           map[string]Usage         // task id -> figures for people
+	// Endpoints is nil when nothing of it changed since the last report, or another process on the host tells it.
+	Endpoints *HostEndpoints `json:",omitempty"`
 }
 
 // Usage is what the host measured of one task.

@@ -28,6 +28,7 @@ type Client struct {
 	report   watch.Value[*spec.HostReport]
 	// returned changes each time the scheduler answers after it did not.
 	returned watch.Value[int]
+	ask      watch.Value[spec.HostAsk]
 }
 
 // New makes a client that knows the document kept on disk, if any. A kept document that cannot be read is said in the log
@@ -57,6 +58,9 @@ func New(o Options) (*Client, error) {
 // Document is the newest document; nil until there is one. Documents are never changed.
 func (c *Client) Document() *watch.Value[*spec.HostDocument] { return &c.document }
 
+// Ask is what the scheduler asked last.
+func (c *Client) Ask() *watch.Value[spec.HostAsk] { return &c.ask }
+
 // Report hands over the newest whole report; older ones that are not yet sent are dropped. The maps and slices in it must
 // not be changed afterwards.
 func (c *Client) Report(r spec.HostReport) { c.report.Set(&r) }
@@ -80,7 +84,8 @@ func (c *Client) poll(ctx context.Context) {
 	version, lost := uint64(0), false
 	for ctx.Err() == nil {
 		began := time.Now()
-		doc, err := c.fetch(ctx, version)
+		asked, _ := c.ask.Get()
+		doc, err := c.fetch(ctx, version, asked)
 		if ctx.Err() != nil {
 			return
 		}
@@ -100,7 +105,8 @@ func (c *Client) poll(ctx context.Context) {
 			c.returned.Set(n + 1)
 			c.o.Log.Info("the scheduler answers")
 		}
-		if doc == nil && time.Since(began) < time.Second { // a scheduler that does not hold the poll must not be flooded
+		now, _ := c.ask.Get()
+		if doc == nil && now == asked && time.Since(began) < time.Second { // a scheduler that does not hold the poll must not be flooded
 			if !pause.wait(ctx) {
 				return
 			}
@@ -113,16 +119,19 @@ func (c *Client) poll(ctx context.Context) {
 	}
 }
 
-// fetch is one poll; nil without an error means nothing newer.
-func (c *Client) fetch(ctx context.Context, version uint64) (*spec.HostDocument, error) {
+// fetch is one poll; nil without an error means no newer document, and perhaps a question.
+func (c *Client) fetch(ctx context.Context, version uint64, asked spec.HostAsk) (*spec.HostDocument, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.o.Wait+15*time.Second)
 	defer cancel()
-	at := c.base + "/document?version=" + strconv.FormatUint(version, 10) + "&wait=" + c.o.Wait.String()
+	at := fmt.Sprintf("%s/document?version=%d&wait=%s&survey=%d&anew=%d", c.base, version, c.o.Wait, asked.Survey, asked.Anew)
 	resp, err := c.do(ctx, http.MethodGet, at, nil)
 	if err != nil {
 		return nil, fmt.Errorf("fetch host document: %w", err)
 	}
 	defer resp.Body.Close()
+	if now := questions(resp.Header, asked); now != asked {
+		c.ask.Set(now)
+	}
 	if resp.StatusCode == http.StatusNoContent {
 		return nil, nil
 	}
@@ -146,6 +155,16 @@ func (c *Client) fetch(ctx context.Context, version uint64) (*spec.HostDocument,
 	return doc, nil
 }
 
+// questions are those in the headers of an answer; where there is none, or none that can be read, that of before stays.
+func questions(h http.Header, asked spec.HostAsk) spec.HostAsk {
+	for name, field := range map[string]*uint64{spec.HeaderSurvey: &asked.Survey, spec.HeaderAnew: &asked.Anew} {
+		if n, err := strconv.ParseUint(h.Get(name), 10, 64); err == nil {
+			*field = n
+		}
+	}
+	return asked
+}
+
 // send posts the newest report whenever it differs from the last accepted one, and at times anyway. A scheduler that comes
 // back may have forgotten everything, so it is told at once.
 func (c *Client) send(ctx context.Context) {
@@ -155,7 +174,7 @@ func (c *Client) send(ctx context.Context) {
 		report, changed := c.report.Get()
 		_, returned := c.returned.Get()
 		if report != nil && (accepted == nil || !reflect.DeepEqual(accepted, report)) {
-			if err := c.post(ctx, report); err != nil {
+			if err := c.post(ctx, news(accepted, report)); err != nil {
 				if pause.next == 0 && ctx.Err() == nil {
 					c.o.Log.WithError(err).Warn("report not accepted; trying again")
 				}
@@ -178,6 +197,16 @@ func (c *Client) send(ctx context.Context) {
 		}
 		refresh.Stop()
 	}
+}
+
+// news is the report without what is large and as the scheduler knows it already.
+func news(accepted, r *spec.HostReport) *spec.HostReport {
+	if accepted == nil || r.Endpoints == nil || !reflect.DeepEqual(accepted.Endpoints, r.Endpoints) {
+		return r
+	}
+	out := *r
+	out.Endpoints = nil
+	return &out
 }
 
 func (c *Client) post(ctx context.Context, r *spec.HostReport) error {

@@ -158,7 +158,7 @@ func TestPoll(t *testing.T) {
 		if d, _ := c.Document().Get(); d.AuthorizedKeys[0] != "other" {
 			t.Errorf("got %+v", d)
 		}
-		want := "GET http://scheduler:1/berth/v1/hosts/h1/document?version=0&wait=30s Bearer secret"
+		want := "GET http://scheduler:1/berth/v1/hosts/h1/document?version=0&wait=30s&survey=0&anew=0 Bearer secret"
 		if _, asked := s.told(); asked[0] != want {
 			t.Errorf("asked %q", asked[0])
 		}

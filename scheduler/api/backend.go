@@ -2,8 +2,10 @@ package api
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
+	"github.com/berth-project/berth/scheduler/ipcheck"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -32,6 +34,15 @@ type Backend interface {
 	HostDocument(ctx context.Context, host string, version uint64) (*spec.HostDocument, error)
 	// Report takes in what an agent found.
 	Report(ctx context.Context, r spec.HostReport) error
+	// Asked is what the hosts are asked, and a channel that closes when it is no longer that. It never waits.
+	Asked() (spec.HostAsk, <-chan struct{})
+	// Survey asks all hosts to read their addresses anew (anew: and to set their networks before), and waits until those that
+	// are in touch have answered or ctx ends. It returns the question's number (HostEndpoints.Survey of an answer to it).
+	Survey(ctx context.Context, anew bool) (uint64, error)
+	// RepairAddresses does what findings say that a repair does, as far as they are still true, and returns for each what was done.
+	RepairAddresses(ctx context.Context, found []ipcheck.Finding) ([]string, error)
+	// ReleaseAddress gives up a lease that nobody wants: ErrNotFound without one, *ConflictError when somebody does.
+	ReleaseAddress(ctx context.Context, a netip.Addr) (spec.Lease, error)
 }
 
 // Change is one atomic change of the wanted apps.
@@ -120,6 +131,8 @@ type Snapshot struct {
 	Held    []spec.Held           // addresses that something else holds
 	Hosts   []HostView            // by name
 	Waiting map[spec.AppID]string // what an app's instances wait for as a whole; missing: for nothing
+	// Settling are apps whose leases are about to be looked at.
+	Settling map[spec.AppID]bool
 }
 
 // QueueItem is one app that waits for launches.
@@ -185,7 +198,10 @@ type HostView struct {
 	Tasks                 int
 	Reported              bool              // its agent has spoken
 	Networks              map[string]string // pool -> "" when containers can be attached, otherwise why not
-	Starting, MaxStarting int               // launches under way, and how many there may be at most just now
+	Held                  []spec.Held
+	Endpoints             *spec.HostEndpoints // as last told, at ToldAt; nil: never
+	ToldAt                time.Time
+	Starting, MaxStarting int // launches under way, and how many there may be at most just now
 }
 
 // Refusal is one stage of the funnel: Processed offers reached it, Declined were refused there.

@@ -222,6 +222,12 @@ func (s *Server) routeBerth(p []string) methods {
 		return methods{"GET": s.json(s.getInstances)}
 	case is(p, "why"):
 		return methods{"GET": s.json(s.getWhy)}
+	case is(p, "addresses"):
+		return methods{"GET": s.json(s.getAddresses)}
+	case is(p, "addresses", "check"):
+		return methods{"POST": s.json(s.postAddressCheck)}
+	case len(p) == 2 && p[0] == "addresses":
+		return methods{"GET": s.json(s.getAddress(p[1])), "DELETE": s.json(s.deleteAddress(p[1]))}
 	case is(p, "logs"):
 		return methods{"GET": s.getLogs}
 	case len(p) == 3 && p[0] == "hosts" && p[2] == "document":

@@ -3,6 +3,7 @@ package routertest
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 	"sync"
 
@@ -79,6 +80,32 @@ func (f *Fake) Endpoints() ([]hostnet.Endpoint, error) {
 		}
 	}
 	return out, nil
+}
+
+// Routed finds what was set in the routed network, as if every link were in its container.
+func (f *Fake) Routed() (map[netip.Addr]hostnet.Found, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := map[netip.Addr]hostnet.Found{}
+	for _, l := range f.path.Links {
+		for _, a := range l.Addresses {
+			if f.pairs[l.Name] {
+				out[a] = hostnet.Found{Link: l.Name, Route: l.Name, Connected: true}
+			}
+		}
+	}
+	return out, f.err
+}
+
+// Bridged finds everybody where he should be.
+func (f *Fake) Bridged(spots []hostnet.Spot) (map[netip.Addr]hostnet.Found, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := map[netip.Addr]hostnet.Found{}
+	for _, s := range spots {
+		out[s.Address] = hostnet.Found{Link: "veth", Route: s.Bridge, Connected: true}
+	}
+	return out, f.err
 }
 
 // DockerBridges says that Docker has no networks of its own.

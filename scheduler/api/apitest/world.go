@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/scheduler/ipcheck"
 	"github.com/berth-project/berth/scheduler/marathon"
 	"github.com/berth-project/berth/spec"
 )
@@ -45,6 +46,7 @@ type World struct {
 	documents   map[string]*spec.HostDocument
 	changed     chan struct{} // closed when a document changes
 	reports     []spec.HostReport
+	strangers   []spec.HostEndpoint
 }
 
 // New makes an empty world.
@@ -93,6 +95,8 @@ func (w *World) Snapshot(context.Context) (*api.Snapshot, error) {
 			s.Queue = append(s.Queue, item)
 		}
 	}
+	s.Pools = []spec.Pool{{Name: "default", CIDR: netip.MustParsePrefix("10.90.0.0/24")}}
+	s.Hosts = []api.HostView{{Name: Host, Reported: true, Endpoints: w.endpoints(), ToldAt: w.now}}
 	for seat, lease := range w.leases {
 		s.Leases = append(s.Leases, lease)
 		s.Seats[seat] = spec.Seat{ID: seat, Hostname: seat.Hostname(), HostKeys: []spec.HostKey{{
@@ -326,6 +330,74 @@ func (w *World) Report(_ context.Context, r spec.HostReport) error {
 	defer w.mu.Unlock()
 	w.reports = append(w.reports, r)
 	return nil
+}
+
+// Asked implements api.Backend: nobody is ever asked.
+func (w *World) Asked() (spec.HostAsk, <-chan struct{}) { return spec.HostAsk{}, nil }
+
+// Survey implements api.Backend: the host answers at once with what Endpoints says.
+func (w *World) Survey(context.Context, bool) (uint64, error) { return 0, nil }
+
+// RepairAddresses implements api.Backend: leases are dropped, containers are stopped.
+func (w *World) RepairAddresses(_ context.Context, found []ipcheck.Finding) ([]string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	done := make([]string, len(found))
+	for i, f := range found {
+		switch f.Action {
+		case ipcheck.DropLease:
+			delete(w.leases, f.Seat)
+			done[i] = "the lease was given up"
+		case ipcheck.StopOver:
+			w.strangers = slices.DeleteFunc(w.strangers, func(e spec.HostEndpoint) bool { return e.Container == f.Container })
+			done[i] = "the host was told to stop the container"
+		}
+	}
+	return done, nil
+}
+
+// ReleaseAddress implements api.Backend.
+func (w *World) ReleaseAddress(_ context.Context, a netip.Addr) (spec.Lease, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for seat, l := range w.leases {
+		if l.Address != a {
+			continue
+		}
+		if app := w.apps[seat.App]; app != nil && app.HasSeat(seat.Index) {
+			return l, &api.ConflictError{Message: fmt.Sprintf("%s is leased to %s, which %s wants", a, seat, seat.App)}
+		}
+		delete(w.leases, seat)
+		return l, nil
+	}
+	return spec.Lease{}, &api.NotFoundError{Message: fmt.Sprintf("%s is leased to nobody", a)}
+}
+
+// Stranger puts a container on an address of the host. One of Berth's has a task that is over.
+func (w *World) Stranger(name string, a netip.Addr, seat spec.SeatID, task string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.strangers = append(w.strangers, spec.HostEndpoint{
+		Address: a, Container: "id-of-" + name, Name: name, TaskID: task, Seat: seat, Since: Start, Link: "veth1", Route: "br-default", Connected: true,
+	})
+}
+
+// endpoints are the containers of the running tasks, and the strangers.
+func (w *World) endpoints() *spec.HostEndpoints {
+	out := &spec.HostEndpoints{Mode: "bridge", Engine: true}
+	for _, tasks := range w.tasks {
+		for _, t := range tasks {
+			if t.Rung == spec.Running && t.Address.IsValid() {
+				out.List = append(out.List, spec.HostEndpoint{
+					Address: t.Address, Container: "id-of-" + t.ID, Name: "mesos-" + t.ID, TaskID: t.ID, Seat: t.Seat, Since: t.StartedAt,
+					Link: "veth0", Route: "br-default", Connected: true,
+				})
+			}
+		}
+	}
+	out.List = append(out.List, w.strangers...)
+	slices.SortStableFunc(out.List, func(a, b spec.HostEndpoint) int { return a.Address.Compare(b.Address) })
+	return out
 }
 
 func (w *World) publish(e api.Event) {
