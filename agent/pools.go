@@ -51,11 +51,14 @@ func (p *pools) look(doc *spec.HostDocument, old bool) {
 	}
 }
 
-// taken are the seats' addresses.
-func taken(doc *spec.HostDocument) map[netip.Addr]bool {
-	out := make(map[netip.Addr]bool, len(doc.Seats))
+// taken is what the seats have of the host's blocks. A document without Taken, as people write it, has seats all the same.
+func taken(doc *spec.HostDocument) []netip.Prefix {
+	out := slices.Clone(doc.Taken)
 	for _, s := range doc.Seats {
-		out[s.Address] = true
+		inside := func(p netip.Prefix) bool { return p.Contains(s.Address) }
+		if slices.ContainsFunc(doc.Blocks, inside) && !slices.ContainsFunc(out, inside) {
+			out = append(out, netip.PrefixFrom(s.Address, s.Address.BitLen()))
+		}
 	}
 	return out
 }

@@ -19,6 +19,7 @@ func (s *Scheduler) decide(now time.Time) {
 	s.timers(now)
 	s.advance(now)
 	s.rest(now)
+	s.provide(now)
 	if s.needed.fresh = false; !s.batch.full() { // otherwise once it has left
 		s.needed = s.start(s.wants(), now)
 	}

@@ -30,7 +30,7 @@ func (s *Scheduler) hostOf(name string) (*host, error) {
 	}
 	h := &host{doc: &watch.Value[*spec.HostDocument]{}}
 	s.hosts[name] = h
-	s.staleDocs[name] = true
+	s.staleDocs[name], s.lacking[name] = true, true
 	return h, nil
 }
 
@@ -52,7 +52,7 @@ func (s *Scheduler) documents(now time.Time) {
 	if len(s.staleDocs) == 0 {
 		return
 	}
-	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.staleDocs)), Pools: s.opts.Pools, Routing: s.routing, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived(), Native: s.native}
+	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.staleDocs)), Pools: s.opts.Pools, Routing: s.routing, Blocks: s.blocks, Leases: s.state.Leases, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived(), Native: s.native}
 	for _, of := range []map[string][]string{in.FreeVolumes, in.Ended} {
 		maps.DeleteFunc(of, func(host string, _ []string) bool { return !s.staleDocs[host] })
 	}
@@ -113,7 +113,13 @@ func (s *Scheduler) outlived() map[string][]string {
 func (s *Scheduler) HostDocument(ctx context.Context, name string, version uint64) (*spec.HostDocument, error) {
 	var h *host
 	var err error
-	if e := s.tell(ctx, func() { h, err = s.hostOf(name) }); e != nil {
+	e := s.tell(ctx, func() {
+		if h, err = s.hostOf(name); err == nil {
+			h.heard = time.Now()
+			s.lacking[name] = s.lacking[name] || s.blocks != nil && len(s.blocks.On(name)) == 0
+		}
+	})
+	if e != nil {
 		return nil, e
 	}
 	if err != nil {
@@ -154,7 +160,7 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	}
 	if !slices.Equal(h.held, r.Held) {
 		clear(s.searched) // what was passed over as held may be free
-		s.staleDocs[r.Host] = true
+		s.staleDocs[r.Host], s.lacking[r.Host] = true, true
 		if delete(s.outliving, r.Host); slices.ContainsFunc(r.Held, func(h spec.Held) bool { return h.Task != "" }) {
 			s.outliving[r.Host] = true
 		}
@@ -162,7 +168,7 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	if s.awaited(h.networks, r.Networks) {
 		s.wantAnew(now)
 	}
-	h.reported, h.networks, h.held = true, r.Networks, r.Held
+	h.heard, h.reported, h.networks, h.held = now, true, r.Networks, r.Held
 	if s.holding[r.Host] = len(r.Held) > 0; !s.holding[r.Host] {
 		delete(s.holding, r.Host)
 	}

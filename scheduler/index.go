@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/berth-project/berth/internal/cow"
+	"github.com/berth-project/berth/scheduler/address"
 	"github.com/berth-project/berth/scheduler/place"
 	"github.com/berth-project/berth/spec"
 )
@@ -22,6 +23,8 @@ type indexes struct {
 	seatsOf   map[spec.AppID]map[spec.SeatID]bool
 	leasesOn  map[spec.SeatID][]netip.Addr
 	searched  map[string]netip.Addr // by pool: no address below is unused
+	blocks    *address.Blocks       // of hosts; nil: none are in use
+	lacking   map[string]bool       // hosts that may need a block
 	holding   map[string]bool       // hosts on which something else holds addresses
 	outliving map[string]bool       // of those, where it is a container of Berth's
 	inDeploy  map[spec.AppID]bool   // apps that running deployments touch; nil: to be computed again
@@ -62,7 +65,7 @@ func newIndexes() *indexes {
 		byHost: map[string]map[string]*spec.Task{}, underway: map[string]*spec.Task{},
 		starting: map[string]map[string]*spec.Task{}, tallies: map[spec.AppID]*place.Tally{}, leasesOf: map[spec.AppID]map[netip.Addr]bool{},
 		seatsOf:  map[spec.AppID]map[spec.SeatID]bool{},
-		leasesOn: map[spec.SeatID][]netip.Addr{}, searched: map[string]netip.Addr{}, rosters: map[spec.AppID]*roster{}, holding: map[string]bool{}, outliving: map[string]bool{},
+		leasesOn: map[spec.SeatID][]netip.Addr{}, searched: map[string]netip.Addr{}, rosters: map[spec.AppID]*roster{}, lacking: map[string]bool{}, holding: map[string]bool{}, outliving: map[string]bool{},
 		done: map[spec.AppID]bool{}, launches: map[spec.AppID][]int{}, skip: map[spec.AppID]int{}, deferred: map[spec.AppID]bool{}, dirty: map[spec.AppID]bool{}, unsure: map[spec.AppID]bool{}, restless: map[spec.AppID]bool{},
 		unseen: map[spec.AppID]bool{}, untimed: map[string]bool{}, staleDocs: map[string]bool{}, retarget: true, newTree: true, newFails: true,
 		lists: cow.New[spec.AppID, []*spec.Task](), seats: cow.New[spec.SeatID, spec.Seat](), leases: cow.New[netip.Addr, spec.Lease](),

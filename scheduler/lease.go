@@ -70,6 +70,7 @@ func (s *Scheduler) putLease(l spec.Lease) {
 	}
 	s.state.Leases[l.Address] = l
 	s.indexLease(old, l)
+	s.tellHost(l.Address)
 	s.batch.txn.PutLease(l)
 }
 
@@ -82,10 +83,10 @@ func (s *Scheduler) forgetSeat(id spec.SeatID) {
 	}
 }
 
-// withAddress leases an address for every want that needs one; the others wait. A seat on the host's
-// network has none in leases.
+// withAddress leases an address for every want that needs one; the others wait. A seat on the host's network has none in leases;
+// one whose address depends on its host has only the pool there.
 func (s *Scheduler) withAddress(wants []want, q map[spec.AppID]*waiting, now time.Time) (ready []want, leases map[spec.SeatID]spec.Lease) {
-	in := address.Input{Pools: s.opts.Pools, Leases: s.state.Leases, Of: s.leasesOn, From: s.searched, Held: s.held(), Rest: s.opts.AddressRest, Now: now}
+	in := s.addressInput(now)
 	for _, w := range wants {
 		if launch.HostNetwork(w.app) {
 			continue
@@ -99,6 +100,9 @@ func (s *Scheduler) withAddress(wants []want, q map[spec.AppID]*waiting, now tim
 	}
 	if !r.Again.IsZero() {
 		s.wakeAt(r.Again)
+	}
+	for seat, pool := range r.Later {
+		r.Leases[seat] = spec.Lease{Seat: seat, Pool: pool}
 	}
 	type group struct {
 		app spec.AppID
@@ -130,6 +134,10 @@ func (s *Scheduler) withAddress(wants []want, q map[spec.AppID]*waiting, now tim
 		slices.SortStableFunc(g.why, func(a, b api.Reason) int { return strings.Compare(a.Text, b.Text) })
 	}
 	return ready, r.Leases
+}
+
+func (s *Scheduler) addressInput(now time.Time) address.Input {
+	return address.Input{Pools: s.opts.Pools, Leases: s.state.Leases, Of: s.leasesOn, From: s.searched, Held: s.held(), Rest: s.opts.AddressRest, Now: now, Blocks: s.blocks}
 }
 
 // addressWant is what a seat asks of the pools. Temporary seats are beyond the pinned addresses and take any.

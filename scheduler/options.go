@@ -41,8 +41,9 @@ type Options struct {
 	// (those of the API's options) and it means nothing.
 	Roles          []string
 	Pools          []spec.Pool
-	BGP            *spec.BGP // with whom the hosts exchange routes; nil: with nobody
-	AuthorizedKeys []string  // the operators' public keys, authorized_keys lines
+	BGP            *spec.BGP      // with whom the hosts exchange routes; nil: with nobody
+	Hosts          []spec.BGPHost // what the operators say of hosts; of those that they do not name only the name is known
+	AuthorizedKeys []string       // the operators' public keys, authorized_keys lines
 	Launch         launch.Options
 
 	// ServicePortMin and ServicePortMax are the range that port 0 is assigned from; default 10000 to 20000.

@@ -49,6 +49,7 @@ type Scheduler struct {
 	asked       bool            // one of them is of somebody who will look for what it changed
 	keys        *keyring
 	*indexes
+	leasing  leasing
 	counters api.Counters
 	wake     time.Time // the next time something is due; zero: never
 	needed   need      // as the last search for hosts found
@@ -79,6 +80,7 @@ type host struct {
 	doc      *watch.Value[*spec.HostDocument]
 	last     spec.HostDocument // as compiled last, without version
 	version  uint64
+	heard    time.Time // when its agent, or berth net there, last asked or told something
 	reported bool
 	networks map[string]string // per pool "" when the host can attach containers to it, otherwise why not
 	held     []spec.Held
@@ -147,6 +149,7 @@ func New(opts Options) (*Scheduler, error) {
 	for id := range s.state.Apps {
 		s.touch(id)
 	}
+	s.useBlocks(time.Now())
 	for id := range s.leasesOf {
 		s.restless[id] = true
 	}

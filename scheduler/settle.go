@@ -110,7 +110,7 @@ func (s *Scheduler) sameBefore(a *spec.App, version time.Time) time.Time {
 // pin leases the addresses that changed apps name, so that no other app gets them meanwhile. What cannot be had is a 422.
 func (s *Scheduler) pin(puts, wanted map[spec.AppID]*spec.App, now time.Time) ([]spec.Lease, error) {
 	f := &marathon.Faults{Message: "Object is not valid"}
-	in := address.Input{Pools: s.opts.Pools, Leases: s.state.Leases, Rest: s.opts.AddressRest, Now: now}
+	in := address.Input{Pools: s.opts.Pools, Leases: s.state.Leases, Rest: s.opts.AddressRest, Now: now, Blocks: s.blocks}
 	owner := map[netip.Addr]spec.AppID{}
 	var reserved []spec.Lease
 	for _, id := range slices.Sorted(maps.Keys(puts)) {

@@ -129,6 +129,7 @@ func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map
 	}
 	r := s.fleet.Match(in)
 	s.awaitVolumes(in, r, q, now)
+	s.freshLeases(in, &r, leases, q, now)
 	s.launchAll(in, r, leases, now)
 	for _, p := range r.Placements {
 		placed[in.Intents[p.Intent].Seat] = true

@@ -18,8 +18,9 @@ type State struct {
 	Host map[netip.Addr]string
 	// Blocks are the parts of pools from which a container that names no address gets one.
 	Blocks []netip.Prefix
-	// Taken are addresses in Blocks that are leased to seats all the same; only who names them gets them.
-	Taken map[netip.Addr]bool
+	// Taken are the parts of Blocks that are seats' all the same, and those on which seats are here; only who names an address there
+	// gets it.
+	Taken []netip.Prefix
 }
 
 // grant is an address that Docker asked for and has not released.
@@ -170,7 +171,7 @@ func (b *book) pick(p spec.Pool, snap docker.Snapshot, now time.Time) (netip.Add
 	}
 	for range len(blocks) + 1 { // the first once more: what lies before the last one picked
 		for a = a.Next(); blocks[at].Contains(a); a = a.Next() {
-			if !b.state.Taken[a] && b.holder(p, a, snap) == "" {
+			if !b.taken(a) && b.holder(p, a, snap) == "" {
 				b.grants[a] = &grant{seen: now}
 				delete(b.released, a)
 				b.last[p.Name] = a
@@ -181,6 +182,11 @@ func (b *book) pick(p spec.Pool, snap docker.Snapshot, now time.Time) (netip.Add
 		a = blocks[at].Addr().Prev()
 	}
 	return netip.Addr{}, fmt.Errorf("request address: all addresses of pool %s that this host may give out (%v) are in use", p.Name, blocks)
+}
+
+// taken says whether an address is for a seat; mu is held.
+func (b *book) taken(a netip.Addr) bool {
+	return slices.ContainsFunc(b.state.Taken, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // blocks are the parts of the pool that this host may give out, in order; mu is held.

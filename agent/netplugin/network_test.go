@@ -294,7 +294,7 @@ func TestPick(t *testing.T) {
 		}
 		h.Set(State{
 			Pools: []spec.Pool{blue}, Blocks: []netip.Prefix{netip.MustParsePrefix("10.1.0.8/30"), netip.MustParsePrefix("10.1.0.0/30"), netip.MustParsePrefix("10.9.0.0/30")},
-			Taken: map[netip.Addr]bool{netip.MustParseAddr("10.1.0.9"): true},
+			Taken: []netip.Prefix{netip.MustParsePrefix("10.1.0.9/32")},
 		})
 		var got []string
 		for range 5 { // without the network, its gateway, and the seat's

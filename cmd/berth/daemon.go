@@ -122,9 +122,10 @@ func (s *settings) settleDaemon(c *cli) error {
 func (s *settings) settleScheduler() error {
 	var errs []error
 	var err error
-	if s.pools, s.bgp, err = s.readPools(); err != nil {
+	if s.network, err = s.readPools(); err != nil {
 		errs = append(errs, err)
 	}
+	s.pools = s.network.Pools
 	if s.keys, err = readKeys(s.AuthorizedKeys); err != nil {
 		errs = append(errs, err)
 	}
@@ -193,23 +194,23 @@ func (s *settings) serve(ctx context.Context, pidFile string, build func() (*run
 	return group.Run(ctx)
 }
 
-func (o schedulerOptions) readPools() ([]spec.Pool, *spec.BGP, error) {
+func (o schedulerOptions) readPools() (calico.Resources, error) {
 	if o.PoolsFile == "" {
 		pools, err := calico.DecodePools([]byte(defaultPools))
-		return pools, nil, err
+		return calico.Resources{Pools: pools}, err
 	}
 	text, err := os.ReadFile(o.PoolsFile)
 	if err != nil {
-		return nil, nil, fmt.Errorf("--pools: %w", err)
+		return calico.Resources{}, fmt.Errorf("--pools: %w", err)
 	}
 	r, err := calico.Decode(text)
 	if err == nil && len(r.Pools) == 0 {
 		err = errors.New("there is no IPPool in it")
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("--pools %s: %w", o.PoolsFile, err)
+		return calico.Resources{}, fmt.Errorf("--pools %s: %w", o.PoolsFile, err)
 	}
-	return r.Pools, r.BGP, nil
+	return r, nil
 }
 
 // defaultPools is what `berth standalone` uses without --pools.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/berth-project/berth/internal/run"
+	"github.com/berth-project/berth/scheduler/calico"
 	"github.com/berth-project/berth/spec"
 	"github.com/berth-project/berth/standalone"
 )
@@ -103,7 +104,7 @@ type settings struct {
 	endpoints []endpoint        // none: this machine only
 	token     string
 	pools     []spec.Pool
-	bgp       *spec.BGP // nil: none
+	network   calico.Resources // pools, and what else the operators said of the fleet's network
 	keys      []string
 	log       *logrus.Logger
 	// externalNet: another process keeps this host's network.

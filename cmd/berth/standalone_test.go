@@ -56,9 +56,9 @@ func TestPoolsFileHasBGP(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		pools, bgp, err := schedulerOptions{PoolsFile: file}.readPools()
-		if want == "" && (err != nil || len(pools) != 1 || bgp == nil || len(bgp.Peers) != 1) {
-			t.Error(pools, bgp, err)
+		r, err := schedulerOptions{PoolsFile: file}.readPools()
+		if want == "" && (err != nil || len(r.Pools) != 1 || r.BGP == nil || len(r.BGP.Peers) != 1) {
+			t.Error(r, err)
 		}
 		if want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%v, want %q", err, want)

@@ -35,14 +35,19 @@ type Input struct {
 	From  map[string]netip.Addr
 	Held  []spec.Held
 	Wants []Want
-	Rest  time.Duration // how long a released address rests before another app gets it
-	Now   time.Time
+	// Blocks are those of hosts; nil: there are none. Where there are, Assign gives nobody an address that is new to him, it only
+	// finds out whether there is one (Result.Later): with the seat's host known, Fresh takes it from a block of that host.
+	Blocks *Blocks
+	Rest   time.Duration // how long a released address rests before another app gets it
+	Now    time.Time
 }
 
 // Result holds a lease or a reason for every want.
 type Result struct {
 	Leases  map[spec.SeatID]spec.Lease
 	Waiting map[spec.SeatID]string
+	// Later are the seats that get their address when their host is known, with their pools.
+	Later map[spec.SeatID]string
 	// Changed are the leases to store, keyed by address, sorted.
 	Changed []spec.Lease
 	// Next is where the next search for an unused address may begin, for each pool that was searched.
@@ -51,17 +56,22 @@ type Result struct {
 	Again time.Time
 }
 
-// Assign serves the wants in order of seat: kept leases first, then pinned addresses, then new ones.
-func Assign(in Input) Result {
-	a := assigner{in: in, leases: in.Leases, changed: map[netip.Addr]spec.Lease{}, pools: map[string]spec.Pool{},
+func newAssigner(in Input) *assigner {
+	a := &assigner{in: in, leases: in.Leases, changed: map[netip.Addr]spec.Lease{}, pools: map[string]spec.Pool{},
 		held: map[netip.Addr]string{}, bySeat: map[spec.SeatID][]spec.Lease{}, cursor: map[string]netip.Addr{}, fulls: map[string]*full{},
-		out: Result{Leases: map[spec.SeatID]spec.Lease{}, Waiting: map[spec.SeatID]string{}}}
+		out: Result{Leases: map[spec.SeatID]spec.Lease{}, Waiting: map[spec.SeatID]string{}, Later: map[spec.SeatID]string{}}}
 	for _, p := range in.Pools {
 		a.pools[p.Name] = p
 	}
 	for _, h := range in.Held {
 		a.held[h.Address] = h.By
 	}
+	return a
+}
+
+// Assign serves the wants in order of seat: kept leases first, then pinned addresses, then new ones.
+func Assign(in Input) Result {
+	a := newAssigner(in)
 	for _, w := range in.Wants {
 		a.bySeat[w.Seat] = nil
 	}
@@ -93,9 +103,18 @@ func Assign(in Input) Result {
 			free = append(free, w)
 		}
 	}
-	for _, w := range free {
-		a.pick(w)
+	if in.Blocks == nil {
+		for _, w := range free {
+			a.pick(w)
+		}
+	} else {
+		a.foresee(free)
 	}
+	return a.result()
+}
+
+// result is what was decided, sorted.
+func (a *assigner) result() Result {
 	for _, l := range a.changed {
 		a.out.Changed = append(a.out.Changed, l)
 	}
@@ -190,6 +209,10 @@ func (a *assigner) pin(w Want) {
 		a.wait(w, "pinned address %s is no usable address of pool %s (%s)", w.Pinned, p.Name, p.CIDR)
 		return
 	}
+	if _, ok := a.lease(w.Pinned); !ok && a.in.Blocks.ForHost(w.Pinned) {
+		a.wait(w, "pinned address %s", a.in.Blocks.keptFor(w.Pinned))
+		return
+	}
 	if l, ok := a.lease(w.Pinned); ok && l.Seat != w.Seat && l.IdleSince.IsZero() {
 		a.wait(w, "pinned address %s is leased to %s", w.Pinned, l.Seat)
 		return
@@ -201,14 +224,21 @@ func (a *assigner) pin(w Want) {
 	}
 }
 
-func (a *assigner) pick(w Want) {
+// open is the pool of a want that asks for a new address, if it gives any.
+func (a *assigner) open(w Want) (spec.Pool, bool) {
 	p, ok := a.pools[w.Pool]
-	if !ok {
+	switch {
+	case !ok:
 		a.wait(w, "pool %q does not exist", w.Pool)
-		return
-	}
-	if p.Disabled {
+	case p.Disabled:
 		a.wait(w, "pool %s is disabled", p.Name)
+	}
+	return p, ok && !p.Disabled
+}
+
+func (a *assigner) pick(w Want) {
+	p, ok := a.open(w)
+	if !ok {
 		return
 	}
 	addr, ok := a.cursor[p.Name]
@@ -218,10 +248,7 @@ func (a *assigner) pick(w Want) {
 		}
 	}
 	for ; p.CIDR.Contains(addr); addr = addr.Next() {
-		if _, leased := a.lease(addr); leased || !Usable(p, addr) {
-			continue
-		}
-		if _, held := a.held[addr]; held {
+		if !a.unused(p, addr) {
 			continue
 		}
 		a.cursor[p.Name] = addr.Next()
@@ -229,12 +256,22 @@ func (a *assigner) pick(w Want) {
 		return
 	}
 	a.cursor[p.Name] = addr
-	a.reuse(w, p)
+	a.reuse(w, p, func(netip.Addr) bool { return false })
+}
+
+// unused says whether an address can be anybody's.
+func (a *assigner) unused(p spec.Pool, addr netip.Addr) bool {
+	if _, leased := a.lease(addr); leased || !Usable(p, addr) {
+		return false
+	}
+	_, held := a.held[addr]
+	return !held && !a.in.Blocks.ForHost(addr)
 }
 
 // full is a pool without an unused address: who has them, and those that rest, the longest first.
 type full struct {
 	active, held int
+	hosts        int // that hosts may give out, and have not
 	resting      []spec.Lease
 }
 
@@ -267,31 +304,44 @@ func (a *assigner) full(p spec.Pool) *full {
 			f.held++
 		}
 	}
+	if a.in.Blocks != nil {
+		f.hosts = a.in.Blocks.forHosts(p, func(addr netip.Addr) bool {
+			_, leased := a.lease(addr)
+			return leased || a.held[addr] != ""
+		})
+	}
 	slices.SortFunc(f.resting, func(x, y spec.Lease) int {
 		return cmp.Or(x.IdleSince.Compare(y.IdleSince), x.Address.Compare(y.Address))
 	})
 	return f
 }
 
-// reuse takes the address that has rested longest.
-func (a *assigner) reuse(w Want, p spec.Pool) {
+// reuse takes the address that has rested longest, of those near the seat if there is one.
+func (a *assigner) reuse(w Want, p spec.Pool, near func(netip.Addr) bool) {
 	f := a.full(p)
+	others := fmt.Sprintf("%d held by others", f.held)
+	if f.hosts > 0 {
+		others += fmt.Sprintf(", %d kept for docker run on the hosts", f.hosts)
+	}
 	if len(f.resting) == 0 {
-		a.wait(w, "pool %s (%s) has no free address: %d leased, %d held by others", p.Name, p.CIDR, f.active, f.held)
+		a.wait(w, "pool %s (%s) has no free address: %d leased, %s", p.Name, p.CIDR, f.active, others)
 		return
 	}
 	ready := f.resting[0].IdleSince.Add(a.in.Rest)
 	if !ready.After(a.in.Now) {
-		a.give(w, spec.Lease{Address: f.resting[0].Address})
-		f.resting = f.resting[1:]
+		i := max(0, slices.IndexFunc(f.resting, func(l spec.Lease) bool {
+			return near(l.Address) && !l.IdleSince.Add(a.in.Rest).After(a.in.Now)
+		}))
+		a.give(w, spec.Lease{Address: f.resting[i].Address})
+		f.resting = slices.Delete(f.resting, i, i+1)
 		f.active++
 		return
 	}
 	if a.out.Again.IsZero() || ready.Before(a.out.Again) {
 		a.out.Again = ready
 	}
-	a.wait(w, "pool %s (%s) has no free address: %d leased, %d held by others, %d resting (the first until %s)",
-		p.Name, p.CIDR, f.active, f.held, len(f.resting), ready.UTC().Format(time.RFC3339))
+	a.wait(w, "pool %s (%s) has no free address: %d leased, %s, %d resting (the first until %s)",
+		p.Name, p.CIDR, f.active, others, len(f.resting), ready.UTC().Format(time.RFC3339))
 }
 
 // Usable says whether an address of the pool can be given to a container: not the network's, the gateway's or, in IPv4,

@@ -1,6 +1,7 @@
 package address
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -96,6 +97,8 @@ func CheckPins(app *spec.App, in Input) error {
 				if err := pinTaken(l, spec.SeatID{App: app.ID, Index: i}, in); err != nil {
 					return err
 				}
+			} else if in.Blocks.ForHost(addr) {
+				return errors.New(in.Blocks.keptFor(addr))
 			}
 		}
 	}

@@ -43,6 +43,7 @@ func TestDecodeFleet(t *testing.T) {
 			}},
 		},
 	}
+	want.Hosts = want.BGP.Hosts
 	if diff := cmp.Diff(want, got, compareAddresses); diff != "" {
 		t.Error(diff)
 	}

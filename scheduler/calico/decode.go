@@ -46,7 +46,8 @@ type decoder struct {
 // Resources is everything that a stream of documents said.
 type Resources struct {
 	Pools []spec.Pool
-	BGP   *spec.BGP // nil: it said nothing of BGP
+	BGP   *spec.BGP      // nil: it said nothing of BGP
+	Hosts []spec.BGPHost // those of BGP, also without it: pools are for hosts by their labels
 }
 
 // Decode reads the IPPools, BGPConfigurations, BGPPeers and Nodes of a stream of YAML (or JSON) documents: single resources, and
@@ -57,7 +58,7 @@ func Decode(stream []byte) (Resources, error) {
 	if err != nil {
 		return Resources{}, err
 	}
-	return Resources{pools, d.bgp.fleet()}, nil
+	return Resources{pools, d.bgp.fleet(), d.bgp.hosts}, nil
 }
 
 // DecodePools reads the IPPools of a stream of YAML (or JSON) documents, in the order they stand there: single resources, and lists

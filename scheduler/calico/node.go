@@ -1,6 +1,7 @@
 package calico
 
 import (
+	"maps"
 	"net/netip"
 
 	"github.com/projectcalico/api/pkg/lib/numorstring"
@@ -100,4 +101,18 @@ func (d *decoder) hostAddress(at place, path, text string, v4 bool) netip.Addr {
 		d.faults.add(at, path, "%q is not supported: want %s", text, want)
 	}
 	return a
+}
+
+// HostnameLabel is a label that every host has: its name, unless its Node says otherwise.
+const HostnameLabel = "kubernetes.io/hostname"
+
+// Labels are a host's labels, of the hosts that the operators told of.
+func Labels(hosts []spec.BGPHost, name string) map[string]string {
+	out := map[string]string{HostnameLabel: name}
+	for _, h := range hosts {
+		if h.Name == name {
+			maps.Copy(out, h.Labels)
+		}
+	}
+	return out
 }

@@ -33,6 +33,7 @@ func NewRouting(fleet *spec.BGP) *Routing {
 	r := &Routing{fleet: *fleet, hosts: slices.Clone(fleet.Hosts)}
 	for i := range r.hosts {
 		r.hosts[i].AS = cmp.Or(r.hosts[i].AS, fleet.AS)
+		r.hosts[i].Labels = calico.Labels(fleet.Hosts, r.hosts[i].Name)
 	}
 	slices.SortFunc(r.hosts, func(a, b spec.BGPHost) int { return strings.Compare(a.Name, b.Name) })
 	for _, p := range fleet.Peers {
@@ -58,7 +59,7 @@ func (r *Routing) Of(name string) *spec.HostBGP {
 	if r == nil {
 		return nil
 	}
-	self := spec.BGPHost{Name: name, AS: r.fleet.AS}
+	self := spec.BGPHost{Name: name, AS: r.fleet.AS, Labels: calico.Labels(nil, name)}
 	if i := slices.IndexFunc(r.hosts, func(h spec.BGPHost) bool { return h.Name == name }); i >= 0 {
 		self = r.hosts[i]
 	}

@@ -3,9 +3,11 @@
 package hostdoc
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/berth-project/berth/scheduler/address"
 	"github.com/berth-project/berth/scheduler/deploy"
 	"github.com/berth-project/berth/scheduler/launch"
 	"github.com/berth-project/berth/spec"
@@ -30,7 +32,9 @@ type Input struct {
 	Native      func(*spec.App) int
 	FreeVolumes map[string][]string // by host: the persistent volumes whose data is to be removed, sorted
 	Ended       map[string][]string // by host: the tasks whose containers are to be stopped, sorted
-	Routing     *Routing            // nil: no BGP
+	Blocks      *address.Blocks     // nil: hosts have none
+	Leases      map[netip.Addr]spec.Lease
+	Routing     *Routing // nil: no BGP
 }
 
 // Compile makes one document a host. A task that ended is in none.
@@ -40,6 +44,12 @@ func Compile(in Input) map[string]spec.HostDocument {
 		d, ok := out[host]
 		if !ok {
 			d = spec.HostDocument{Schema: 1, Host: host, Pools: in.Pools, AuthorizedKeys: in.AuthorizedKeys, BGP: in.Routing.Of(host)}
+			if in.Blocks != nil {
+				for _, b := range in.Blocks.On(host) {
+					d.Blocks = append(d.Blocks, b.Prefix)
+				}
+				d.Taken = in.Blocks.Taken(host, in.Leases)
+			}
 		}
 		return d
 	}

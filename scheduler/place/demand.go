@@ -153,6 +153,9 @@ func (m *matcher) reason(d *demand, s *slot) Reason {
 		}
 	}
 	if d.pool != "" {
+		if m.fleet.elsewhere != nil && m.fleet.elsewhere(d.pool, o.Host) != "" {
+			return PoolElsewhere
+		}
 		if why, known := s.host.pools[d.pool]; !known || why != "" {
 			return NetworkNotReady
 		}
@@ -224,6 +227,8 @@ func (m *matcher) why(d *demand, s *slot, reason Reason) string {
 	case InsufficientPorts:
 		_, missing := takePorts(s.usablePorts(d.part), d.ports)
 		return fmt.Sprintf("%s: %s", o.Host, missing)
+	case PoolElsewhere:
+		return fmt.Sprintf("%s: pool %s is for other hosts: %s", o.Host, d.pool, m.fleet.elsewhere(d.pool, o.Host))
 	case NetworkNotReady:
 		why, known := s.host.pools[d.pool]
 		if !known {

@@ -23,6 +23,8 @@ type Fleet struct {
 	changed []*slot
 	base    uint64
 	memos   map[demandKey]*memo
+	// elsewhere says why a host may not have containers of a pool; "": it may. nil: all may. It always answers the same.
+	elsewhere func(pool, host string) string
 }
 
 // host is what is true of a machine, to whichever role its agent makes offers.
@@ -53,6 +55,10 @@ func (s *slot) entry() entry { return entry{s.free.CPUs, s.free.Mem, s.tie, s} }
 func NewFleet() *Fleet {
 	return &Fleet{slots: map[string]*slot{}, hosts: map[string]*host{}, offers: map[string]*slot{}, roles: map[string]bool{}, memos: map[demandKey]*memo{}}
 }
+
+// Restrict keeps pools to their hosts: elsewhere says why one may not have containers of a pool, "" when it may, and always
+// answers the same.
+func (f *Fleet) Restrict(elsewhere func(pool, host string) string) { f.elsewhere = elsewhere }
 
 // Len is how many offers there are.
 func (f *Fleet) Len() int { return len(f.offers) }
@@ -146,8 +152,9 @@ func slotKey(agent, role string) string { return agent + "\x00" + role }
 
 // Clear forgets all offers. What hosts told of their pools stays.
 func (f *Fleet) Clear() {
-	was := f.hosts
+	was, elsewhere := f.hosts, f.elsewhere
 	*f = *NewFleet()
+	f.elsewhere = elsewhere
 	for name, h := range was {
 		if h.pools != nil {
 			f.hosts[name] = &host{name: name, pools: h.pools}

@@ -77,7 +77,7 @@ const MaxRefused = 10
 // Reason is Marathon's name of a refusal.
 type Reason string
 
-// The reasons in Marathon's fixed order. NetworkNotReady and HostBusy are Berth's own and not shown in Marathon's funnel.
+// The reasons in Marathon's fixed order. PoolElsewhere, NetworkNotReady and HostBusy are Berth's own and not shown in Marathon's funnel.
 const (
 	UnfulfilledRole       Reason = "UnfulfilledRole"
 	UnfulfilledConstraint Reason = "UnfulfilledConstraint"
@@ -89,6 +89,7 @@ const (
 	InsufficientGpus      Reason = "InsufficientGpus"
 	InsufficientPorts     Reason = "InsufficientPorts"
 	DeclinedScarce        Reason = "DeclinedScarceResources"
+	PoolElsewhere         Reason = "PoolElsewhere"
 	NetworkNotReady       Reason = "NetworkNotReady"
 	HostBusy              Reason = "HostBusy"
 )

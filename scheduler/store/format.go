@@ -36,7 +36,7 @@ func openFormat(db *bolt.DB, path string, steps map[int]migration, log logrus.Fi
 	case empty:
 		return db.Update(func(tx *bolt.Tx) error { return writeFormat(tx) })
 	case format == Format:
-		return nil
+		return addBuckets(db)
 	case format > Format:
 		return fmt.Errorf("its format is %d and this berth knows formats up to %d: start the newer berth that wrote it, or restore the copy that it made before migrating (%s)",
 			format, Format, copyName(path, Format))
@@ -71,6 +71,30 @@ func readFormat(db *bolt.DB) (format int, empty bool, err error) {
 		return nil
 	})
 	return format, empty, err
+}
+
+// laterBuckets came to format 2 when there were files of it already. Such a file has nothing to put there, and an older program
+// does not look there, so that needs no new format.
+func laterBuckets() []string { return []string{bucketBlocks} }
+
+// addBuckets makes the later ones. Any other that is missing was lost.
+func addBuckets(db *bolt.DB) error {
+	missing := false
+	err := db.View(func(tx *bolt.Tx) error {
+		missing = slices.ContainsFunc(laterBuckets(), func(name string) bool { return tx.Bucket([]byte(name)) == nil })
+		return nil
+	})
+	if err != nil || !missing {
+		return err
+	}
+	return db.Update(func(tx *bolt.Tx) error {
+		for _, name := range laterBuckets() {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return fmt.Errorf("create bucket %q: %w", name, err)
+			}
+		}
+		return nil
+	})
 }
 
 func writeFormat(tx *bolt.Tx) error {

@@ -18,6 +18,7 @@ const (
 	bucketTasks       = "tasks"
 	bucketSeats       = "seats"
 	bucketLeases      = "leases"
+	bucketBlocks      = "blocks"
 	bucketDeployments = "deployments"
 	bucketFailures    = "failures"
 	bucketDelays      = "delays"
@@ -37,7 +38,7 @@ const versionSeparator = "\x00"
 const versionTime = "2006-01-02T15:04:05.000000000Z"
 
 func buckets() []string {
-	return []string{bucketMeta, bucketApps, bucketGroups, bucketVersions, bucketChanges, bucketTasks, bucketSeats, bucketLeases, bucketDeployments, bucketFailures, bucketDelays}
+	return []string{bucketMeta, bucketApps, bucketGroups, bucketVersions, bucketChanges, bucketTasks, bucketSeats, bucketLeases, bucketBlocks, bucketDeployments, bucketFailures, bucketDelays}
 }
 
 func versionKey(a *spec.App) string {
@@ -150,6 +151,9 @@ func (s *State) decodeRecord(bucket, key string, value []byte) error {
 	case bucketLeases:
 		l, err := record[spec.Lease](key, value, func(l spec.Lease) string { return l.Address.String() })
 		return keep(s.Leases, l.Address, l, err)
+	case bucketBlocks:
+		b, err := record[spec.Block](key, value, func(b spec.Block) string { return b.Prefix.String() })
+		return keep(s.Blocks, b.Prefix, b, err)
 	case bucketDeployments:
 		d, err := record[*spec.Deployment](key, value, func(d *spec.Deployment) string { return d.ID })
 		return keep(s.Deployments, key, d, err)

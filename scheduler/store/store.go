@@ -29,6 +29,7 @@ type State struct {
 	Tasks       map[string]*spec.Task
 	Seats       map[spec.SeatID]spec.Seat
 	Leases      map[netip.Addr]spec.Lease
+	Blocks      map[netip.Prefix]spec.Block
 	Deployments map[string]*spec.Deployment
 	Failures    map[spec.AppID]*spec.TaskFailure
 	Delays      map[spec.AppID]Delay
@@ -43,6 +44,7 @@ func NewState() *State {
 		Tasks:       map[string]*spec.Task{},
 		Seats:       map[spec.SeatID]spec.Seat{},
 		Leases:      map[netip.Addr]spec.Lease{},
+		Blocks:      map[netip.Prefix]spec.Block{},
 		Deployments: map[string]*spec.Deployment{},
 		Failures:    map[spec.AppID]*spec.TaskFailure{},
 		Delays:      map[spec.AppID]Delay{},

@@ -111,6 +111,18 @@ func (t *Txn) PutLease(l spec.Lease) {
 // DeleteLease frees the address.
 func (t *Txn) DeleteLease(a netip.Addr) { t.add(opDelete, bucketLeases, a.String(), nil) }
 
+// PutBlock stores that the block is its host's.
+func (t *Txn) PutBlock(b spec.Block) {
+	if !b.Prefix.IsValid() {
+		t.fail(bucketBlocks, "", fmt.Errorf("block of host %s has no prefix", b.Host))
+		return
+	}
+	t.put(opPut, bucketBlocks, b.Prefix.String(), b)
+}
+
+// DeleteBlock makes the block nobody's.
+func (t *Txn) DeleteBlock(p netip.Prefix) { t.add(opDelete, bucketBlocks, p.String(), nil) }
+
 // PutDeployment stores the deployment.
 func (t *Txn) PutDeployment(d *spec.Deployment) { t.put(opPut, bucketDeployments, d.ID, d) }
 
