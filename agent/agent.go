@@ -244,7 +244,7 @@ func (w *owner) decide() {
 		w.ending.give(j)
 	}
 	if !w.o.ExternalNetwork {
-		j := surveyJob{mode: hostnet.Bridge, connected: w.snap.Connected, again: w.rechecks}
+		j := surveyJob{mode: hostnet.Bridge, pools: w.doc.Pools, connected: w.snap.Connected, again: w.rechecks}
 		j.shown, j.spots = shown(w.doc.Pools, w.snap)
 		w.surveyor.give(j)
 	}

@@ -338,7 +338,7 @@ func (w *netOwner) tell() {
 	if w.client == nil {
 		return
 	}
-	j := surveyJob{mode: w.o.Mode, connected: w.snap.Connected, again: w.again}
+	j := surveyJob{mode: w.o.Mode, pools: w.doc.Pools, connected: w.snap.Connected, again: w.again}
 	j.shown, j.spots = shown(w.doc.Pools, w.snap)
 	if w.o.Mode == hostnet.Routed {
 		j.spots, j.bgp, j.announced = nil, w.doc.BGP != nil, announced(w.doc, w.endpoints)

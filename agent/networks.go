@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -115,6 +116,11 @@ func ensureNetwork(ctx context.Context, o Options, want hostnet.Network, have []
 		if h.Name == want.Name && !removed[h.ID] {
 			if d := difference(h, want); d != "" {
 				return fmt.Sprintf("a Docker network %q exists and %s; remove it (docker network rm %s) or rename the pool", h.Name, d, h.Name)
+			}
+			if bridge := want.Options[hostnet.OptionBridge]; bridge != "" {
+				if err := o.Router.Carry(bridge, netip.PrefixFrom(want.Gateway, want.Subnet.Bits())); err != nil {
+					return "its bridge does not carry it: " + oneLine(err)
+				}
 			}
 			return ""
 		}

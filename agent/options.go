@@ -43,6 +43,8 @@ type Inventory interface {
 type Router interface {
 	Set(ctx context.Context, want hostnet.Rules) error
 	Cleanup(ctx context.Context) error
+	// Carry keeps a pool's bridge up, with its address and route.
+	Carry(bridge string, gateway netip.Prefix) error
 	// Bridged looks for containers on the pools' bridges.
 	Bridged([]hostnet.Spot) (map[netip.Addr]hostnet.Found, error)
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -16,6 +17,7 @@ import (
 type surveyJob struct {
 	survey    uint64 // the scheduler's question that it answers
 	mode      hostnet.Mode
+	pools     []spec.Pool
 	connected bool                // Docker answers
 	shown     []spec.HostEndpoint // by address, then by container
 	spots     []hostnet.Spot      // of those in shown that are on bridges
@@ -59,15 +61,36 @@ func endpoints(j surveyJob, found map[netip.Addr]hostnet.Found, err error) spec.
 	if err != nil {
 		out.Kernel, found = oneLine(err), nil
 	}
-	seen := map[netip.Addr]bool{}
+	seen, twins := map[netip.Addr]bool{}, map[netip.Addr]netip.Addr{}
+	for _, p := range j.pools {
+		for _, e := range j.shown {
+			if twin := p.Twin(e.Address); twin.IsValid() {
+				twins[e.Address] = twin
+			}
+		}
+		for a := range found {
+			if twin := p.Twin(a); twin.IsValid() {
+				twins[a] = twin
+			}
+		}
+	}
 	for i, e := range out.List {
-		seen[e.Address] = true
-		f := found[e.Address]
-		out.List[i].Link, out.List[i].Route, out.List[i].Connected = f.Link, f.Route, f.Connected
+		seen[e.Address], seen[twins[e.Address]] = true, true
+		f, known := found[e.Address]
+		if err == nil && !known {
+			f.Fault = "the host has no link for it"
+		}
+		if twin, has := found[twins[e.Address]]; has && f.Fault == "" && twin.Fault != "" {
+			f.Fault = fmt.Sprintf("of its IPv6 address %v: %s", twins[e.Address], twin.Fault)
+		}
+		out.List[i].Link, out.List[i].Route, out.List[i].Fault = f.Link, f.Route, f.Fault
+	}
+	for a := range found {
+		seen[twins[a]] = true // told with the address whose twin it is
 	}
 	for a, f := range found {
 		if !seen[a] {
-			out.List = append(out.List, spec.HostEndpoint{Address: a, Link: f.Link, Route: f.Route, Connected: f.Connected})
+			out.List = append(out.List, spec.HostEndpoint{Address: a, Link: f.Link, Route: f.Route, Fault: f.Fault})
 		}
 	}
 	for i, e := range out.List {

@@ -36,10 +36,10 @@ type HostEndpoint struct {
 	TaskID string `json:",omitempty"`
 	Seat   SeatID `json:",omitzero"`
 	// Link is the host's end of the container's link, "" when there is none or it is down; Route is the interface that the
-	// host's route to the address leads to, "" when there is none. Connected: both are as they should be.
+	// host's route to the address leads to, or "via" and a gateway, "" when there is none. Fault is what is wrong with them.
 	Link      string `json:",omitempty"`
 	Route     string `json:",omitempty"`
-	Connected bool   `json:",omitempty"`
+	Fault     string `json:",omitempty"`
 	Announced bool   `json:",omitempty"` // by itself, or in a block of the host's
 }
 

@@ -13,6 +13,6 @@ type Spot struct {
 type Found struct {
 	Link  string // the host's end of the container's link, when it is up; "" when there is none
 	Route string // the interface, or "via" and the gateway, to which the host's route leads; "" without a route
-	// Connected: the container's end has the address, and the route leads to it.
-	Connected bool
+	// Fault is why packets for the address do not reach the container; "" when they do.
+	Fault string
 }

@@ -37,17 +37,51 @@ func found(have facts) map[netip.Addr]hostnet.Found {
 	}
 	for name, l := range have.links {
 		for a := range l.neighbours {
-			f := out[a]
+			f, known := out[a]
+			if known && f.Link != "" && f.Route != name {
+				continue // two links claim the address; the one that the route leads to counts
+			}
 			if route, ok := have.routes[netip.PrefixFrom(a, a.BitLen())]; ok && f.Route == "" && len(route.Via) > 0 {
 				f.Route = "via " + route.Via[0].String()
 			}
-			if l.up && (f.Link == "" || f.Route == name) {
-				f.Link, f.Connected = name, !l.idle && f.Route == name
+			switch f.Fault = wrongWay(f.Route, name); {
+			case !l.up:
+				f.Fault = fmt.Sprintf("the host's end of its link, %s, is down", name)
+			case l.idle:
+				f.Fault = fmt.Sprintf("the other end of its link %s is in no container", name)
+			}
+			if l.up {
+				f.Link = name
 			}
 			out[a] = f
 		}
 	}
+	for a, f := range out {
+		if f.Link == "" && f.Fault == "" {
+			f.Fault = fmt.Sprintf("the host has no link for it, only a route to %s", f.Route)
+			out[a] = f
+		}
+	}
 	return out
+}
+
+// wrongWay says what is wrong with a route that should lead to an interface; "" when nothing is.
+func wrongWay(route, to string) string {
+	switch route {
+	case to:
+		return ""
+	case "":
+		return fmt.Sprintf("the host has no route to it; it should lead to %s", to)
+	}
+	return fmt.Sprintf("the host's route to it leads %s, not to %s", leading(route), to)
+}
+
+// leading puts a route's end into a sentence.
+func leading(route string) string {
+	if strings.HasPrefix(route, "via ") {
+		return route
+	}
+	return "to " + route
 }
 
 // Bridged looks for containers on bridges: each must have its address, and a link to its pool's bridge, to which the host's
@@ -78,7 +112,12 @@ func (r *Router) Bridged(spots []hostnet.Spot) (map[netip.Addr]hostnet.Found, er
 		if err != nil {
 			return nil, err
 		}
-		f.Connected = own && f.Link != "" && f.Route == s.Bridge
+		switch f.Fault = wrongWay(f.Route, s.Bridge); {
+		case f.Link == "":
+			f.Fault = fmt.Sprintf("it has no link to %s that is up", s.Bridge)
+		case !own:
+			f.Fault = "the container's own end does not have it"
+		}
 		out[s.Address] = f
 	}
 	return out, nil
@@ -170,4 +209,36 @@ func localAddresses(trie string) map[netip.Addr]bool {
 		}
 	}
 	return out
+}
+
+// Carry makes the bridge of a pool's network carry it: up, with the gateway's address and the route that comes with it. Docker
+// sets them once, when it makes the bridge, and never looks again. A bridge that is not there is Docker's to make.
+func (r *Router) Carry(bridge string, gateway netip.Prefix) error {
+	l, err := netlink.LinkByName(bridge)
+	if gone := (netlink.LinkNotFoundError{}); errors.As(err, &gone) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at bridge %s: %w", bridge, err)
+	}
+	if l.Attrs().Flags&net.FlagUp == 0 {
+		if err := netlink.LinkSetUp(l); err != nil {
+			return fmt.Errorf("set bridge %s up: %w", bridge, err)
+		}
+	}
+	have, err := listed(func() ([]netlink.Addr, error) { return netlink.AddrList(l, netlink.FAMILY_V4) })
+	if err != nil {
+		return fmt.Errorf("list addresses of bridge %s: %w", bridge, err)
+	}
+	if !slices.ContainsFunc(have, func(a netlink.Addr) bool { return address(a.IP) == gateway.Addr() }) {
+		if err := netlink.AddrAdd(l, &netlink.Addr{IPNet: ipNet(gateway)}); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("give bridge %s its address %v: %w", bridge, gateway, err)
+		}
+	}
+	// As the kernel makes it with the address: so it goes with it, too.
+	route := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: ipNet(gateway.Masked()), Src: gateway.Addr().AsSlice(), Scope: netlink.SCOPE_LINK, Protocol: unix.RTPROT_KERNEL}
+	if err := netlink.RouteAdd(route); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("set the route to %v on bridge %s: %w", gateway.Masked(), bridge, err)
+	}
+	return nil
 }

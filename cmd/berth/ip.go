@@ -117,13 +117,16 @@ func onText(r api.Address) string {
 	var out []string
 	for _, on := range r.On {
 		text := on.Name
+		if on.TaskID != "" {
+			text = fmt.Sprintf("container %.12s", on.Container)
+		}
 		if on.Container == "" {
 			text = "route to " + on.Link + on.Route
 		}
 		if on.Host != r.Host {
 			text += " on " + on.Host
 		}
-		if on.Container != "" && !on.Connected {
+		if on.Container != "" && on.Fault != "" {
 			text += " !"
 		}
 		out = append(out, text)
@@ -222,8 +225,10 @@ func (c *cli) printAddress(r api.Address) {
 			what = fmt.Sprintf("container %s (%.12s), started %s", on.Name, on.Container, or(on.Since, "at an unknown time"))
 		}
 		line("on "+on.Host, "%s", what)
-		line("", "link %s, route to %s, %s, %s; told at %s", or(on.Link, "none"), or(on.Route, "nowhere"),
-			choose(on.Connected, "connected", "not connected"), choose(on.Announced, "announced", "not announced"), on.ToldAt)
+		line("", "link %s, route to %s%s; told at %s", or(on.Link, "none"), or(on.Route, "nowhere"), choose(on.Announced, ", announced", ""), on.ToldAt)
+		if on.Fault != "" {
+			line("", "wrong: %s", on.Fault)
+		}
 	}
 	if r.HeldBy != "" {
 		line("held by", "%s", r.HeldBy)

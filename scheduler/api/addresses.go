@@ -42,7 +42,7 @@ type AddressContainer struct {
 	Since     string `json:"since,omitempty"`
 	Link      string `json:"link,omitempty"`
 	Route     string `json:"route,omitempty"`
-	Connected bool   `json:"connected"`
+	Fault     string `json:"fault,omitempty"` // why packets for the address do not reach it
 	Announced bool   `json:"announced"`
 	ToldAt    string `json:"toldAt"` // when the host said so
 }
@@ -139,6 +139,7 @@ func (s *Server) getAddress(text string) handler {
 		if err != nil {
 			return err
 		}
+		a = leasable(snap.Pools, a)
 		book := newAddressBook(snap)
 		if !slices.Contains(book.all(), a) {
 			if pool := poolWith(snap.Pools, a); pool != "" {
@@ -181,6 +182,25 @@ func parseAddress(text string) (netip.Addr, error) {
 	return a.Unmap(), nil
 }
 
+// leasable is the IPv4 address whose twin a is; all others are themselves.
+func leasable(pools []spec.Pool, a netip.Addr) netip.Addr {
+	if !a.Is6() {
+		return a
+	}
+	for _, p := range pools {
+		if four := p.CIDR.Masked().Addr(); p.CIDR6.Contains(a) && four.Is4() {
+			base, low := four.As4(), a.As16()
+			for i := range base {
+				base[i] |= low[12+i] &^ (0xff << (8 - min(8, max(0, p.CIDR.Bits()-8*i))))
+			}
+			if four = netip.AddrFrom4(base); p.Twin(four) == a {
+				return four
+			}
+		}
+	}
+	return a
+}
+
 // poolWith names the pool that contains the address; "" for none.
 func poolWith(pools []spec.Pool, a netip.Addr) string {
 	for _, p := range pools {
@@ -217,7 +237,7 @@ func newAddressBook(snap *Snapshot) *addressBook {
 			for _, e := range h.Endpoints.List {
 				b.on[e.Address] = append(b.on[e.Address], AddressContainer{
 					Host: h.Name, Container: e.Container, Name: e.Name, TaskID: e.TaskID, Since: optionalTime(e.Since), Link: e.Link, Route: e.Route,
-					Connected: e.Connected, Announced: e.Announced, ToldAt: spec.FormatTime(h.ToldAt),
+					Fault: e.Fault, Announced: e.Announced, ToldAt: spec.FormatTime(h.ToldAt),
 				})
 			}
 		}

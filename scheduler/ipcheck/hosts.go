@@ -110,18 +110,13 @@ func (c *check) connected(h holder) {
 	}
 	f := Finding{Address: h.Address, Hosts: []string{h.host.Name}, Seat: h.Seat, Task: h.TaskID, Container: h.Container, Action: SetNetwork, Repair: "the host sets its network anew"}
 	switch {
-	case h.Connected && h.host.Seen.BGP && !h.Announced:
+	case h.Fault == "" && h.host.Seen.BGP && !h.Announced:
 		f.Kind, f.Text = NotAnnounced, fmt.Sprintf("%s is on %s, but the host does not announce the address to its BGP peers", h, h.Address)
-	case h.Connected:
+	case h.Fault == "":
 		return
-	case h.Link == "":
-		f.Kind, f.Repair = NotConnected, "the host sets its network anew; a link that is gone comes back only with a restart of the container"
-		f.Text = fmt.Sprintf("%s is on %s by Docker, but the kernel has no link to it that is up", h, h.Address)
-	case h.Route == "":
-		f.Kind, f.Text = NotConnected, fmt.Sprintf("%s is on %s and has its link %s, but the host has no route to the address", h, h.Address, h.Link)
 	default:
-		f.Kind = NotConnected
-		f.Text = fmt.Sprintf("%s is on %s with link %s, but the container does not have the address, or the host's route, which leads to %s, is not to it", h, h.Address, h.Link, h.Route)
+		f.Kind, f.Text = NotConnected, fmt.Sprintf("%s is on %s by Docker, but not by the kernel: %s", h, h.Address, h.Fault)
+		f.Repair += "; what is wrong inside the container, a link that is gone, or a route of somebody else's, it cannot mend"
 	}
 	c.add(f)
 }

@@ -19,6 +19,8 @@ type Fake struct {
 	path  hostnet.Path
 	pairs map[string]bool // the links that were made
 	err   error
+	// carried are the bridges with their addresses.
+	carried map[string]netip.Prefix
 }
 
 // Set replaces the rules, or fails as Fail told it to.
@@ -90,7 +92,7 @@ func (f *Fake) Routed() (map[netip.Addr]hostnet.Found, error) {
 	for _, l := range f.path.Links {
 		for _, a := range l.Addresses {
 			if f.pairs[l.Name] {
-				out[a] = hostnet.Found{Link: l.Name, Route: l.Name, Connected: true}
+				out[a] = hostnet.Found{Link: l.Name, Route: l.Name}
 			}
 		}
 	}
@@ -103,9 +105,20 @@ func (f *Fake) Bridged(spots []hostnet.Spot) (map[netip.Addr]hostnet.Found, erro
 	defer f.mu.Unlock()
 	out := map[netip.Addr]hostnet.Found{}
 	for _, s := range spots {
-		out[s.Address] = hostnet.Found{Link: "veth", Route: s.Bridge, Connected: true}
+		out[s.Address] = hostnet.Found{Link: "veth", Route: s.Bridge}
 	}
 	return out, f.err
+}
+
+// Carry keeps which bridges carry their pools.
+func (f *Fake) Carry(bridge string, gateway netip.Prefix) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.carried == nil {
+		f.carried = map[string]netip.Prefix{}
+	}
+	f.carried[bridge] = gateway
+	return f.err
 }
 
 // DockerBridges says that Docker has no networks of its own.

@@ -378,7 +378,7 @@ func (w *World) Stranger(name string, a netip.Addr, seat spec.SeatID, task strin
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.strangers = append(w.strangers, spec.HostEndpoint{
-		Address: a, Container: "id-of-" + name, Name: name, TaskID: task, Seat: seat, Since: Start, Link: "veth1", Route: "br-default", Connected: true,
+		Address: a, Container: "id-of-" + name, Name: name, TaskID: task, Seat: seat, Since: Start, Link: "veth1", Route: "br-default",
 	})
 }
 
@@ -390,7 +390,7 @@ func (w *World) endpoints() *spec.HostEndpoints {
 			if t.Rung == spec.Running && t.Address.IsValid() {
 				out.List = append(out.List, spec.HostEndpoint{
 					Address: t.Address, Container: "id-of-" + t.ID, Name: "mesos-" + t.ID, TaskID: t.ID, Seat: t.Seat, Since: t.StartedAt,
-					Link: "veth0", Route: "br-default", Connected: true,
+					Link: "veth0", Route: "br-default",
 				})
 			}
 		}
