@@ -29,6 +29,8 @@ type HostDocument struct {
 	Taken []netip.Prefix `json:",omitempty"`
 	// BGP is with whom this host exchanges routes; nil: with nobody.
 	BGP *HostBGP `json:",omitempty"`
+	// Policies are what the host's containers may say to whom; nil: there are no network policies anywhere.
+	Policies *HostPolicies `json:",omitempty"`
 }
 
 // HostSeat is one seat with a live task on the host.

@@ -40,6 +40,7 @@ type decoder struct {
 	pools     []found
 	twins     []twin
 	bgp       bgpFound
+	policies  policyFound
 	faults    Faults
 }
 
@@ -48,17 +49,20 @@ type Resources struct {
 	Pools []spec.Pool
 	BGP   *spec.BGP      // nil: it said nothing of BGP
 	Hosts []spec.BGPHost // those of BGP, also without it: pools are for hosts by their labels
+	// Policies are nil when it said nothing of network policy.
+	Policies *spec.NetworkPolicies
 }
 
-// Decode reads the IPPools, BGPConfigurations, BGPPeers and Nodes of a stream of YAML (or JSON) documents: single resources, and
-// lists such as `calicoctl get bgppeers -o yaml` prints. The error is a Faults.
+// Decode reads the IPPools, the resources of BGP (BGPConfiguration, BGPPeer, Node) and those of network policy (NetworkPolicy,
+// GlobalNetworkPolicy, NetworkSet, GlobalNetworkSet) of a stream of YAML (or JSON) documents: single resources, and lists such as
+// `calicoctl get bgppeers -o yaml` prints. The error is a Faults.
 func Decode(stream []byte) (Resources, error) {
 	var d decoder
 	pools, err := d.stream(stream)
 	if err != nil {
 		return Resources{}, err
 	}
-	return Resources{pools, d.bgp.fleet(), d.bgp.hosts}, nil
+	return Resources{pools, d.bgp.fleet(), d.bgp.hosts, d.policies.all()}, nil
 }
 
 // DecodePools reads the IPPools of a stream of YAML (or JSON) documents, in the order they stand there: single resources, and lists
@@ -135,7 +139,7 @@ func (d *decoder) resource(at place, raw []byte) {
 		return
 	}
 	switch {
-	case h.Kind == v3.KindIPPoolList, h.Kind == "List", !d.poolsOnly && slices.Contains(bgpLists, h.Kind): // kubectl writes "List"
+	case h.Kind == v3.KindIPPoolList, h.Kind == "List", !d.poolsOnly && (slices.Contains(bgpLists, h.Kind) || slices.Contains(policyLists, h.Kind)): // kubectl writes "List"
 		for i, item := range h.Items {
 			d.resource(at.item(i), item)
 		}
@@ -147,6 +151,12 @@ func (d *decoder) resource(at place, raw []byte) {
 		d.configuration(at, h, raw)
 	case !d.poolsOnly && h.Kind == kindNode:
 		d.node(at, h, raw)
+	case !d.poolsOnly && h.Kind == v3.KindNetworkPolicy:
+		d.networkPolicy(at, h, raw)
+	case !d.poolsOnly && h.Kind == v3.KindGlobalNetworkPolicy:
+		d.globalPolicy(at, h, raw)
+	case !d.poolsOnly && (h.Kind == v3.KindNetworkSet || h.Kind == v3.KindGlobalNetworkSet):
+		d.networkSet(at, h, raw)
 	default:
 		d.faults.add(at, "kind", "%s is not supported: want %s", h.Kind, d.kinds())
 	}
@@ -157,7 +167,8 @@ func (d *decoder) kinds() string {
 	if d.poolsOnly {
 		return v3.KindIPPool
 	}
-	return strings.Join([]string{v3.KindIPPool, v3.KindBGPConfiguration, v3.KindBGPPeer, kindNode}, ", ")
+	return strings.Join([]string{v3.KindIPPool, v3.KindBGPConfiguration, v3.KindBGPPeer, kindNode,
+		v3.KindNetworkPolicy, v3.KindGlobalNetworkPolicy, v3.KindNetworkSet, v3.KindGlobalNetworkSet}, ", ")
 }
 
 // strict decodes a resource of Calico's into v. False: it has faults of its form already; unknown fields are faults, too, but the
@@ -207,6 +218,8 @@ func article(kind string) string {
 		return "an object"
 	case "slice", "array":
 		return "a list"
+	case "float64":
+		return "a number"
 	case "int":
 		return "a whole number"
 	}
