@@ -65,9 +65,6 @@ type PolicyPeer struct {
 	Ports, NotPorts                          []PolicyPorts // nil: no condition
 }
 
-// GlobalNamespace is the NamespaceSelector for what is in no namespace: GlobalNetworkSets.
-const GlobalNamespace = "global()"
-
 // PolicyPorts are some ports, both ends included.
 type PolicyPorts struct{ From, To uint16 }
 

@@ -88,7 +88,7 @@ func (d *decoder) globalPolicy(at place, h head, raw []byte) {
 	if s.PreDNAT {
 		d.faults.add(at, "spec.preDNAT", "is not supported: it is for the hosts' own interfaces, and policies are for instances only")
 	}
-	d.selector(at, "spec.namespaceSelector", s.NamespaceSelector)
+	d.namespaceSelector(at, "spec.namespaceSelector", s.NamespaceSelector)
 	d.policy(at, policyText{s.Order, s.Types, s.Selector, s.Ingress, s.Egress},
 		spec.NetworkPolicy{Name: r.Name, NamespaceSelector: strings.TrimSpace(s.NamespaceSelector)})
 }

@@ -44,7 +44,7 @@ func TestDecodePolicies(t *testing.T) {
 				IngressRules: []spec.PolicyRule{
 					{Action: spec.PolicyAllow, PolicyMatch: spec.PolicyMatch{Protocol: 6}, Source: spec.PolicyPeer{Selector: "role == 'web'"}, Destination: spec.PolicyPeer{Ports: []spec.PolicyPorts{{From: 5432, To: 5432}, {From: 6000, To: 6010}}}},
 					{Action: spec.PolicyDeny, PolicyMatch: spec.PolicyMatch{IPVersion: 4, NotProtocol: 1}, Source: spec.PolicyPeer{
-						Nets: prefixes("10.0.0.0/8", "192.0.2.9/32", "2001:db8::/32"), NotNets: prefixes("10.1.0.0/16"), NotSelector: "has(old)", NamespaceSelector: spec.GlobalNamespace,
+						Nets: prefixes("10.0.0.0/8", "192.0.2.9/32", "2001:db8::/32"), NotNets: prefixes("10.1.0.0/16"), NotSelector: "has(old)", NamespaceSelector: "global()",
 					}},
 				},
 				EgressRules: []spec.PolicyRule{

@@ -127,10 +127,14 @@ func (d *decoder) peerOf(at place, path string, e v3.EntityRule, r spec.PolicyRu
 	}
 	d.selector(at, path+"selector", p.Selector)
 	d.selector(at, path+"notSelector", p.NotSelector)
-	if p.NamespaceSelector != spec.GlobalNamespace {
-		d.selector(at, path+"namespaceSelector", p.NamespaceSelector)
-	}
+	d.namespaceSelector(at, path+"namespaceSelector", p.NamespaceSelector)
 	return p
+}
+
+func (d *decoder) namespaceSelector(at place, path, text string) {
+	if _, err := ParseNamespaceSelector(text); err != nil {
+		d.faults.add(at, path, "%q: %s", text, err)
+	}
 }
 
 // nets reads networks and single addresses.

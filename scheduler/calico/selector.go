@@ -42,6 +42,28 @@ func ParseSelector(text string) (Selector, error) {
 	return Selector{m}, nil
 }
 
+// Labels that everything in a namespace has, for NamespaceSelectors and for selectors.
+const (
+	LabelNamespace     = "projectcalico.org/namespace"
+	LabelNamespaceName = "projectcalico.org/name"      // on a namespace, in Calico
+	LabelMetadataName  = "kubernetes.io/metadata.name" // and in Kubernetes
+)
+
+// ParseNamespaceSelector reads a selector of namespaces. As in Calico, all() means everything that is in a namespace, and global()
+// what is in none.
+func ParseNamespaceSelector(text string) (Selector, error) {
+	text = strings.ReplaceAll(text, "all()", "has("+LabelNamespace+")")
+	return ParseSelector(strings.ReplaceAll(text, "global()", "!has("+LabelNamespace+")"))
+}
+
+// NamespaceLabels are what a namespace's selectors see of the one with the name; "": of what is in none.
+func NamespaceLabels(name string) map[string]string {
+	if name == "" {
+		return nil
+	}
+	return map[string]string{LabelNamespace: name, LabelNamespaceName: name, LabelMetadataName: name}
+}
+
 // token is a piece of a selector: a word, a quoted text, or an operator.
 type token struct {
 	text   string

@@ -34,7 +34,8 @@ type Input struct {
 	Ended       map[string][]string // by host: the tasks whose containers are to be stopped, sorted
 	Blocks      *address.Blocks     // nil: hosts have none
 	Leases      map[netip.Addr]spec.Lease
-	Routing     *Routing // nil: no BGP
+	Routing     *Routing  // nil: no BGP
+	Policing    *Policing // nil: no network policies
 }
 
 // Compile makes one document a host. A task that ended is in none.
@@ -43,7 +44,7 @@ func Compile(in Input) map[string]spec.HostDocument {
 	doc := func(host string) spec.HostDocument {
 		d, ok := out[host]
 		if !ok {
-			d = spec.HostDocument{Schema: 1, Host: host, Pools: in.Pools, AuthorizedKeys: in.AuthorizedKeys, BGP: in.Routing.Of(host)}
+			d = spec.HostDocument{Schema: 1, Host: host, Pools: in.Pools, AuthorizedKeys: in.AuthorizedKeys, BGP: in.Routing.Of(host), Policies: in.Policing.Of(host)}
 			if in.Blocks != nil {
 				for _, b := range in.Blocks.On(host) {
 					d.Blocks = append(d.Blocks, b.Prefix)
