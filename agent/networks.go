@@ -20,6 +20,7 @@ type networksJob struct {
 	desired  hostnet.Desired
 	clashes  map[string][]clash // pool -> the host's networks in its way
 	attached map[string]int     // Docker network -> containers on it
+	policies bool               // there are network policies, which bridges do not enforce
 	again    int                // differs when the same must be checked once more
 }
 
@@ -64,6 +65,9 @@ func applyNetworks(ctx context.Context, o Options, j networksJob) networksDone {
 		if reason == "" {
 			reason = filter
 		}
+		if reason == "" && j.policies {
+			reason = unpoliced(n.Driver, o.IPAMName)
+		}
 		done.status[n.Name] = reason
 	}
 	return done
@@ -81,11 +85,22 @@ func checkNetworks(ctx context.Context, o Options, j networksJob) networksDone {
 			done.status[n.Name] = "its Docker network is not there; this host's `berth net` makes it"
 		case have[at].IPAMDriver != o.IPAMName || have[at].Subnet.Masked() != n.Subnet:
 			done.status[n.Name] = fmt.Sprintf("Docker's network %q is on %v with IPAM driver %s, not on %v with %s", n.Name, have[at].Subnet, have[at].IPAMDriver, n.Subnet, o.IPAMName)
+		case j.policies:
+			done.status[n.Name] = unpoliced(have[at].Driver, o.IPAMName)
 		default:
 			done.status[n.Name] = ""
 		}
 	}
 	return done
+}
+
+// unpoliced says why network policies are not enforced on a network with the driver; "" when they are. What does not pass through
+// the host's own routing does not meet its rules: a host where nobody would enforce a policy must get no instance.
+func unpoliced(driver, routed string) string {
+	if driver == routed {
+		return ""
+	}
+	return fmt.Sprintf("there are network policies, and Docker's driver %q does not enforce them: keep this host's network with `berth net --network routed`", driver)
 }
 
 // ownBridges are the interfaces of this agent's networks. That of a former pool may still be in the way of its successor:

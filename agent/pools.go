@@ -76,7 +76,7 @@ func (p *pools) recheck() {
 // give hands the wanted networks to their worker when they change, and at rechecks.
 func (p *pools) give(doc *spec.HostDocument, snap docker.Snapshot) hostnet.Desired {
 	desired := hostnet.Compile(doc.Pools, p.options())
-	j := networksJob{known: snap.Connected, desired: desired, clashes: clashes(doc.Pools, p.host), again: p.rechecks}
+	j := networksJob{known: snap.Connected, desired: desired, clashes: clashes(doc.Pools, p.host), policies: doc.Policies != nil, again: p.rechecks}
 	last := p.job
 	last.attached = nil // containers coming and going change nothing by themselves
 	if !reflect.DeepEqual(j, last) {

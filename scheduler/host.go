@@ -49,10 +49,11 @@ func (s *Scheduler) documents(now time.Time) {
 	for name := range s.outliving {
 		s.staleDocs[name] = true // whether they have outlived their tasks depends on much, and they are few
 	}
+	s.police(now)
 	if len(s.staleDocs) == 0 {
 		return
 	}
-	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.staleDocs)), Pools: s.opts.Pools, Routing: s.routing, Blocks: s.blocks, Leases: s.state.Leases, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived(), Native: s.native}
+	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.staleDocs)), Pools: s.opts.Pools, Routing: s.routing, Policing: s.policing.Policing, Blocks: s.blocks, Leases: s.state.Leases, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived(), Native: s.native}
 	for _, of := range []map[string][]string{in.FreeVolumes, in.Ended} {
 		maps.DeleteFunc(of, func(host string, _ []string) bool { return !s.staleDocs[host] })
 	}

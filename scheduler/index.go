@@ -92,6 +92,9 @@ func (s *Scheduler) touchApp(app spec.AppID) {
 	for _, t := range s.byApp[app] {
 		s.staleDocs[t.Host] = true
 	}
+	for a := range s.leasesOf[app] {
+		s.policing.sawLease(a)
+	}
 }
 
 // index takes a live task, new or changed, into the indexes.
@@ -108,6 +111,7 @@ func (s *Scheduler) index(t *spec.Task) {
 	}
 	if old := s.byHost[t.Host][t.ID]; old == nil || !sameInDocument(old, t) {
 		s.staleDocs[t.Host] = true
+		s.policing.sawTask(t.ID)
 	}
 	s.byHost[t.Host][t.ID] = t
 	if t.Rung == spec.Running {
@@ -142,6 +146,7 @@ func (s *Scheduler) unindex(t *spec.Task) {
 	s.taskTimes.set(t.ID, time.Time{})
 	s.usage.Delete(t.ID)
 	s.staleDocs[t.Host], s.restless[t.Seat.App] = true, true
+	s.policing.sawTask(t.ID)
 	s.touch(t.Seat.App)
 }
 
@@ -210,6 +215,7 @@ func (s *Scheduler) indexLease(old, l spec.Lease) {
 		s.leasesOf[l.Seat.App] = map[netip.Addr]bool{}
 	}
 	s.leasesOf[l.Seat.App][l.Address] = true
+	s.policing.sawLease(l.Address)
 	s.leases.Set(l.Address, l)
 }
 

@@ -39,11 +39,13 @@ type Options struct {
 
 	// Roles are the framework's roles. Empty: the engine has neither roles nor reservations, so definitions may name roles
 	// (those of the API's options) and it means nothing.
-	Roles          []string
-	Pools          []spec.Pool
-	BGP            *spec.BGP      // with whom the hosts exchange routes; nil: with nobody
-	Hosts          []spec.BGPHost // what the operators say of hosts; of those that they do not name only the name is known
-	AuthorizedKeys []string       // the operators' public keys, authorized_keys lines
+	Roles []string
+	Pools []spec.Pool
+	BGP   *spec.BGP      // with whom the hosts exchange routes; nil: with nobody
+	Hosts []spec.BGPHost // what the operators say of hosts; of those that they do not name only the name is known
+	// Policies are what instances may say to whom; nil: everything to everybody.
+	Policies       *spec.NetworkPolicies
+	AuthorizedKeys []string // the operators' public keys, authorized_keys lines
 	Launch         launch.Options
 
 	// ServicePortMin and ServicePortMax are the range that port 0 is assigned from; default 10000 to 20000.

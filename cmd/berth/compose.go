@@ -185,7 +185,7 @@ func (c *composition) addScheduler(ctx context.Context, e engineSide) (*schedule
 	events := api.NewLog(api.DefaultEventBacklog)
 	sched, err := scheduler.New(scheduler.Options{
 		Roles: e.roles,
-		Store: db, State: state, Engine: client, Events: events, Pools: c.pools, BGP: c.network.BGP, Hosts: c.network.Hosts, AuthorizedKeys: c.keys,
+		Store: db, State: state, Engine: client, Events: events, Pools: c.pools, BGP: c.network.BGP, Policies: c.network.Policies, Hosts: c.network.Hosts, AuthorizedKeys: c.keys,
 		Launch:      launch.Options{BaseImage: c.BaseImage, SeatsDir: agent.SeatsDir(e.hostStateDir), VolumesDir: agent.VolumesDir(e.hostStateDir), PullConfigDir: c.PullConfigs, KillGrace: c.KillGrace, NativeChecks: e.nativeChecks},
 		AddressRest: c.AddressRest, MaxRunningDeployments: c.MaxDeployments, Log: c.log,
 	})

@@ -65,7 +65,7 @@ func (o *schedulerOptions) register(cmd *cobra.Command) {
 	f.StringArrayVar(&o.AllowOrigins, "access-control-allow-origin", nil, "web origin whose pages may use the API, such as https://ui.example.com (repeatable; * for all)")
 	f.IntVar(&o.MaxConcurrent, "http-max-concurrent-requests", 1000, "API requests under way beyond which further ones get 503")
 	f.IntVar(&o.MaxDeployments, "max-running-deployments", 100, "deployments under way beyond which a change that starts a further one gets 403")
-	f.StringVar(&o.PoolsFile, "pools", "", "Calico v3 YAML: IPPool (the first is the default), BGPConfiguration, BGPPeer, Node (default: one pool, berth, 10.88.0.0/16)")
+	f.StringVar(&o.PoolsFile, "pools", "", "Calico v3 YAML: IPPool (the first is the default), BGPConfiguration, BGPPeer, Node, NetworkPolicy, GlobalNetworkPolicy, NetworkSet, GlobalNetworkSet (default: one pool, berth, 10.88.0.0/16)")
 	f.StringVar(&o.AuthorizedKeys, "authorized-keys", "", "file with the operators' public SSH keys, for every instance")
 	f.StringVar(&o.BaseImage, "base-image", spec.BaseImage, "image of apps that name none")
 	f.StringVar(&o.PullConfigs, "pull-configs", "", "folder, on every host, of docker configurations that pullConfig may name (default: pullConfig is refused)")

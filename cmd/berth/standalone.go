@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"time"
 
@@ -116,6 +117,10 @@ func (o standaloneOptions) settle(c *cli) (settings, error) {
 	s := settings{standaloneOptions: o}
 	errs := []error{s.settleDaemon(c), s.settleScheduler(), s.settleSimulation(), s.settleEndpoints()}
 	s.Admit.Pods = true // the embedded engine runs them
+	if s.network.Policies != nil && len(s.endpoints) == 0 && s.fleet == nil && !o.Cleanup {
+		errs = append(errs, fmt.Errorf("--pools %s: network policies need the routed network of \"berth net --network routed\" on each host; "+
+			"the bridges of a single machine do not enforce them: take NetworkPolicy and GlobalNetworkPolicy out of the file, or offer hosts with --endpoint", o.PoolsFile))
+	}
 	if o.FetchLimit < 0 || o.FetchCache < 0 {
 		errs = append(errs, errors.New("--fetch-limit and --fetch-cache must not be negative"))
 	}

@@ -49,7 +49,7 @@ type Resources struct {
 	Pools []spec.Pool
 	BGP   *spec.BGP      // nil: it said nothing of BGP
 	Hosts []spec.BGPHost // those of BGP, also without it: pools are for hosts by their labels
-	// Policies are nil when it said nothing of network policy.
+	// Policies are nil when there is none.
 	Policies *spec.NetworkPolicies
 }
 

@@ -35,10 +35,10 @@ type ordered struct {
 	spec.NetworkPolicy
 }
 
-// all are the policies in the order in which they are applied; nil when there is neither a policy nor a set. As in Calico, those
+// all are the policies in the order in which they are applied; nil when there is none: sets alone mean nothing. As in Calico, those
 // without an order come last, and names decide between equals.
 func (p *policyFound) all() *spec.NetworkPolicies {
-	if len(p.policies) == 0 && len(p.sets) == 0 {
+	if len(p.policies) == 0 {
 		return nil
 	}
 	slices.SortFunc(p.policies, func(a, b ordered) int {
