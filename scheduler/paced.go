@@ -103,7 +103,7 @@ const turnPause = 50 * time.Millisecond
 
 // dropLaunches takes seats that have a task now out of those to launch.
 func (s *Scheduler) dropLaunches(id spec.AppID, placed map[spec.SeatID]bool) {
-	var left []int
+	left := make([]int, 0, len(s.launches[id]))
 	for _, n := range s.launches[id] {
 		if !placed[spec.SeatID{App: id, Index: n}] {
 			left = append(left, n)

@@ -17,7 +17,10 @@ type roster struct {
 
 // bySeat is the order of tasks for people: by seat, then by age.
 func bySeat(a, b *spec.Task) int {
-	return cmp.Or(cmp.Compare(a.Seat.Index, b.Seat.Index), a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	if a.Seat.Index != b.Seat.Index { // nearly always: the rest need not be looked at
+		return a.Seat.Index - b.Seat.Index
+	}
+	return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
 }
 
 // reroll says that a task of an app is another one now, or gone, or one that joined.

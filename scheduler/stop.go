@@ -75,7 +75,13 @@ func (s *Scheduler) liveTasks() []*spec.Task {
 
 func sortedTasks(tasks iter.Seq[*spec.Task]) []*spec.Task {
 	return slices.SortedFunc(tasks, func(a, b *spec.Task) int {
-		return cmp.Or(cmp.Compare(a.Seat.App, b.Seat.App), cmp.Compare(a.Seat.Index, b.Seat.Index), cmp.Compare(a.ID, b.ID))
+		if a.Seat.App != b.Seat.App {
+			return cmp.Compare(a.Seat.App, b.Seat.App)
+		}
+		if a.Seat.Index != b.Seat.Index {
+			return a.Seat.Index - b.Seat.Index
+		}
+		return cmp.Compare(a.ID, b.ID)
 	})
 }
 

@@ -201,6 +201,7 @@ func (c *composition) addScheduler(ctx context.Context, e engineSide) (*schedule
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	c.group.Add("collector", paceCollector)
 	c.group.Add("scheduler", func(ctx context.Context) error { return errors.Join(sched.Run(ctx), db.Close()) })
 	c.group.Add("api", func(ctx context.Context) error { return server.Serve(ctx, listeners) })
 	return sched, nil

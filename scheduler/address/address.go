@@ -57,9 +57,9 @@ type Result struct {
 }
 
 func newAssigner(in Input) *assigner {
-	a := &assigner{in: in, leases: in.Leases, changed: map[netip.Addr]spec.Lease{}, pools: map[string]spec.Pool{},
+	a := &assigner{in: in, leases: in.Leases, changed: make(map[netip.Addr]spec.Lease, len(in.Wants)), pools: map[string]spec.Pool{},
 		held: map[netip.Addr]string{}, bySeat: map[spec.SeatID][]spec.Lease{}, cursor: map[string]netip.Addr{}, fulls: map[string]*full{},
-		out: Result{Leases: map[spec.SeatID]spec.Lease{}, Waiting: map[spec.SeatID]string{}, Later: map[spec.SeatID]string{}}}
+		out: Result{Leases: make(map[spec.SeatID]spec.Lease, len(in.Wants)), Waiting: map[spec.SeatID]string{}, Later: map[spec.SeatID]string{}}}
 	for _, p := range in.Pools {
 		a.pools[p.Name] = p
 	}
