@@ -130,13 +130,13 @@ type clash struct {
 
 // clashes finds, for each pool, the host's other interfaces that are on a part of its network. A single address (/32) is no
 // network: it is only held. A pool inside a wider network, in which the host itself is elsewhere, is a part of the LAN set
-// aside for it: the narrower route wins, as its operators want.
-func clashes(pools []spec.Pool, host map[netip.Prefix]string) map[string][]clash {
+// aside for it: the narrower route wins, as its operators want. own is the interface that is meant to be on the pool's network.
+func clashes(pools []spec.Pool, host map[netip.Prefix]string, own func(spec.Pool) string) map[string][]clash {
 	out := map[string][]clash{}
 	for _, p := range pools {
 		for have, link := range host {
 			setAside := have.Bits() < p.CIDR.Bits() && !p.CIDR.Contains(have.Addr())
-			if link != p.Bridge() && !have.IsSingleIP() && p.CIDR.Overlaps(have) && !setAside {
+			if link != own(p) && !have.IsSingleIP() && p.CIDR.Overlaps(have) && !setAside {
 				out[p.Name] = append(out[p.Name], clash{link: link, network: have.Masked()})
 			}
 		}

@@ -78,7 +78,7 @@ func TestClashes(t *testing.T) {
 		"elsewhere":        {map[netip.Prefix]string{prefix("192.168.1.1/16"): "eth0"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := clashes([]spec.Pool{blue}, c.host)["blue"]; !slices.Equal(got, c.want) {
+			if got := clashes([]spec.Pool{blue}, c.host, spec.Pool.Bridge)["blue"]; !slices.Equal(got, c.want) {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
 		})

@@ -32,6 +32,9 @@ type PathRouter interface {
 	Routed() (map[netip.Addr]hostnet.Found, error)
 	DockerBridges() ([]string, error)
 	Spoofed() (map[string]uint64, error)
+	SetShims(ctx context.Context, want []hostnet.Shim) error
+	Announce(ctx context.Context, claims []hostnet.Claim) error
+	Occupied(ctx context.Context, parent string, a netip.Addr) (string, error)
 }
 
 // DocumentSource tells the host document.
@@ -44,9 +47,11 @@ type DocumentSource interface {
 // PluginDir, Engine, Inventory, HostAddresses, Transport and Log are used.
 type NetOptions struct {
 	Options
-	Mode     hostnet.Mode // default bridge
-	MTU      int          // of containers in routed mode; 0: as the interface of the host's default route
-	Document string       // a local file with the host document; "": the scheduler's
+	Mode     hostnet.Mode      // default bridge
+	Parent   string            // the interface in the VLAN, in mode L2
+	Parents  map[string]string // that of single pools, where it is another
+	MTU      int               // of containers in routed mode; 0: as the interface of the host's default route
+	Document string            // a local file with the host document; "": the scheduler's
 	// BGPPasswordFile holds the password of peers for which the document names no file; "": they have none.
 	BGPPasswordFile string
 	// Path is the routed network, default the real one; Options.Router is not used.
@@ -68,6 +73,7 @@ type Net struct {
 	networks *worker[networksJob, networksDone]
 	path     *worker[pathJob, pathDone]
 	routing  *worker[routingJob, error]
+	vlan     *worker[vlanJob, error]
 }
 
 // NewNet makes it; Run does the work.
@@ -75,8 +81,8 @@ func NewNet(o NetOptions) (*Net, error) {
 	if o.Mode == "" {
 		o.Mode = hostnet.Bridge
 	}
-	if o.Mode != hostnet.Bridge && o.Mode != hostnet.Routed {
-		return nil, fmt.Errorf("check network options: mode %q is neither %s nor %s", o.Mode, hostnet.Bridge, hostnet.Routed)
+	if o.Mode != hostnet.Bridge && o.Mode != hostnet.Routed && o.Mode != hostnet.L2 {
+		return nil, fmt.Errorf("check network options: mode %q is none of %s, %s and %s", o.Mode, hostnet.Bridge, hostnet.Routed, hostnet.L2)
 	}
 	if o.Path == nil {
 		name := o.IPAMName
@@ -94,7 +100,8 @@ func NewNet(o NetOptions) (*Net, error) {
 		return nil, err
 	}
 	o.Log = o.Log.WithField("component", "net")
-	n := &Net{o: o, networks: newWorker[networksJob, networksDone](), path: newWorker[pathJob, pathDone](), routing: newWorker[routingJob, error]()}
+	n := &Net{o: o, networks: newWorker[networksJob, networksDone](), path: newWorker[pathJob, pathDone](), routing: newWorker[routingJob, error](),
+		vlan: newWorker[vlanJob, error]()}
 	if n.o.Speaker == nil {
 		n.o.Speaker = bgp.New(n.o.Log)
 	}
@@ -114,6 +121,9 @@ func NewNet(o NetOptions) (*Net, error) {
 	po := netplugin.Options{Name: o.IPAMName, Dir: o.PluginDir, Inventory: o.Inventory, Log: o.Log}
 	if o.Mode == hostnet.Routed {
 		po.Journal, po.Found = filepath.Join(o.StateDir, endpointsFile), o.Path.Endpoints
+	}
+	if o.Mode == hostnet.L2 {
+		po.Occupied = n.occupied
 	}
 	n.plugin, err = netplugin.New(po)
 	return n, err
@@ -161,6 +171,9 @@ func (n *Net) work(ctx context.Context, own *netOwner, beside ...func(context.Co
 		func(ctx context.Context) error { return own.surveyor.worker.run(ctx, n.survey) },
 		func(ctx context.Context) error {
 			return n.routing.run(ctx, func(ctx context.Context, j routingJob) error { return speak(ctx, n.o.Speaker, n.o.BGPPasswordFile, j) })
+		},
+		func(ctx context.Context) error {
+			return n.vlan.run(ctx, func(ctx context.Context, j vlanJob) error { return applyVLAN(ctx, n.o.Path, j) })
 		},
 	} {
 		start(&wg, inner, part)
@@ -225,11 +238,12 @@ type netOwner struct {
 	unsaid    string // and the routing's
 	refused   map[string]string
 	spoofed   map[string]uint64
+	vlans     vlans
 }
 
 func newNetOwner(n *Net) *netOwner {
 	return &netOwner{
-		Net: n, pools: &pools{o: n.o.Options, mode: n.o.Mode, plugin: n.plugin, worker: n.networks}, spoofed: map[string]uint64{},
+		Net: n, pools: &pools{o: n.o.Options, mode: n.o.Mode, parent: n.o.Parent, parents: n.o.Parents, plugin: n.plugin, worker: n.networks}, spoofed: map[string]uint64{},
 		surveyor: newSurveyor(),
 	}
 }
@@ -262,6 +276,10 @@ func (w *netOwner) run(ctx context.Context) error {
 			w.pathDone(d)
 		case err := <-w.routing.done:
 			w.routingDone(err)
+		case <-w.vlans.repeat:
+			w.vlans.repeated()
+		case err := <-w.vlan.done:
+			w.vlanDone(err)
 		}
 	}
 }
@@ -316,6 +334,9 @@ func (w *netOwner) decide() {
 		w.pools.give(w.doc, w.snap)
 		w.tell()
 	}
+	if w.o.Mode == hostnet.L2 && w.doc != nil {
+		w.decideVLAN()
+	}
 	if w.o.Mode != hostnet.Routed {
 		return
 	}
@@ -354,6 +375,9 @@ func (n *Net) survey(_ context.Context, j surveyJob) spec.HostEndpoints {
 	if j.mode == hostnet.Routed {
 		found, err := n.o.Path.Routed()
 		return endpoints(j, found, err)
+	}
+	if j.mode == hostnet.L2 {
+		return endpoints(j, inVLAN(j.shown), nil)
 	}
 	found, err := n.o.Path.Bridged(j.spots)
 	return endpoints(j, found, err)

@@ -29,12 +29,17 @@ type netWorld struct {
 	speaker *bgptest.Speaker
 	sched   *scheduler
 	dir     string
+	mode    hostnet.Mode
 	net     *Net
 	stop    func()
 }
 
 func newNetWorld(t *testing.T, speaker *bgptest.Speaker) *netWorld {
-	w := &netWorld{t: t, engine: dockertest.New("img"), router: &routertest.Fake{}, speaker: speaker, sched: &scheduler{}, dir: t.TempDir()}
+	return newNetWorldOf(t, speaker, hostnet.Routed)
+}
+
+func newNetWorldOf(t *testing.T, speaker *bgptest.Speaker, mode hostnet.Mode) *netWorld {
+	w := &netWorld{t: t, engine: dockertest.New("img"), router: &routertest.Fake{}, speaker: speaker, sched: &scheduler{}, dir: t.TempDir(), mode: mode}
 	w.start()
 	return w
 }
@@ -50,7 +55,7 @@ func (w *netWorld) start() {
 				return map[netip.Prefix]string{prefix("192.0.2.1/24"): "eth0"}, nil
 			},
 		},
-		Mode: hostnet.Routed, MTU: 1450, Path: w.router, Speaker: w.speaker,
+		Mode: w.mode, Parent: "eth0", MTU: 1450, Path: w.router, Speaker: w.speaker,
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -83,7 +83,7 @@ func checkNetworks(ctx context.Context, o Options, j networksJob) networksDone {
 			done.status[n.Name] = "the Docker Engine does not answer: " + oneLine(err)
 		case at < 0:
 			done.status[n.Name] = "its Docker network is not there; this host's `berth net` makes it"
-		case have[at].IPAMDriver != o.IPAMName || have[at].Subnet.Masked() != n.Subnet:
+		case have[at].IPAMDriver != o.IPAMName || !carries(have[at], n.Subnet):
 			done.status[n.Name] = fmt.Sprintf("Docker's network %q is on %v with IPAM driver %s, not on %v with %s", n.Name, have[at].Subnet, have[at].IPAMDriver, n.Subnet, o.IPAMName)
 		case j.policies:
 			done.status[n.Name] = unpoliced(have[at].Driver, o.IPAMName)
@@ -92,6 +92,11 @@ func checkNetworks(ctx context.Context, o Options, j networksJob) networksDone {
 		}
 	}
 	return done
+}
+
+// carries says whether the network is the pool's; in L2 mode the pool may be a part of the VLAN's network.
+func carries(n docker.Network, pool netip.Prefix) bool {
+	return n.Subnet.Masked() == pool || n.Driver == hostnet.DriverVLAN && n.Subnet.Contains(pool.Addr()) && n.Subnet.Bits() <= pool.Bits()
 }
 
 // unpoliced says why network policies are not enforced on a network with the driver; "" when they are. What does not pass through
@@ -201,7 +206,7 @@ func difference(have docker.Network, want hostnet.Network) string {
 	case have.Internal:
 		return "is internal"
 	}
-	for _, key := range []string{hostnet.OptionBridge, hostnet.OptionMasquerade} {
+	for _, key := range []string{hostnet.OptionBridge, hostnet.OptionMasquerade, hostnet.OptionParent} {
 		if have.Options[key] != want.Options[key] {
 			return fmt.Sprintf("has %s %q, not %q", key, have.Options[key], want.Options[key])
 		}

@@ -19,6 +19,8 @@ import (
 type pools struct {
 	o        Options
 	mode     hostnet.Mode
+	parent   string            // mode L2's, see hostnet.Options
+	parents  map[string]string // by pool
 	plugin   *netplugin.Plugin // nil: another process answers Docker
 	worker   *worker[networksJob, networksDone]
 	host     map[netip.Prefix]string // the host's own addresses with their networks
@@ -64,7 +66,15 @@ func taken(doc *spec.HostDocument) []netip.Prefix {
 }
 
 func (p *pools) options() hostnet.Options {
-	return hostnet.Options{IPAMDriver: p.o.IPAMName, Mode: p.mode, Closed: p.closed}
+	return hostnet.Options{IPAMDriver: p.o.IPAMName, Mode: p.mode, Closed: p.closed, Parent: p.parent, Parents: p.parents}
+}
+
+// carrier is the host's interface that is on the pool's network for its sake.
+func (p *pools) carrier(pool spec.Pool) string {
+	if p.mode == hostnet.L2 {
+		return p.options().ParentOf(pool.Name)
+	}
+	return pool.Bridge()
 }
 
 // recheck has everything compared with the host once more.
@@ -76,7 +86,7 @@ func (p *pools) recheck() {
 // give hands the wanted networks to their worker when they change, and at rechecks.
 func (p *pools) give(doc *spec.HostDocument, snap docker.Snapshot) hostnet.Desired {
 	desired := hostnet.Compile(doc.Pools, p.options())
-	j := networksJob{known: snap.Connected, desired: desired, clashes: clashes(doc.Pools, p.host), policies: doc.Policies != nil, again: p.rechecks}
+	j := networksJob{known: snap.Connected, desired: desired, clashes: clashes(doc.Pools, p.host, p.carrier), policies: doc.Policies != nil, again: p.rechecks}
 	last := p.job
 	last.attached = nil // containers coming and going change nothing by themselves
 	if !reflect.DeepEqual(j, last) {

@@ -19,6 +19,7 @@ import (
 type netHost struct {
 	t      *testing.T
 	space  string
+	mode   string // --network
 	dir    string
 	engine *rig.Engine
 	cmd    *exec.Cmd
@@ -29,8 +30,14 @@ const netDocument = `{"Schema":1,"Pools":[{"Name":"%[1]s","CIDR":"10.213.0.0/16"
 
 func newNetHost(t *testing.T) *netHost {
 	t.Helper()
+	return newNetHostOf(t, fmt.Sprintf("itnet%d", os.Getpid()), "routed")
+}
+
+// newNetHostOf makes one of several; the name is also that of its pool.
+func newNetHostOf(t *testing.T, space, mode string) *netHost {
+	t.Helper()
 	requireReal(t, "docker", baseImage)
-	h := &netHost{t: t, space: fmt.Sprintf("itnet%d", os.Getpid()), dir: t.TempDir()}
+	h := &netHost{t: t, space: space, mode: mode, dir: t.TempDir()}
 	command(t, "ip", "netns", "add", h.space)
 	t.Cleanup(func() { command(t, "ip", "netns", "del", h.space) })
 	command(t, "ip", "-n", h.space, "link", "set", "lo", "up")
@@ -73,14 +80,25 @@ func (h *netHost) start(host string) {
 		h.t.Fatal(err)
 	}
 	defer log.Close()
-	h.cmd = exec.Command("nsenter", "--net=/run/netns/"+h.space, binary, "net", "--network", "routed", "--document", h.file("host.json"),
+	h.cmd = exec.Command("nsenter", "--net=/run/netns/"+h.space, binary, "net", "--network", h.mode, "--document", h.file("host.json"),
 		"--docker-host", host, "--ipam-name", h.space, "--state-dir", h.file("state"), "--run-dir", h.file("run"), "--hostname", "h1")
 	h.cmd.Stdout, h.cmd.Stderr = log, log
 	if err := h.cmd.Start(); err != nil {
 		h.t.Fatal(err)
 	}
 	rig.Eventually(h.t, 10*time.Second, "berth net answers", func() error {
-		return exec.Command("curl", "-sf", "--unix-socket", "/run/docker/plugins/"+h.space+".sock", "-d", "{}", "http://d/NetworkDriver.GetCapabilities").Run()
+		return exec.Command("curl", "-sf", "--unix-socket", "/run/docker/plugins/"+h.space+".sock", "-d", "{}", "http://d/IpamDriver.GetCapabilities").Run()
+	})
+}
+
+// work starts Docker and `berth net`, and waits for the pool.
+func (h *netHost) work() {
+	h.t.Helper()
+	h.engine = rig.StartEngineIn(h.t, h.space, baseImage)
+	h.start(h.engine.Host())
+	rig.Eventually(h.t, 20*time.Second, "the pool has its network", func() error {
+		_, err := h.engine.TryDocker("network", "inspect", h.space)
+		return err
 	})
 }
 
@@ -96,6 +114,12 @@ func (h *netHost) kill() {
 		h.t.Logf("log of berth net:\n%s", b)
 	}
 	_ = os.Remove("/run/docker/plugins/" + h.space + ".sock")
+}
+
+// tidy is --cleanup.
+func (h *netHost) tidy() {
+	h.t.Helper()
+	h.inside(binary, "net", "--cleanup", "--docker-host", h.engine.Host(), "--ipam-name", h.space, "--state-dir", h.file("state"), "--run-dir", h.file("run"))
 }
 
 // reaches says whether the address answers on port 7 from the host.
@@ -208,7 +232,7 @@ func TestRoutedHost(t *testing.T) {
 	})
 
 	h.kill()
-	h.inside(binary, "net", "--cleanup", "--docker-host", h.engine.Host(), "--ipam-name", h.space, "--state-dir", h.file("state"), "--run-dir", h.file("run"))
+	h.tidy()
 	if _, err := h.engine.TryDocker("network", "inspect", h.space); err == nil {
 		t.Error("after a cleanup the network is there")
 	}
@@ -232,12 +256,7 @@ func TestRoutedHostIPv6(t *testing.T) {
 		command(t, "ip", strings.Fields(line)...)
 	}
 	h.document(strings.Replace(netDocument, `0/16",`, `0/16","CIDR6":"fd00:213::/64",`, 1))
-	h.engine = rig.StartEngineIn(t, h.space, baseImage)
-	h.start(h.engine.Host())
-	rig.Eventually(t, 20*time.Second, "the pool has its network", func() error {
-		_, err := h.engine.TryDocker("network", "inspect", h.space)
-		return err
-	})
+	h.work()
 	h.engine.Docker("run", "-d", "--name", "six", "--net", h.space, "--ip", "10.213.4.3", "--entrypoint", "sleep", baseImage, "1d")
 	const both = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}"
 	if got := strings.TrimSpace(h.engine.Docker("inspect", "-f", both, "six")); got != "10.213.4.3 fd00:213::403" {

@@ -8,9 +8,12 @@ import (
 
 // Pool is a range of routable addresses, from a Calico v3 IPPool. One Docker network carries it.
 type Pool struct {
-	Name        string // also the Docker network's name and Marathon's network name
-	CIDR        netip.Prefix
-	CIDR6       netip.Prefix `json:",omitzero"` // where each address has its IPv6 twin; invalid: the pool is IPv4 only
+	Name  string // also the Docker network's name and Marathon's network name
+	CIDR  netip.Prefix
+	CIDR6 netip.Prefix `json:",omitzero"` // where each address has its IPv6 twin; invalid: the pool is IPv4 only
+	// Router is the router of the VLAN that carries the pool in L2 mode, with the length of the VLAN's network; invalid: the
+	// pool is the whole network, and its first address the router.
+	Router      netip.Prefix `json:",omitzero"`
 	NATOutgoing bool         // masquerade towards addresses outside all pools
 	Disabled    bool         // no new leases; existing ones stay
 	// BlockSize is the prefix length of the blocks that hosts get; 0: not named, see BlockBits.
@@ -41,6 +44,14 @@ type Block struct {
 
 // Gateway is the pool's first host address: the bridge's own.
 func (p Pool) Gateway() netip.Addr { return p.CIDR.Masked().Addr().Next() }
+
+// VLAN is the router of the pool's VLAN with the length of the VLAN's network.
+func (p Pool) VLAN() netip.Prefix {
+	if p.Router.IsValid() {
+		return p.Router
+	}
+	return netip.PrefixFrom(p.Gateway(), p.CIDR.Bits())
+}
 
 // Twin is the IPv6 address that belongs to the pool's address a: as far from the start of CIDR6 as a is from the start of CIDR.
 // Invalid where there is none. Whoever has one has the other, so only one is ever leased.

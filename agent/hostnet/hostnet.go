@@ -22,17 +22,27 @@ const (
 	OptionICC        = "com.docker.network.bridge.enable_icc"
 )
 
-// Driver is the Docker network driver that carries the pools on one machine.
-const Driver = "bridge"
+// Option keys of Docker's macvlan driver.
+const (
+	OptionParent      = "parent"
+	OptionMacvlanMode = "macvlan_mode"
+)
+
+// The Docker network drivers that carry pools: on one machine, and in a VLAN. Mode Routed has Berth's own.
+const (
+	Driver     = "bridge"
+	DriverVLAN = "macvlan"
+)
 
 // Mode is how a host carries its pools.
 type Mode string
 
 // The modes. In Bridge each pool is a bridge of Docker's; in Routed each container has a link and a route of its own, so that
-// any address of a pool can be on any host.
+// any address of a pool can be on any host; in L2 they are in a VLAN that all hosts are in, side by side with the hosts.
 const (
 	Bridge Mode = "bridge"
 	Routed Mode = "routed"
+	L2     Mode = "l2"
 )
 
 // Options are the choices that are the host's, not the document's.
@@ -42,6 +52,10 @@ type Options struct {
 	IPAMDriver string
 	Mode       Mode // default Bridge
 	MTU        int  // of containers in mode Routed; default DefaultMTU
+	// Parent is the interface that is in the pools' VLAN, in mode L2, and Parents that of single pools, by name, where it is
+	// another.
+	Parent  string
+	Parents map[string]string
 	// Closed are the bridges of Docker's networks that are none of Berth's: in mode Routed containers of the pools do not get
 	// there. In mode Bridge Docker itself keeps its networks apart.
 	Closed []string
@@ -85,7 +99,7 @@ func Compile(pools []spec.Pool, o Options) Desired {
 	d := Desired{Refused: map[string]string{}}
 	var carried []spec.Pool
 	for _, p := range pools {
-		if reason := refuse(p, carried, o.Mode); reason != "" {
+		if reason := refuse(p, carried, o); reason != "" {
 			if _, twice := d.Refused[p.Name]; !twice {
 				d.Refused[p.Name] = reason
 			}
@@ -94,16 +108,18 @@ func Compile(pools []spec.Pool, o Options) Desired {
 		carried = append(carried, p)
 		d.Networks = append(d.Networks, network(p, o))
 	}
-	if o.Mode == Routed {
+	switch o.Mode {
+	case Routed:
 		d.Rules = routedRules(carried, o)
-	} else {
+	case L2: // what is sent in the VLAN does not pass the host's packet filter
+	default:
 		d.Rules = rules(carried)
 	}
 	return d
 }
 
 // refuse says why the host cannot carry p beside the pools it carries already; "" means it can.
-func refuse(p spec.Pool, carried []spec.Pool, mode Mode) string {
+func refuse(p spec.Pool, carried []spec.Pool, o Options) string {
 	switch {
 	case !p.CIDR.IsValid():
 		return "the pool has no valid network"
@@ -121,9 +137,19 @@ func refuse(p spec.Pool, carried []spec.Pool, mode Mode) string {
 		if c.CIDR.Overlaps(p.CIDR) {
 			return fmt.Sprintf("%v overlaps %v of pool %s", p.CIDR, c.CIDR, c.Name)
 		}
-		if mode != Routed && c.Bridge() == p.Bridge() {
+		if o.Mode != Routed && o.Mode != L2 && c.Bridge() == p.Bridge() {
 			return fmt.Sprintf("its bridge %s is that of pool %s, too: rename one", p.Bridge(), c.Name)
 		}
+		if o.Mode == L2 && o.ParentOf(c.Name) == o.ParentOf(p.Name) {
+			return fmt.Sprintf("interface %s carries pool %s already, and Docker's macvlan driver takes one network an interface: name another for it, with --network l2=...,%s=INTERFACE",
+				o.ParentOf(p.Name), c.Name, p.Name)
+		}
+		if o.Mode == L2 && c.VLAN().Masked().Overlaps(p.VLAN().Masked()) {
+			return fmt.Sprintf("the network of its VLAN, %v, overlaps that of pool %s", p.VLAN().Masked(), c.Name)
+		}
+	}
+	if o.Mode == L2 && o.ParentOf(p.Name) == "" {
+		return fmt.Sprintf("no interface is named for it: add it to --network l2=...,%s=INTERFACE", p.Name)
 	}
 	return ""
 }
@@ -133,6 +159,12 @@ func network(p spec.Pool, o Options) Network {
 		return Network{
 			Name: p.Name, Driver: o.IPAMDriver, IPAMDriver: o.IPAMDriver, Subnet: p.CIDR.Masked(), Gateway: p.Gateway(),
 			Labels: map[string]string{LabelPool: p.Name},
+		}
+	}
+	if o.Mode == L2 {
+		return Network{
+			Name: p.Name, Driver: DriverVLAN, IPAMDriver: o.IPAMDriver, Subnet: p.VLAN().Masked(), Gateway: p.VLAN().Addr(),
+			Options: map[string]string{OptionParent: o.ParentOf(p.Name), OptionMacvlanMode: "bridge"}, Labels: map[string]string{LabelPool: p.Name},
 		}
 	}
 	return Network{

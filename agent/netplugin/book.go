@@ -42,6 +42,7 @@ type book struct {
 	// replaying says that a daemon has started (it activated the plugin while the inventory was not connected) and asks again
 	// for what its containers hold. It ends when the inventory connects, which needs the daemon's API.
 	replaying bool
+	vlan      bool // containers are in the pool's VLAN
 	single    bool // containers get their address as a network of its own, and there is no bridge with a gateway
 	// last is the address that was picked last in a pool: the next one comes after it, so that one just released rests.
 	last map[string]netip.Addr
@@ -92,11 +93,19 @@ func (b *book) pool(cidr string) (spec.Pool, error) {
 		return spec.Pool{}, fmt.Errorf("find pool: %q is not a network; name a pool's own with --subnet: %s", cidr, b.poolNames())
 	}
 	for _, p := range b.state.Pools {
-		if p.CIDR.Masked() == want.Masked() {
+		if b.network(p) == want.Masked() {
 			return p, nil
 		}
 	}
 	return spec.Pool{}, fmt.Errorf("find pool: %v is not one of Berth's pools: %s", want, b.poolNames())
+}
+
+// network is that of the pool's Docker network.
+func (b *book) network(p spec.Pool) netip.Prefix {
+	if b.vlan {
+		return p.VLAN().Masked()
+	}
+	return p.CIDR.Masked()
 }
 
 // poolNames lists the pools for people; mu is held.
@@ -106,7 +115,7 @@ func (b *book) poolNames() string {
 		if text != "" {
 			text += ", "
 		}
-		text += p.Name + " " + p.CIDR.Masked().String()
+		text += p.Name + " " + b.network(p).String()
 	}
 	if text == "" {
 		return "there are none yet"
@@ -210,6 +219,8 @@ func (b *book) holder(p spec.Pool, a netip.Addr, snap docker.Snapshot) string {
 	switch a {
 	case p.Gateway():
 		return "the pool's gateway"
+	case p.VLAN().Addr():
+		return "the router of the pool's VLAN"
 	case p.CIDR.Masked().Addr():
 		return "the network itself"
 	case broadcast(p.CIDR):
@@ -235,6 +246,20 @@ func (b *book) holder(p spec.Pool, a netip.Addr, snap docker.Snapshot) string {
 		return Holder(shown)
 	}
 	return ""
+}
+
+// ungrant takes a grant back that Docker has not heard of.
+func (b *book) ungrant(a netip.Addr) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.grants, a)
+}
+
+// replays says that a daemon asks again for what its containers hold.
+func (b *book) replays() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.replaying
 }
 
 // release gives an address back; it may be unknown.

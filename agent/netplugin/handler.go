@@ -127,7 +127,7 @@ func (p *Plugin) requestPool(_ context.Context, q ipam.RequestPoolRequest) (ipam
 	if err != nil {
 		return ipam.RequestPoolResponse{}, err
 	}
-	return ipam.RequestPoolResponse{PoolID: pool.Name, Pool: pool.CIDR.Masked().String()}, nil
+	return ipam.RequestPoolResponse{PoolID: pool.Name, Pool: p.book.network(pool).String()}, nil
 }
 
 func (p *Plugin) requestAddress(ctx context.Context, q ipam.RequestAddressRequest) (ipam.RequestAddressResponse, error) {
@@ -145,17 +145,18 @@ func (p *Plugin) requestAddress(ctx context.Context, q ipam.RequestAddressReques
 		return ipam.RequestAddressResponse{Address: netip.PrefixFrom(a, p.bits(pool)).String()}, nil
 	}
 	if q.Options[addressType] == gatewayType {
-		if a.IsValid() && a != pool.Gateway() {
-			return ipam.RequestAddressResponse{}, fmt.Errorf("request address: the gateway of pool %s is %v, not %v", pool.Name, pool.Gateway(), a)
+		gateway := p.gateway(pool)
+		if a.IsValid() && a != gateway.Addr() {
+			return ipam.RequestAddressResponse{}, fmt.Errorf("request address: the gateway of pool %s is %v, not %v", pool.Name, gateway.Addr(), a)
 		}
-		return ipam.RequestAddressResponse{Address: netip.PrefixFrom(pool.Gateway(), pool.CIDR.Bits()).String()}, nil
+		return ipam.RequestAddressResponse{Address: gateway.String()}, nil
 	}
 	snap, err := p.look(ctx)
 	if err != nil {
 		return ipam.RequestAddressResponse{}, err
 	}
 	if !a.IsValid() {
-		if a, err = p.book.pick(pool, snap, time.Now()); err != nil {
+		if a, err = p.pick(ctx, pool, snap); err != nil {
 			return ipam.RequestAddressResponse{}, err
 		}
 		return granted(a)
@@ -163,16 +164,63 @@ func (p *Plugin) requestAddress(ctx context.Context, q ipam.RequestAddressReques
 	if err := p.book.request(pool, a, snap, time.Now()); err != nil {
 		return ipam.RequestAddressResponse{}, err
 	}
+	if err := p.unoccupied(ctx, pool, a); err != nil {
+		p.book.ungrant(a)
+		return ipam.RequestAddressResponse{}, err
+	}
 	return granted(a)
 }
 
-// bits is the length of the network that a container believes to be on: the pool's where all are on one bridge, none where
-// each container has a link of its own.
+// picks is how many addresses are tried for a container that names none, where others may be on them.
+const picks = 8
+
+// pick grants the next free address that nobody in the pool's VLAN has.
+func (p *Plugin) pick(ctx context.Context, pool spec.Pool, snap docker.Snapshot) (netip.Addr, error) {
+	var last error
+	for range picks {
+		a, err := p.book.pick(pool, snap, time.Now())
+		if err != nil {
+			return a, errors.Join(err, last)
+		}
+		if last = p.unoccupied(ctx, pool, a); last == nil {
+			return a, nil
+		}
+		p.book.ungrant(a) // the next one comes after it
+	}
+	return netip.Addr{}, last
+}
+
+// unoccupied asks the pool's VLAN whether somebody has the address, be it a container on another host that should be gone. A
+// daemon that starts anew asks for what its own containers have, which need not be asked for again.
+func (p *Plugin) unoccupied(ctx context.Context, pool spec.Pool, a netip.Addr) error {
+	if p.o.Occupied == nil || p.book.replays() {
+		return nil
+	}
+	by, err := p.o.Occupied(ctx, pool.Name, a)
+	if err != nil {
+		return fmt.Errorf("grant address: %w", err)
+	}
+	if by != "" {
+		return fmt.Errorf("grant address: %v of pool %s is held by %s", a, pool.Name, by)
+	}
+	return nil
+}
+
+// gateway is the pool's, with the length of the network that it is on.
+func (p *Plugin) gateway(pool spec.Pool) netip.Prefix {
+	if p.o.Occupied != nil {
+		return pool.VLAN()
+	}
+	return netip.PrefixFrom(pool.Gateway(), pool.CIDR.Bits())
+}
+
+// bits is the length of the network that a container believes to be on: the pool's where all are on one bridge, the VLAN's, or
+// none where each container has a link of its own.
 func (p *Plugin) bits(pool spec.Pool) int {
 	if p.book.single {
 		return pool.CIDR.Addr().BitLen()
 	}
-	return pool.CIDR.Bits()
+	return p.gateway(pool).Bits()
 }
 
 // hold is how long a request waits for the first inventory. Docker waits longer (30 s) for the answer, and the inventory

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"regexp"
 	"sync"
@@ -50,7 +51,9 @@ type Options struct {
 	Journal string
 	// Found lists the endpoints that the kernel shows, to make up for a journal that is lost. Needed with Journal.
 	Found func() ([]hostnet.Endpoint, error)
-	Log   logrus.FieldLogger
+	// Occupied: containers are in their pool's VLAN, and this says who there has an address already; "": nobody.
+	Occupied func(ctx context.Context, pool string, a netip.Addr) (string, error)
+	Log      logrus.FieldLogger
 }
 
 // driverName is what fits a file name and a Docker plugin reference.
@@ -95,7 +98,7 @@ func New(o Options) (*Plugin, error) {
 		return nil, err
 	}
 	p := &Plugin{o: o, book: newBook(), idle: map[string]time.Time{}}
-	p.book.single = o.Journal != ""
+	p.book.single, p.book.vlan = o.Journal != "", o.Occupied != nil
 	if o.Journal == "" {
 		return p, nil
 	}

@@ -19,6 +19,7 @@ import (
 // system is the real kernel, in the network namespace of the calling thread.
 type system struct {
 	table string // name of our nftables tables
+	alias string // of our shims
 }
 
 // scopeHost keeps the host from ever sending from the gateway address.

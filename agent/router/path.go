@@ -60,6 +60,7 @@ type kernel interface {
 	setRoute(r hostnet.Route, replace bool) error
 	removeRoute(r hostnet.Route) error
 	spoofed() (map[string]uint64, error)
+	setShims(ctx context.Context, want []hostnet.Shim) error
 }
 
 // Outcome says what came of a SetPath.

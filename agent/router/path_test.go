@@ -1,6 +1,7 @@
 package router
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -226,6 +227,8 @@ func (w *world) removeRoute(r hostnet.Route) error {
 	delete(w.f.routes, r.Prefix)
 	return nil
 }
+
+func (w *world) setShims(context.Context, []hostnet.Shim) error { return nil }
 
 func (w *world) spoofed() (map[string]uint64, error) { return nil, nil }
 

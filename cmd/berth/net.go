@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -35,6 +36,10 @@ the other hosts and routers have a route to. A container can send only with its 
 address. The host announces its blocks and containers to the BGP peers that the document names, and writes what they
 announce into the kernel. With --network bridge each pool is a bridge of Docker's.
 
+With --network l2=INTERFACE containers are in the VLAN that the interface is in, side by side with the hosts, by Docker's
+macvlan driver; l2=eth1,POOL=eth1.20 names another interface for one pool. Nobody needs routes: an address that moves to another host is
+announced there, and one that somebody in the VLAN has is not given to a container.
+
 The document comes from the scheduler at --api, is kept in --state-dir, and is good for as long as the scheduler is
 away. A host without a scheduler has it in a file (--document), such as
   {"Schema": 1, "Pools": [{"Name": "berth", "CIDR": "10.88.0.0/16", "NATOutgoing": true}], "Blocks": ["10.88.4.0/26"]}
@@ -45,6 +50,7 @@ starting and stopping them waits meanwhile.`
 
 const netExample = `  berth net --network routed --api http://10.0.0.5:8080 --token-file /etc/berth/token
   berth net --network routed --document /etc/berth/host.json       # without a scheduler
+  berth net --network l2=eth1 --api http://10.0.0.5:8080 --token-file /etc/berth/token
   docker run --net berth --ip 10.88.4.9 IMAGE                      # on a pool's network, with a chosen address
   docker run --net berth IMAGE                                     # or one of the host's blocks
   docker run --network name=berth,driver-opt=berth.ingress=100Mbit IMAGE
@@ -76,7 +82,7 @@ func newNetCommand(c *cli) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.DockerHost, "docker-host", "", "the Docker Engine (default: DOCKER_HOST, then unix:///var/run/docker.sock)")
 	f.StringVar(&o.IPAMName, "ipam-name", "berth", "name of Berth's Docker drivers")
-	f.StringVar(&o.Network, "network", string(hostnet.Bridge), "how this host carries its pools: bridge or routed")
+	f.StringVar(&o.Network, "network", string(hostnet.Bridge), "how this host carries its pools: bridge, routed or l2=INTERFACE[,POOL=INTERFACE...]")
 	f.IntVar(&o.MTU, "mtu", 0, "MTU of containers that start, with --network routed (default: of the default route's interface)")
 	f.StringVar(&o.Document, "document", "", "file with the host document, on a host without a scheduler")
 	f.StringVar(&o.Passwords, "bgp-password-file", "", "file with the TCP MD5 password of BGP peers for which no file is named (default: they have none)")
@@ -86,9 +92,10 @@ func newNetCommand(c *cli) *cobra.Command {
 
 // check says what is wrong with the flags together; api says that one was named.
 func (o netOptions) check(api bool) error {
+	if _, _, _, err := parseNetwork(o.Network); err != nil {
+		return err
+	}
 	switch {
-	case o.Network != string(hostnet.Bridge) && o.Network != string(hostnet.Routed):
-		return fmt.Errorf("--network %q is unknown: bridge or routed", o.Network)
 	case o.MTU != 0 && (o.MTU < 576 || o.MTU > 65535):
 		return fmt.Errorf("--mtu %d is not between 576 and 65535", o.MTU)
 	case o.Cleanup:
@@ -101,6 +108,29 @@ func (o netOptions) check(api bool) error {
 	return nil
 }
 
+// parseNetwork reads --network: the mode and, in mode L2, the interface of all pools and those of single ones.
+func parseNetwork(text string) (mode hostnet.Mode, parent string, parents map[string]string, err error) {
+	if text == string(hostnet.Bridge) || text == string(hostnet.Routed) {
+		return hostnet.Mode(text), "", nil, nil
+	}
+	parents = map[string]string{}
+	for i, part := range strings.Split(text, ",") {
+		name, link, ok := strings.Cut(part, "=")
+		if !ok || name == "" || link == "" || i == 0 && name != string(hostnet.L2) {
+			return "", "", nil, fmt.Errorf("--network %q is unknown: bridge, routed or l2=INTERFACE[,POOL=INTERFACE...], such as l2=eth1,blue=eth1.20", text)
+		}
+		if i == 0 {
+			parent = link
+			continue
+		}
+		if parents[name] != "" {
+			return "", "", nil, fmt.Errorf("--network names two interfaces for pool %s", name)
+		}
+		parents[name] = link
+	}
+	return hostnet.L2, parent, parents, nil
+}
+
 func runNet(ctx context.Context, s settings, o netOptions, api string) error {
 	client, err := docker.New(s.DockerHost)
 	if err != nil {
@@ -109,6 +139,10 @@ func runNet(ctx context.Context, s settings, o netOptions, api string) error {
 	if s.Cleanup {
 		return agent.Cleanup(ctx, agent.Options{Engine: client, IPAMName: s.IPAMName, StateDir: s.StateDir, Log: s.log})
 	}
+	mode, parent, parents, err := parseNetwork(o.Network)
+	if err != nil {
+		return err
+	}
 	return s.serve(ctx, "net.pid", func() (*run.Group, error) {
 		// Docker is not asked for anything before it is needed: it may be waiting for this process to start itself.
 		inventory := docker.NewInventory(client, s.log)
@@ -116,7 +150,7 @@ func runNet(ctx context.Context, s settings, o netOptions, api string) error {
 			Options: agent.Options{
 				Host: s.Hostname, StateDir: s.StateDir, API: api, Token: s.token, IPAMName: s.IPAMName, Engine: client, Inventory: inventory, Log: s.log,
 			},
-			Mode: hostnet.Mode(o.Network), MTU: o.MTU, Document: o.Document, BGPPasswordFile: o.Passwords,
+			Mode: mode, Parent: parent, Parents: parents, MTU: o.MTU, Document: o.Document, BGPPasswordFile: o.Passwords,
 		})
 		if err != nil {
 			return nil, err

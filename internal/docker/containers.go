@@ -53,7 +53,7 @@ func fromSummary(l container.Summary) Container {
 		}
 	}
 	if l.NetworkSettings != nil {
-		s.Addresses = addresses(l.NetworkSettings.Networks)
+		s.Addresses, s.MACs = addresses(l.NetworkSettings.Networks)
 	}
 	return s
 }
@@ -130,25 +130,25 @@ func fromInspect(r container.InspectResponse) Container {
 		}
 	}
 	if n := r.NetworkSettings; n != nil {
-		out.Addresses = addresses(n.Networks)
+		out.Addresses, out.MACs = addresses(n.Networks)
 	}
 	return out
 }
 
-func addresses(networks map[string]*network.EndpointSettings) map[string]netip.Addr {
-	var out map[string]netip.Addr
+// addresses are a container's, by the name of their network, and the hardware addresses that go with them.
+func addresses(networks map[string]*network.EndpointSettings) (out map[string]netip.Addr, macs map[string]string) {
 	for name, e := range networks {
 		if e == nil {
 			continue
 		}
 		if a, err := netip.ParseAddr(e.IPAddress); err == nil {
 			if out == nil {
-				out = map[string]netip.Addr{}
+				out, macs = map[string]netip.Addr{}, map[string]string{}
 			}
-			out[name] = a
+			out[name], macs[name] = a, e.MacAddress
 		}
 	}
-	return out
+	return out, macs
 }
 
 // parseTime reads the engine's times; its zero time becomes Go's.

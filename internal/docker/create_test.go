@@ -60,12 +60,12 @@ func TestFromInspect(t *testing.T) {
 			HostConfig: &container.HostConfig{NetworkMode: "pool", Resources: container.Resources{CPUQuota: -1, Memory: 5}},
 		},
 		Config:          &container.Config{Image: "i:1", Labels: map[string]string{"a": "b"}, StopTimeout: &ten},
-		NetworkSettings: &container.NetworkSettings{Networks: map[string]*network.EndpointSettings{"pool": {IPAddress: "10.0.0.1"}, "off": {}, "nil": nil}},
+		NetworkSettings: &container.NetworkSettings{Networks: map[string]*network.EndpointSettings{"pool": {IPAddress: "10.0.0.1", MacAddress: "02:42:0a:00:00:01"}, "off": {}, "nil": nil}},
 	})
 	want := Container{
 		ID: "1", Name: "mesos-1", Image: "i:1", Labels: map[string]string{"a": "b"}, State: "exited", ExitCode: 3, NetworkMode: "pool", MemoryLimit: 5,
 		CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 5e8, time.UTC), StartedAt: time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC), StopTimeout: 10 * time.Second,
-		Addresses: map[string]netip.Addr{"pool": netip.MustParseAddr("10.0.0.1")},
+		Addresses: map[string]netip.Addr{"pool": netip.MustParseAddr("10.0.0.1")}, MACs: map[string]string{"pool": "02:42:0a:00:00:01"},
 	}
 	if d := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
 		t.Error(d)

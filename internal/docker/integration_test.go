@@ -189,7 +189,7 @@ func TestRealEngine(t *testing.T) {
 	} else {
 		want := docker.Container{
 			ID: id, Name: described.Name, Image: described.Image, Labels: described.Labels, State: "running", Running: true,
-			CreatedAt: described.CreatedAt.Truncate(time.Second), NetworkMode: described.NetworkMode, Addresses: described.Addresses, Partial: true,
+			CreatedAt: described.CreatedAt.Truncate(time.Second), NetworkMode: described.NetworkMode, Addresses: described.Addresses, MACs: described.MACs, Partial: true,
 		}
 		if d := cmp.Diff(want, listed[0], cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
 			t.Errorf("a list tells otherwise than an inspection: %s", d)

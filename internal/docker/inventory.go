@@ -222,7 +222,8 @@ func merge(listed, last Container) Container {
 	case last.State == listed.State && last.Name == listed.Name:
 		return last
 	}
-	last.Name, last.State, last.Running, last.Addresses = listed.Name, listed.State, listed.Running, listed.Addresses
+	last.Name, last.State, last.Running = listed.Name, listed.State, listed.Running
+	last.Addresses, last.MACs = listed.Addresses, listed.MACs
 	last.Pid, last.Partial = 0, true
 	return last
 }

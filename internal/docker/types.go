@@ -29,14 +29,15 @@ type Container struct {
 	StopTimeout time.Duration // 0: the engine's default
 
 	Addresses    map[string]netip.Addr // Docker network name -> address, IPv4, while attached
+	MACs         map[string]string     // the same -> hardware address
 	CgroupParent string
 	CPUQuota     int64 // microseconds a period, as created; 0: none
 	CPUPeriod    int64
 	MemoryLimit  int64 // bytes, 0: none
 
 	// Partial says that the engine has listed the container but not described it, or not since its state changed: it is
-	// slow to answer for it, or cannot. ID, Name, Image, Labels, State, Running, CreatedAt (to the second), NetworkMode
-	// and Addresses are as listed; all else is unknown or older.
+	// slow to answer for it, or cannot. ID, Name, Image, Labels, State, Running, CreatedAt (to the second), NetworkMode,
+	// Addresses and MACs are as listed; all else is unknown or older.
 	Partial bool
 }
 

@@ -344,10 +344,10 @@ func (a *assigner) reuse(w Want, p spec.Pool, near func(netip.Addr) bool) {
 		p.Name, p.CIDR, f.active, others, len(f.resting), ready.UTC().Format(time.RFC3339))
 }
 
-// Usable says whether an address of the pool can be given to a container: not the network's, the gateway's or, in IPv4,
+// Usable says whether an address of the pool can be given to a container: not the network's, the gateway's, its VLAN's router's or, in IPv4,
 // the broadcast address.
 func Usable(p spec.Pool, addr netip.Addr) bool {
-	return p.CIDR.Contains(addr) && addr != p.CIDR.Masked().Addr() && addr != p.Gateway() &&
+	return p.CIDR.Contains(addr) && addr != p.CIDR.Masked().Addr() && addr != p.Gateway() && addr != p.VLAN().Addr() &&
 		(!addr.Is4() || p.CIDR.Contains(addr.Next()))
 }
 
@@ -380,7 +380,7 @@ func Size(p spec.Pool) int {
 	}
 	n := 1 << bits
 	addr := p.CIDR.Masked().Addr()
-	reserved := map[netip.Addr]bool{addr: true, p.Gateway(): true}
+	reserved := map[netip.Addr]bool{addr: true, p.Gateway(): true, p.VLAN().Addr(): true}
 	if addr.Is4() {
 		reserved[lastOf(p.CIDR)] = true
 	}

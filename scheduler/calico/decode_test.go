@@ -57,6 +57,23 @@ func TestDecodePools(t *testing.T) {
 	}
 }
 
+func TestRouterOfVLAN(t *testing.T) {
+	for text, want := range map[string]string{
+		"10.88.64.1": "10.88.64.1/18", "10.88.0.1/16": "10.88.0.1/16", "10.88.0.1": "is not in a network with 10.88.64.0/18", "10.88.64.1/24": "is not in a network with",
+		"10.99.0.1/16": "is not in a network with", "router": "is no IPv4 address", "fd00::1/64": "is no IPv4 address",
+	} {
+		in := strings.Replace(yamlPool("web", "10.88.64.0/18"), "name: web", `name: web, annotations: {berth/gateway: "`+text+`"}`, 1)
+		got, err := DecodePools([]byte(in))
+		if err != nil {
+			if !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "berth/gateway") {
+				t.Errorf("%s: %v", text, err)
+			}
+		} else if got[0].Router.String() != want {
+			t.Errorf("%s: %v", text, got[0].Router)
+		}
+	}
+}
+
 func yamlPool(name, spec string) string {
 	return fmt.Sprintf("apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: %s}\nspec: {cidr: %s}\n", name, spec)
 }

@@ -19,6 +19,8 @@ const (
 	TwinAnnotation = "berth/twin-of"
 	// GroupsAnnotation names the groups whose apps draw from the pool when they name none: /prod,/staging.
 	GroupsAnnotation = "berth/groups"
+	// GatewayAnnotation names the router of the VLAN that carries the pool in L2 mode.
+	GatewayAnnotation = "berth/gateway"
 )
 
 // Blocks of IPv4 pools, as Calico bounds them.
@@ -62,6 +64,7 @@ func (d *decoder) pool(at place, h head, raw []byte) {
 	out := spec.Pool{
 		Name: name, CIDR: cidr, NATOutgoing: p.Spec.NATOutgoing, Disabled: p.Spec.Disabled, BlockSize: p.Spec.BlockSize,
 		NodeSelector: nodeSelector(p.Spec), Groups: d.groups(at, p.Annotations),
+		Router: checkRouter(p.Annotations[GatewayAnnotation], cidr, at, &d.faults),
 	}
 	d.selector(at, "spec.nodeSelector", out.NodeSelector)
 	switch size := out.BlockSize; {
@@ -84,9 +87,30 @@ func nodeSelector(s v3.IPPoolSpec) string {
 
 func annotation(name string) string { return "metadata.annotations[" + strconv.Quote(name) + "]" }
 
+// checkRouter reads A, a router inside the pool, or A/BITS, one in a wider network that the pool is a part of.
+func checkRouter(text string, pool netip.Prefix, at place, f *Faults) netip.Prefix {
+	path := annotation(GatewayAnnotation)
+	if text == "" {
+		return netip.Prefix{}
+	}
+	router, err := netip.ParsePrefix(text)
+	if a, plain := netip.ParseAddr(text); plain == nil {
+		router, err = netip.PrefixFrom(a, pool.Bits()), nil
+	}
+	switch {
+	case err != nil || !router.Addr().Is4():
+		f.add(at, path, "%q is no IPv4 address: want the VLAN's router, such as %s", text, pool.Addr().Next())
+	case !router.Contains(pool.Addr()) || router.Bits() > pool.Bits():
+		f.add(at, path, "%s is not in a network with %s: where the pool is a part of the VLAN's network, add the length of that, such as %s/16", text, pool, router.Addr())
+	default:
+		return router
+	}
+	return netip.Prefix{}
+}
+
 // checkAnnotations refuses those in Berth's name that mean nothing: a slip in one would be found out much later.
 func checkAnnotations(all map[string]string, at place, f *Faults) {
-	known := []string{TwinAnnotation, GroupsAnnotation}
+	known := []string{TwinAnnotation, GroupsAnnotation, GatewayAnnotation}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if strings.HasPrefix(name, "berth/") && !slices.Contains(known, name) {
 			f.add(at, annotation(name), "is unknown: want %s", strings.Join(known, " or "))
@@ -132,11 +156,13 @@ func (d *decoder) twin(at place, name string, cidr netip.Prefix, p v3.IPPool) {
 		d.faults.add(at, "spec.cidr", "%s cannot be routed: loopback, link-local, multicast and reserved ranges are no pools", cidr)
 	}
 	_, groups := p.Annotations[GroupsAnnotation]
+	_, router := p.Annotations[GatewayAnnotation]
 	for _, f := range []struct {
 		field string
 		set   bool
 	}{
 		{"spec.nodeSelector", nodeSelector(p.Spec) != ""}, {"spec.disabled", p.Spec.Disabled}, {annotation(GroupsAnnotation), groups},
+		{annotation(GatewayAnnotation), router},
 	} {
 		if f.set {
 			d.faults.add(at, f.field, "belongs into the pool that this one is the twin of: their addresses go together")

@@ -4,6 +4,7 @@ package routertest
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
@@ -21,6 +22,10 @@ type Fake struct {
 	err   error
 	// carried are the bridges with their addresses.
 	carried map[string]netip.Prefix
+
+	shims     []hostnet.Shim
+	announced []netip.Addr
+	others    map[netip.Addr]string
 }
 
 // Set replaces the rules, or fails as Fail told it to.
@@ -123,6 +128,50 @@ func (f *Fake) Carry(bridge string, gateway netip.Prefix) error {
 
 // DockerBridges says that Docker has no networks of its own.
 func (f *Fake) DockerBridges() ([]string, error) { return nil, nil }
+
+// SetShims replaces the shims, or fails as Fail told it to.
+func (f *Fake) SetShims(_ context.Context, want []hostnet.Shim) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.shims = want
+	}
+	return f.err
+}
+
+// Announce notes who was announced.
+func (f *Fake) Announce(_ context.Context, claims []hostnet.Claim) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range claims {
+		f.announced = append(f.announced, c.Address)
+	}
+	return f.err
+}
+
+// VLAN is the shims in force, and whom Announce told of, in turn.
+func (f *Fake) VLAN() ([]hostnet.Shim, []netip.Addr) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.shims, slices.Clone(f.announced)
+}
+
+// Occupy has somebody in the VLAN answer for the address.
+func (f *Fake) Occupy(a netip.Addr, mac string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.others == nil {
+		f.others = map[netip.Addr]string{}
+	}
+	f.others[a] = mac
+}
+
+// Occupied says whom Occupy has told.
+func (f *Fake) Occupied(_ context.Context, _ string, a netip.Addr) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.others[a], f.err
+}
 
 // Spoofed says that nobody forged anything.
 func (f *Fake) Spoofed() (map[string]uint64, error) { return nil, nil }
