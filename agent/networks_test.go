@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -149,5 +150,17 @@ func TestExternalNetwork(t *testing.T) {
 	create(docker.NetworkSpec{Name: "red", Driver: "berth", IPAMDriver: "berth", Subnet: red.CIDR})
 	if got := status(); got != "" {
 		t.Error(got)
+	}
+}
+
+// TestTakenBlocks: what the document says, and addresses of seats on the host that it does not say.
+func TestTakenBlocks(t *testing.T) {
+	p := netip.MustParsePrefix
+	doc := &spec.HostDocument{Blocks: []netip.Prefix{p("10.1.0.0/28")}, Taken: []netip.Prefix{p("10.1.0.0/29")}}
+	for _, a := range []string{"10.1.0.3", "10.1.0.13", "10.2.0.9"} {
+		doc.Seats = append(doc.Seats, spec.HostSeat{Address: netip.MustParseAddr(a)})
+	}
+	if got, want := taken(doc), []netip.Prefix{p("10.1.0.0/29"), p("10.1.0.13/32")}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -107,11 +107,14 @@ func (s *Scheduler) outlook(app *spec.App, known []place.Known) []string {
 	if app == nil {
 		return nil
 	}
+	name, ok := address.PoolOf(app, s.opts.Pools)
+	if !launch.HostNetwork(app) {
+		known = s.outside(name, known)
+	}
 	out := place.Outlook(app, deploy.Spare(app), known)
 	if launch.HostNetwork(app) {
 		return out
 	}
-	name, ok := address.PoolOf(app, s.opts.Pools)
 	i := slices.IndexFunc(s.opts.Pools, func(p spec.Pool) bool { return p.Name == name })
 	if !ok || i < 0 {
 		return append(out, fmt.Sprintf("pool %q does not exist", name))

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/berth-project/berth/scheduler/address"
@@ -23,10 +24,10 @@ const (
 
 // leasing is what the loop keeps about blocks beside the index.
 type leasing struct {
-	begun     time.Time           // since when hosts could have been heard
-	reclaimed time.Time           // when blocks to take back were looked for last
-	selectors map[string]selector // by pool: those that are for some hosts only
-	elsewhere map[[2]string]string
+	begun     time.Time            // since when hosts could have been heard
+	reclaimed time.Time            // when blocks to take back were looked for last
+	selectors map[string]selector  // by pool: those that are for some hosts only
+	elsewhere map[[2]string]string // what selectors said, by pool and host
 }
 
 type selector struct {
@@ -70,19 +71,37 @@ func (s *Scheduler) elsewhere(pool, host string) string {
 	key := [2]string{pool, host}
 	why, known := s.leasing.elsewhere[key]
 	if !known {
-		labels := calico.Labels(s.opts.Hosts, host)
-		if !sel.Matches(labels) {
-			why = fmt.Sprintf("its nodeSelector is %q, and this one has", sel.text)
-			for i, k := range slices.Sorted(maps.Keys(labels)) {
-				if i > 0 {
-					why += ","
-				}
-				why += " " + k + "=" + labels[k]
-			}
-		}
+		why = sel.excludes(calico.Labels(s.opts.Hosts, host))
 		s.leasing.elsewhere[key] = why
 	}
 	return why
+}
+
+// excludes says why a host with these labels is not selected; "" when it is.
+func (sel selector) excludes(labels map[string]string) string {
+	if sel.Matches(labels) {
+		return ""
+	}
+	var has []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		has = append(has, k+"="+labels[k])
+	}
+	return fmt.Sprintf("its nodeSelector is %q, and this one has %s", sel.text, strings.Join(has, ", "))
+}
+
+// outside are the hosts with those marked that the pool is not for. Like outlook, it may run beside the loop.
+func (s *Scheduler) outside(pool string, known []place.Known) []place.Known {
+	sel, ok := s.leasing.selectors[pool]
+	if !ok {
+		return known
+	}
+	known = slices.Clone(known)
+	for i, h := range known {
+		if why := sel.excludes(calico.Labels(s.opts.Hosts, h.Host)); why != "" {
+			known[i].Never = "pool " + pool + " is for other hosts: " + why
+		}
+	}
+	return known
 }
 
 // provide sees to it that each host has a block of each pool that is for it, and another one when it has no address left

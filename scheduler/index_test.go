@@ -160,6 +160,21 @@ func (s *Scheduler) consistentLeases(same func(string, any, any), fault func(str
 	}
 	same("leases by app", s.leasesOf, of)
 	same("leases by seat", kept, on)
+	if s.blocks != nil {
+		computed := address.NewBlocks(s.state.Blocks)
+		same("blocks", s.blocks.All(), computed.All())
+		for _, b := range computed.All() {
+			same("blocks on "+b.Host, s.blocks.On(b.Host), computed.On(b.Host))
+			if of, ok := s.blocks.Of(b.Prefix.Addr()); !ok || of != b {
+				fault("the block of %s is %v, want %v", b.Prefix.Addr(), of, b)
+			}
+			for _, other := range computed.All() {
+				if other.Prefix != b.Prefix && other.Prefix.Overlaps(b.Prefix) {
+					fault("%v overlaps %v", b, other)
+				}
+			}
+		}
+	}
 	holding, outliving, taken := map[string]bool{}, map[string]bool{}, map[netip.Addr]bool{}
 	for name, h := range s.hosts {
 		for _, held := range h.held {
@@ -173,7 +188,7 @@ func (s *Scheduler) consistentLeases(same func(string, any, any), fault func(str
 	same("hosts on which containers hold them", s.outliving, outliving)
 	for _, p := range s.opts.Pools {
 		for addr := p.CIDR.Masked().Addr(); addr.Less(s.searched[p.Name]) && p.CIDR.Contains(addr); addr = addr.Next() {
-			if _, leased := s.state.Leases[addr]; !leased && !taken[addr] && address.Usable(p, addr) {
+			if _, leased := s.state.Leases[addr]; !leased && !taken[addr] && address.Usable(p, addr) && !s.blocks.ForHost(addr) {
 				fault("%s is unused, below what was searched of pool %s (%s)", addr, p.Name, s.searched[p.Name])
 			}
 		}
@@ -188,7 +203,7 @@ func mark[K, V comparable](m map[K]map[V]bool, k K, v V) {
 }
 
 func (s *Scheduler) consistentDocs(fault func(string, ...any)) {
-	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.hosts)), Pools: s.opts.Pools, Routing: s.routing, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived()}
+	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.hosts)), Pools: s.opts.Pools, Routing: s.routing, Blocks: s.blocks, Leases: s.state.Leases, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived()}
 	for _, t := range s.liveTasks() {
 		in.Tasks = append(in.Tasks, hostdoc.Task{Task: t, App: s.appOf(t), Seat: s.state.Seats[t.Seat], Now: s.state.Apps[t.Seat.App]})
 	}

@@ -84,6 +84,8 @@ type play struct {
 	cancel context.CancelFunc
 	done   chan error
 	pools  []spec.Pool
+	bgp    *spec.BGP
+	nodes  []spec.BGPHost
 	held   map[string]spec.Held
 	hosts  map[string]bool
 	warned []string // of the last change
@@ -103,7 +105,7 @@ func (p *play) start() {
 	}
 	p.events = api.NewLog(10000)
 	p.sub = p.events.Subscribe(api.SubscribeOptions{})
-	p.s, err = New(Options{Store: p.store, State: state, Engine: p.w, Events: p.events, Pools: p.pools,
+	p.s, err = New(Options{Store: p.store, State: state, Engine: p.w, Events: p.events, Pools: p.pools, BGP: p.bgp, Hosts: p.nodes,
 		Launch: launch.Options{BaseImage: spec.BaseImage, SeatsDir: "/seats", VolumesDir: "/volumes"}, AddressRest: time.Minute})
 	if err != nil {
 		p.t.Fatal(err)
@@ -117,7 +119,7 @@ func (p *play) start() {
 
 // report is what the hosts' agents say.
 func (p *play) report() {
-	for name := range p.hosts {
+	for _, name := range slices.Sorted(maps.Keys(p.hosts)) {
 		r := spec.HostReport{Host: name, Networks: map[string]string{}}
 		for _, pool := range p.pools {
 			r.Networks[pool.Name] = ""
@@ -161,7 +163,7 @@ func (p *play) do(line string) []string {
 	if isHTTP(f[0]) {
 		out = append(p.http(f), out...)
 	}
-	if slices.Contains([]string{"queue", "ps", "doc", "ports", "answers", "volumes", "leases", "seats"}, f[0]) {
+	if slices.Contains([]string{"queue", "ps", "doc", "ports", "answers", "volumes", "leases", "seats", "blocks"}, f[0]) {
 		out = append(out, p.show(f[0])...)
 	}
 	if f[0] == "status" { // status POD
@@ -209,6 +211,22 @@ func (p *play) command(f []string) error {
 		p.w.mu.Unlock()
 		p.hosts[f[1]] = true
 		p.report()
+	case "fleet": // fleet {"Pools":[...],"Hosts":[...]}: the scheduler is started again, over hosts that route
+		var r struct {
+			Pools []spec.Pool
+			Hosts []spec.BGPHost
+		}
+		if err := json.Unmarshal([]byte(strings.Join(f[1:], " ")), &r); err != nil {
+			return err
+		}
+		p.stop()
+		p.pools, p.nodes, p.bgp = r.Pools, r.Hosts, &spec.BGP{AS: 64512}
+		p.start()
+	case "dead": // dead HOST: nobody there is heard any more
+		delete(p.hosts, f[1])
+		p.w.mu.Lock()
+		delete(p.w.hosts, f[1])
+		p.w.mu.Unlock()
 	case "hold": // hold ADDRESS BY
 		p.held[f[1]] = spec.Held{Address: netip.MustParseAddr(f[1]), By: f[2]}
 		p.report()
@@ -341,7 +359,7 @@ func (p *play) command(f []string) error {
 			}
 		}
 		p.start()
-	case "queue", "ps", "doc", "ports", "answers", "leases", "seats", "why":
+	case "queue", "ps", "doc", "ports", "answers", "leases", "seats", "blocks", "why":
 	case "GET", "POST", "PUT", "PATCH", "DELETE", "tree": // METHOD PATH [BODY]; tree PATH
 	default:
 		return p.volumeCommand(f)
@@ -459,6 +477,16 @@ func (p *play) show(what string) []string {
 				}
 				out = append(out, text)
 			}
+		}
+	case "blocks":
+		for _, name := range slices.Sorted(maps.Keys(p.hosts)) {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			d, err := p.s.HostDocument(ctx, name, 0)
+			cancel()
+			if err != nil || d == nil {
+				p.t.Fatal(d, err)
+			}
+			out = append(out, fmt.Sprintf("%s has %v, of which seats have %v", name, d.Blocks, d.Taken))
 		}
 	case "answers": // to the readiness check
 		for _, t := range snap.Tasks["/web"] {

@@ -174,6 +174,10 @@ func (s *Scheduler) dropLease(l spec.Lease) {
 	s.unindexLease(l)
 	s.batch.txn.DeleteLease(l.Address)
 	clear(s.searched) // the address is unused now, and may be before where the search goes on
+	if s.blocks != nil {
+		s.blocks.Freed()
+		s.tellHost(l.Address)
+	}
 	if s.state.Apps[l.Seat.App] == nil && len(s.leasesOn[l.Seat]) == 0 {
 		s.forgetSeat(l.Seat)
 	}

@@ -20,7 +20,7 @@ type Blocks struct {
 	by   map[netip.Prefix]spec.Block
 	on   map[string][]spec.Block // by host, sorted
 	bits map[int]int             // how many there are of each length
-	// unused and free are, by pool, below which no block is nobody's: none without leases in it, and none at all.
+	// unused and free are, by pool, below which no block is nobody's: none without leases in it, and none with room for a seat.
 	unused, free map[string]netip.Addr
 }
 
@@ -78,18 +78,24 @@ func (b *Blocks) Delete(p netip.Prefix) {
 	if len(b.on[x.Host]) == 0 {
 		delete(b.on, x.Host)
 	}
+	b.Freed()
+}
+
+// Freed says that a lease is gone: blocks may have room that had none.
+func (b *Blocks) Freed() {
 	clear(b.unused)
 	clear(b.free)
 }
 
-// Claim makes a block of the pool the host's that is nobody's: one in which nothing is leased, if there is one.
+// Claim makes a block of the pool the host's that is nobody's and has room for a seat: one in which nothing is leased, if there is
+// one.
 func (b *Blocks) Claim(p spec.Pool, host string, leases map[netip.Addr]spec.Lease, now time.Time) (spec.Block, bool) {
 	if p.Disabled {
 		return spec.Block{}, false
 	}
-	prefix, ok := b.next(p, b.unused, func(x netip.Prefix) bool { return !leased(x, leases) })
+	prefix, ok := b.next(p, b.unused, func(x netip.Prefix) bool { return roomy(p, x, leases) && !leased(x, leases) })
 	if !ok {
-		prefix, ok = b.next(p, b.free, func(netip.Prefix) bool { return true })
+		prefix, ok = b.next(p, b.free, func(x netip.Prefix) bool { return roomy(p, x, leases) })
 	}
 	if !ok {
 		return spec.Block{}, false
@@ -130,6 +136,17 @@ func (b *Blocks) touches(x netip.Prefix) bool {
 				}
 			}
 			return false
+		}
+	}
+	return false
+}
+
+// roomy says whether a seat could newly have an address of it.
+func roomy(p spec.Pool, x netip.Prefix, leases map[netip.Addr]spec.Lease) bool {
+	share := HostShare(x)
+	for a := x.Addr(); x.Contains(a) && !share.Contains(a); a = a.Next() {
+		if _, ok := leases[a]; !ok && Usable(p, a) {
+			return true
 		}
 	}
 	return false

@@ -2,6 +2,8 @@ package api
 
 import (
 	"encoding/json"
+	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/berth-project/berth/spec"
@@ -25,5 +27,16 @@ func TestCheckResultAndVolumes(t *testing.T) {
 	got, err := json.Marshal(encodeTask(task).LocalVolumes)
 	if want := `[{"runSpecId":"/prod/db","containerPath":"data","uuid":"u","persistenceId":"prod_db#data#u"}]`; err != nil || string(got) != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestTaskHasItsTwin(t *testing.T) {
+	task := &spec.Task{Address: netip.MustParseAddr("10.1.0.9"), Twin: netip.MustParseAddr("2001:db8::9")}
+	if got, want := taskAddresses(task), []addressJSON{{"10.1.0.9", "IPv4"}, {"2001:db8::9", "IPv6"}}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	task.Twin = netip.Addr{}
+	if got := taskAddresses(task); len(got) != 1 {
+		t.Errorf("got %v", got)
 	}
 }

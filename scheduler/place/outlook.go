@@ -1,6 +1,7 @@
 package place
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strings"
@@ -14,6 +15,7 @@ type Known struct {
 	Host                  string
 	CPUs, Mem, Disk, GPUs float64
 	Fields                map[string]string
+	Never                 string // why it can never run what is asked about; "": nothing is known against it
 }
 
 // Outlook says what can never come true on the hosts known now, however long one waits: "" when nothing is known against
@@ -26,7 +28,7 @@ func Outlook(app *spec.App, spare int, hosts []Known) []string {
 	var never []string
 	slots := make([]int, len(hosts))
 	for i, h := range hosts {
-		why := rs.never(h.Fields)
+		why := cmp.Or(h.Never, rs.never(h.Fields))
 		if why == "" {
 			slots[i], why = room(app, h)
 		}

@@ -226,3 +226,39 @@ func TestPartsOfAHost(t *testing.T) {
 		t.Errorf("%d tasks start on a busy host, two may; %+v", len(r.Placements), r.Refused)
 	}
 }
+
+// TestPoolsAreForHosts: a host that a pool is not for gets nothing of it, also after all offers were rescinded.
+func TestPoolsAreForHosts(t *testing.T) {
+	f := fleetOf()
+	f.Restrict(func(pool, host string) string {
+		if pool == "p" && host != "h2" {
+			return "it is rack 1's"
+		}
+		return ""
+	})
+	f.Clear()
+	for i, h := range []string{"h1", "h2", "h3"} {
+		f.Add(offer(fmt.Sprint("o", i), h, 4, 100))
+		f.Ready(h, map[string]string{"p": "", "q": ""})
+	}
+	p, q := &spec.App{ID: "/p", CPUs: 3, Mem: 1}, &spec.App{ID: "/q", CPUs: 3, Mem: 1}
+	in := Input{}
+	for n := range 2 {
+		in.Intents = append(in.Intents, Intent{Seat: spec.SeatID{App: "/p", Index: n}, App: p, Pool: "p", LastHost: "h1"}, Intent{Seat: spec.SeatID{App: "/q", Index: n}, App: q, Pool: "q"})
+	}
+	r := f.Match(in)
+	on := map[spec.SeatID]string{}
+	for _, x := range r.Placements {
+		on[in.Intents[x.Intent].Seat] = x.Offer.Host
+	}
+	ref := r.Refused["/p"]
+	if on[spec.SeatID{App: "/p"}] != "h2" || len(on) != 3 || ref.Declined[PoolElsewhere] != 0 {
+		t.Errorf("placed %v, refused %+v", on, r.Refused)
+	}
+	f = fleetOf(offer("o", "h1", 4, 100))
+	f.Restrict(func(string, string) string { return "it is rack 1's" })
+	ref = f.Match(Input{Intents: in.Intents[:1]}).Refused["/p"]
+	if ref.Declined[PoolElsewhere] != 1 || ref.Why[0] != "h1: pool p is for other hosts: it is rack 1's" {
+		t.Errorf("refused %+v", ref)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -230,6 +231,7 @@ func TestLoadNamesTheBadRecord(t *testing.T) {
 		{"wrong key", bucketTasks, "t", `{"ID":"u"}`, `"u"`},
 		{"wrong seat", bucketSeats, "/a.0", `{"ID":{"App":"/a","Index":1}}`, `"/a.1"`},
 		{"wrong address", bucketLeases, "10.0.0.1", `{"Address":"10.0.0.2"}`, `"10.0.0.2"`},
+		{"wrong block", bucketBlocks, "10.0.0.0/26", `{"Prefix":"10.0.0.0/27"}`, `"10.0.0.0/27"`},
 		{"wrong type", bucketApps, "/a", `{"ID":"/a","CPUs":"much"}`, `decode record "/a" in bucket "apps"`},
 		{"unknown meta", bucketMeta, "x", `1`, "unknown key"},
 		{"bad sequence", bucketMeta, keySequence, `-1`, `"sequence"`},
@@ -245,6 +247,20 @@ func TestLoadNamesTheBadRecord(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a bucket is missing that was not there in the beginning", func(t *testing.T) {
+		path, block := tempFile(t), spec.Block{Prefix: netip.MustParsePrefix("10.0.0.0/26"), Host: "h1"}
+		_ = mustOpen(t, path).Close()
+		tamper(t, path, func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte(bucketBlocks)) })
+		b := mustOpen(t, path)
+		var txn Txn
+		txn.PutBlock(block)
+		if err := b.Commit(t.Context(), txn); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := b.Load(t.Context()); err != nil || len(s.Blocks) != 1 || s.Blocks[block.Prefix] != block {
+			t.Errorf("got %+v, %v", s, err)
+		}
+	})
 	t.Run("a bucket is missing", func(t *testing.T) {
 		path := tempFile(t)
 		_ = mustOpen(t, path).Close()
@@ -278,6 +294,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(bucketVersions, "/a\x002026-03-01T12:00:00.000000000Z", []byte(`{"ID":"/a","Version":"2026-03-01T12:00:00Z"}`))
 	f.Add(bucketSeats, "/a.1", []byte(`{"ID":{"App":"/a","Index":1}}`))
 	f.Add(bucketLeases, "10.0.0.1", []byte(`{"Address":"10.0.0.1"}`))
+	f.Add(bucketBlocks, "10.0.0.0/26", []byte(`{"Prefix":"10.0.0.0/26","Host":"h"}`))
 	f.Add(bucketFailures, "/a", []byte(`{"App":"/a"}`))
 	f.Add(bucketDelays, "/a", []byte(`{"Delay":1}`))
 	f.Add(bucketMeta, keySequence, []byte(`18446744073709551615`))
@@ -302,6 +319,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		for _, l := range s.Leases {
 			rewrite(t, again, bucket, key, l)
+		}
+		for _, b := range s.Blocks {
+			rewrite(t, again, bucket, key, b)
 		}
 	})
 }

@@ -37,6 +37,7 @@ var (
 		return spec.SeatID{App: drawApp.Draw(t, "app"), Index: rapid.IntRange(0, 3).Draw(t, "seat")}
 	})
 	drawAddress = rapid.Map(rapid.SampledFrom([]string{"10.0.0.1", "10.0.0.2", "fd00::1", "::ffff:10.0.0.1", "fe80::1%eth0"}), netip.MustParseAddr)
+	drawBlock   = rapid.Map(rapid.SampledFrom([]string{"10.0.0.0/26", "10.0.0.0/27", "10.0.0.64/26", "fd00::/122"}), netip.MustParsePrefix)
 	drawSpec    = rapid.Custom(func(t *rapid.T) *spec.App {
 		a := &spec.App{ID: drawApp.Draw(t, "app"), Cmd: drawText.Draw(t, "cmd"), Version: drawTime.Draw(t, "version"), Instances: rapid.Int().Draw(t, "n")}
 		if rapid.Bool().Draw(t, "rich") {
@@ -51,7 +52,7 @@ var (
 // step draws one change, puts it into txn and performs it on the model.
 func step(t *rapid.T, txn *store.Txn, m model) {
 	app, id, seat, address := drawApp.Draw(t, "app"), drawID.Draw(t, "id"), drawSeat.Draw(t, "seat"), drawAddress.Draw(t, "address")
-	switch rapid.IntRange(0, 16).Draw(t, "change") {
+	switch rapid.IntRange(0, 18).Draw(t, "change") {
 	case 0:
 		a := drawSpec.Draw(t, "spec")
 		txn.PutApp(a)
@@ -114,6 +115,14 @@ func step(t *rapid.T, txn *store.Txn, m model) {
 		txn.SetSequence(n)
 		txn.SetFrameworkID(f)
 		m.Sequence, m.FrameworkID = max(m.Sequence, n), f
+	case 17:
+		b := spec.Block{Prefix: drawBlock.Draw(t, "block"), Pool: id, Host: drawText.Draw(t, "text"), Since: drawTime.Draw(t, "time")}
+		txn.PutBlock(b)
+		m.Blocks[b.Prefix] = b
+	case 18:
+		p := drawBlock.Draw(t, "block")
+		txn.DeleteBlock(p)
+		delete(m.Blocks, p)
 	}
 }
 

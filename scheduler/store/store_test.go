@@ -18,9 +18,10 @@ import (
 
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 123_456_789, time.UTC)
 
-// compare treats times as equal by instant and addresses by value; nil and empty differ, as they do for the scheduler.
+// compare treats times as equal by instant and addresses and prefixes by value; nil and empty differ, as they do for the scheduler.
 func compare(want, got *store.State) string {
-	return cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) }))
+	return cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) }))
 }
 
 func open(t testing.TB) *store.Bolt {
@@ -90,6 +91,8 @@ func TestEveryRecordComesBackAsItWas(t *testing.T) {
 		want.Tasks["t1"] = &spec.Task{ID: "t1", Seat: seat, Rung: spec.Running, Address: netip.MustParseAddr("10.0.0.2"), Ports: []int{80}, CreatedAt: epoch}
 		want.Seats[seat] = spec.Seat{ID: seat, Hostname: "web-2.prod", HostKeys: []spec.HostKey{{Type: "ed25519", Private: "p\n", Public: "q"}}}
 		want.Leases[netip.MustParseAddr("10.0.0.2")] = spec.Lease{Seat: seat, Pool: "pool", Address: netip.MustParseAddr("10.0.0.2"), Pinned: true}
+		block := spec.Block{Prefix: netip.MustParsePrefix("10.0.0.0/26"), Pool: "pool", Host: "h1", Since: epoch}
+		want.Blocks[block.Prefix] = block
 		want.Deployments["d"] = &spec.Deployment{ID: "d", Original: map[spec.AppID]*spec.App{"/new": nil, app.ID: app}}
 		want.Failures[app.ID] = &spec.TaskFailure{App: app.ID, TaskID: "t0", Timestamp: epoch}
 		want.Delays[app.ID] = store.Delay{Until: epoch, Delay: time.Second}
@@ -102,6 +105,7 @@ func TestEveryRecordComesBackAsItWas(t *testing.T) {
 		txn.PutTask(want.Tasks["t1"])
 		txn.PutSeat(want.Seats[seat])
 		txn.PutLease(want.Leases[netip.MustParseAddr("10.0.0.2")])
+		txn.PutBlock(block)
 		txn.PutDeployment(want.Deployments["d"])
 		txn.PutFailure(want.Failures[app.ID])
 		txn.PutDelay(app.ID, want.Delays[app.ID])
@@ -116,6 +120,7 @@ func TestEveryRecordComesBackAsItWas(t *testing.T) {
 		gone.DeleteTask("t1")
 		gone.DeleteSeat(seat)
 		gone.DeleteLease(netip.MustParseAddr("10.0.0.2"))
+		gone.DeleteBlock(block.Prefix)
 		gone.DeleteDeployment("d")
 		gone.DeleteFailure(app.ID)
 		gone.DeleteDelay(app.ID)
