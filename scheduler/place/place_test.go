@@ -252,7 +252,7 @@ func TestPoolsAreForHosts(t *testing.T) {
 		on[in.Intents[x.Intent].Seat] = x.Offer.Host
 	}
 	ref := r.Refused["/p"]
-	if on[spec.SeatID{App: "/p"}] != "h2" || len(on) != 3 || ref.Declined[PoolElsewhere] != 0 {
+	if on[spec.SeatID{App: "/p"}] != "h2" || len(on) != 3 || ref.Declined[PoolElsewhere] == 0 {
 		t.Errorf("placed %v, refused %+v", on, r.Refused)
 	}
 	f = fleetOf(offer("o", "h1", 4, 100))
