@@ -155,6 +155,7 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	h.heard = now
 	s.onEndpoints(r.Host, h, r.Endpoints, now)
 	if r.Networks == nil {
 		return nil // of a process that keeps the network, and knows nothing of the rest
@@ -169,7 +170,7 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	if s.awaited(h.networks, r.Networks) {
 		s.wantAnew(now)
 	}
-	h.heard, h.reported, h.networks, h.held = now, true, r.Networks, r.Held
+	h.reported, h.networks, h.held = true, r.Networks, r.Held
 	if s.holding[r.Host] = len(r.Held) > 0; !s.holding[r.Host] {
 		delete(s.holding, r.Host)
 	}

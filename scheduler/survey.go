@@ -64,7 +64,11 @@ func (s *Scheduler) Survey(ctx context.Context, anew bool) (uint64, error) {
 // unanswered says whether a host that should answer a question has not.
 func (s *Scheduler) unanswered(number uint64, now time.Time) bool {
 	for _, h := range s.hosts {
-		if h.endpoints != nil && h.endpoints.Survey < number && now.Sub(h.toldAt) < answersWithin {
+		lately := h.toldAt
+		if h.endpoints == nil {
+			lately = h.heard // it may be about to tell for the first time
+		}
+		if (h.endpoints == nil || h.endpoints.Survey < number) && now.Sub(lately) < answersWithin {
 			return true
 		}
 	}
@@ -152,26 +156,27 @@ func (s *Scheduler) condemn(f ipcheck.Finding) string {
 	return "the host was told to stop the container"
 }
 
-// wanted says whether an app wants the seat.
+// wanted says whether an app wants the seat, or is about to launch a task in it.
 func (s *Scheduler) wanted(seat spec.SeatID) bool {
 	app := s.state.Apps[seat.App]
-	return app != nil && !app.Floats() && app.HasSeat(seat.Index)
+	return app != nil && !app.Floats() && app.HasSeat(seat.Index) || slices.Contains(s.launches[seat.App], seat.Index)
 }
 
-// inUse says whether a task has the lease's seat or address, or is about to.
+// inUse says whether a task has the lease's seat or address.
 func (s *Scheduler) inUse(l spec.Lease) bool {
 	for _, t := range s.byApp[l.Seat.App] {
 		if t.Seat == l.Seat || t.Address == l.Address {
 			return true
 		}
 	}
-	return slices.Contains(s.launches[l.Seat.App], l.Seat.Index)
+	return false
 }
 
 // dropLease gives an address back to its pool. A seat without an address, whose app is gone, is forgotten.
 func (s *Scheduler) dropLease(l spec.Lease) {
 	delete(s.state.Leases, l.Address)
 	s.unindexLease(l)
+	s.tellHost(l.Address)
 	s.batch.txn.DeleteLease(l.Address)
 	clear(s.searched) // the address is unused now, and may be before where the search goes on
 	if s.blocks != nil {

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -29,7 +31,7 @@ func TestMain(m *testing.M) {
 type worldKey struct{}
 
 // TestScripts runs the command line against a small world behind a real API on a unix socket. Beside testscript's own
-// commands there are "settle" and "step" (the world moves), "hold APP REASON", "release APP" and "code N CMD..." (the exit
+// commands there are "settle" and "step" (the world moves), "hold APP REASON", "release APP", "stranger NAME ADDRESS" (a container of nobody's), "leftover NAME ADDRESS" (one whose task is over) and "code N CMD..." (the exit
 // code must be N). After "moving" the world moves one step whenever it is looked at.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -54,6 +56,12 @@ func TestScripts(t *testing.T) {
 					Since: apitest.Start, BackoffUntil: apitest.Start.AddDate(1, 0, 0), Why: []api.Reason{{Kind: api.ReasonHosts, Text: strings.Join(args[1:], " ")}},
 				})
 			},
+			"stranger": func(ts *testscript.TestScript, _ bool, args []string) {
+				worldOf(ts).Stranger(args[0], netip.MustParseAddr(args[1]), spec.SeatID{}, "")
+			},
+			"leftover": func(ts *testscript.TestScript, _ bool, args []string) {
+				worldOf(ts).Stranger(args[0], netip.MustParseAddr(args[1]), spec.SeatID{App: "/old"}, "old.1")
+			},
 			"code": runForCode,
 		},
 	})
@@ -64,7 +72,7 @@ func worldOf(ts *testscript.TestScript) *apitest.World { return ts.Value(worldKe
 func serve(env *testscript.Env, world *apitest.World, events *api.Log, socket string) error {
 	server, err := api.New(api.Options{
 		Backend: world, Events: events, Marathon: marathon.Options{DefaultNetworkName: "default"},
-		Info: api.Info{Version: "1.2.3", Leader: "127.0.0.1:8080"},
+		Info: api.Info{Version: "1.2.3", Leader: "127.0.0.1:8080"}, CheckPause: time.Millisecond,
 		Logs: func(_ context.Context, task string, o api.LogOptions, w io.Writer) error {
 			_, err := fmt.Fprintf(w, "output of %s, tail %d, follow %v\n", task, o.Tail, o.Follow)
 			return err

@@ -41,8 +41,6 @@ type AddressFinding struct {
 const (
 	defaultCheckWait = 10 * time.Second
 	maxCheckWait     = 30 * time.Second
-	// checkPause lies between the two comparisons of a check: what differs in both is not just in transition.
-	checkPause = 3 * time.Second
 	// repairLook is how often is looked whether a repair has worked, until the wait is over.
 	repairLook = time.Second
 )
@@ -75,7 +73,7 @@ func (s *Server) checkAddresses(ctx context.Context, wait time.Duration) (Addres
 	if err != nil || len(found) == 0 {
 		return out, nil, err
 	}
-	if err := pause(ctx, checkPause); err != nil {
+	if err := pause(ctx, s.o.CheckPause); err != nil {
 		return out, nil, err
 	}
 	out, again, err := s.compareAddresses(ctx, wait, false)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,7 +43,7 @@ func options(world *apitest.World) api.Options {
 			LocalPortMin: 10000, LocalPortMax: 20000, HTTPPort: 8080, FailoverTimeout: 168 * time.Hour,
 			Hostname: apitest.Host, TaskLaunchWindow: 5 * time.Minute,
 		},
-		Now: func() time.Time { return apitest.Start },
+		Now: func() time.Time { return apitest.Start }, CheckPause: time.Millisecond,
 		Admit: func(app *spec.App) error {
 			if app.Container != nil && app.Container.Docker != nil && app.Container.Docker.Privileged {
 				f := &marathon.Faults{Message: "Object is not valid"}
@@ -91,7 +92,7 @@ func newFixture(t *testing.T) *fixture {
 
 // TestScripts replays testdata/*.txt. A block is a command, in lines that begin with "> ", and what it answers. Commands are
 // requests ("GET /path", then header lines, then a body) and moves of the world ("step", "settle", "hold ID REASON",
-// "release ID", "fail ID MESSAGE", "unhealthy APP.N CAUSE", "warming APP.N ANSWER", "warn TEXT": from now on changes come back with this warning).
+// "release ID", "fail ID MESSAGE", "unhealthy APP.N CAUSE", "warming APP.N ANSWER", "stranger NAME ADDRESS": a container of nobody's, "leftover NAME ADDRESS": one whose task is over, "warn TEXT": from now on changes come back with this warning).
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -179,6 +180,12 @@ func (f *fixture) run(t *testing.T, command []string) string {
 			App: id, TaskID: id.Safe() + ".instance-x._app.1", Host: apitest.Host, AgentID: "agent-1", State: "TASK_FAILED",
 			Message: words[2], Timestamp: apitest.Start, AppVersion: apitest.Start,
 		})
+		return "ok"
+	case "stranger":
+		f.world.Stranger(words[1], netip.MustParseAddr(words[2]), spec.SeatID{}, "")
+		return "ok"
+	case "leftover": // of seat 0 of /old
+		f.world.Stranger(words[1], netip.MustParseAddr(words[2]), spec.SeatID{App: "/old"}, "old.1")
 		return "ok"
 	case "warn":
 		f.world.Warnings = []string{strings.TrimSpace(words[1] + " " + words[2])}

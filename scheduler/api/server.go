@@ -40,10 +40,13 @@ type Options struct {
 	// Default 1000.
 	MaxConcurrent int
 
-	MaxBody   int64            // bytes of a request body; default 8 MiB
-	Heartbeat time.Duration    // of event streams; default 10 s
-	StopWait  time.Duration    // how long running requests may take when stopping; default 5 s
-	Now       func() time.Time // default time.Now
+	MaxBody   int64         // bytes of a request body; default 8 MiB
+	Heartbeat time.Duration // of event streams; default 10 s
+	// CheckPause lies between the two comparisons of addresses in a check: what differs in both is not just in transition.
+	// Default 3 s.
+	CheckPause time.Duration
+	StopWait   time.Duration    // how long running requests may take when stopping; default 5 s
+	Now        func() time.Time // default time.Now
 }
 
 // Info is the part of /v2/info that depends on the installation.
@@ -98,6 +101,9 @@ func (o *Options) Validate() error {
 	}
 	if o.Heartbeat <= 0 {
 		o.Heartbeat = 10 * time.Second
+	}
+	if o.CheckPause <= 0 {
+		o.CheckPause = 3 * time.Second
 	}
 	if o.StopWait <= 0 {
 		o.StopWait = 5 * time.Second

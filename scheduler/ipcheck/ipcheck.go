@@ -186,7 +186,7 @@ func (c *check) store() {
 			c.add(f)
 		} else if c.unused(l) && l.IdleSince.IsZero() && !c.in.Settling[l.Seat.App] {
 			c.add(Finding{Kind: Orphan, Address: l.Address, Seat: l.Seat, Action: DropLease, Repair: "the lease is given up",
-				Text: fmt.Sprintf("%s is leased to %s, which %s and has no task; an active lease is given to nobody else", l.Address, l.Seat, c.unwanted(l.Seat))})
+				Text: fmt.Sprintf("%s is leased to %s as if it were wanted, but %s, and the seat has no task; nobody else is given the address", l.Address, l.Seat, c.unwanted(l.Seat))})
 		}
 	}
 	for a, tasks := range c.on {
@@ -230,11 +230,11 @@ func (c *check) unused(l spec.Lease) bool {
 func (c *check) unwanted(seat spec.SeatID) string {
 	switch app := c.in.Apps[seat.App]; {
 	case app == nil:
-		return "is a seat of an app that does not exist"
+		return fmt.Sprintf("there is no app %s", seat.App)
 	case app.Floats():
-		return "is a seat of an app with interchangeable instances"
+		return fmt.Sprintf("instances of %s are interchangeable", seat.App)
 	case !app.HasSeat(seat.Index):
-		return fmt.Sprintf("is no seat of its app, which has %d instances", app.Instances)
+		return fmt.Sprintf("%s has %d instances", seat.App, app.Instances)
 	}
 	return ""
 }

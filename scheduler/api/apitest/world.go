@@ -97,6 +97,7 @@ func (w *World) Snapshot(context.Context) (*api.Snapshot, error) {
 	}
 	s.Pools = []spec.Pool{{Name: "default", CIDR: netip.MustParsePrefix("10.90.0.0/24")}}
 	s.Hosts = []api.HostView{{Name: Host, Reported: true, Endpoints: w.endpoints(), ToldAt: w.now}}
+	w.rest()
 	for seat, lease := range w.leases {
 		s.Leases = append(s.Leases, lease)
 		s.Seats[seat] = spec.Seat{ID: seat, Hostname: seat.Hostname(), HostKeys: []spec.HostKey{{
@@ -104,6 +105,21 @@ func (w *World) Snapshot(context.Context) (*api.Snapshot, error) {
 		}}}
 	}
 	return s, nil
+}
+
+// rest lets the leases rest whose seats nobody wants.
+func (w *World) rest() {
+	for seat, l := range w.leases {
+		app := w.apps[seat.App]
+		tasks := slices.ContainsFunc(w.tasks[seat.App], func(t *spec.Task) bool { return t.Seat == seat })
+		switch wanted := tasks || app != nil && app.HasSeat(seat.Index); {
+		case wanted:
+			l.IdleSince = time.Time{}
+		case l.IdleSince.IsZero():
+			l.IdleSince = w.now
+		}
+		w.leases[seat] = l
+	}
 }
 
 // View implements api.Backend.
