@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/berth-project/berth/agent"
@@ -162,12 +163,24 @@ func composeEndpoints(ctx context.Context, s settings) (*run.Group, error) {
 // addEndpoints adds the embedded engine of the named hosts.
 func (c *composition) addEndpoints(ctx context.Context) (url, secret string, err error) {
 	o := standalone.Options{StateDir: c.StateDir, UnreachableAfter: c.EndpointTimeout, Principal: enginePrincipal, Log: c.log}
-	for _, e := range c.endpoints {
-		h, err := c.endpointHost(ctx, e)
+	o.Hosts = make([]standalone.Host, len(c.endpoints))
+	errs := make([]error, len(c.endpoints))
+	var sizes sync.WaitGroup
+	for i, e := range c.endpoints {
+		client, err := c.endpointHost(e, &o.Hosts[i])
 		if err != nil {
-			return "", "", fmt.Errorf("--endpoint %s: %w", e.name, err)
+			errs[i] = fmt.Errorf("--endpoint %s: %w", e.name, err)
+			continue
 		}
-		o.Hosts = append(o.Hosts, h)
+		sizes.Go(func() { // all at once: some hosts may be away, and each of them keeps us waiting
+			if err := c.measure(ctx, client, e, &o.Hosts[i]); err != nil {
+				errs[i] = fmt.Errorf("--endpoint %s: %w", e.name, err)
+			}
+		})
+	}
+	sizes.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return "", "", err
 	}
 	l, secret, err := c.engineListener()
 	if err != nil {
@@ -183,10 +196,10 @@ func (c *composition) addEndpoints(ctx context.Context) (url, secret string, err
 	return "http://" + l.Addr().String(), secret, nil
 }
 
-// endpointHost follows an endpoint's containers and says what the engine is to offer of it. Folders of the engine are below
-// --state-dir; those that tasks name below the agents' usual state folder are where this host's agent has them.
-func (c *composition) endpointHost(ctx context.Context, e endpoint) (standalone.Host, error) {
-	h := standalone.Host{
+// endpointHost follows an endpoint's containers. Folders of the engine are below --state-dir; those that tasks name below the
+// agents' usual state folder are where this host's agent has them.
+func (c *composition) endpointHost(e endpoint, h *standalone.Host) (*docker.Client, error) {
+	*h = standalone.Host{
 		Hostname: e.name, Attributes: e.attributes, StateDir: filepath.Join(c.StateDir, "hosts", e.name), VolumesDir: agent.VolumesDir(e.stateDir),
 		Fetch: fetch.Options{Bytes: c.FetchLimit << 20, CacheBytes: c.FetchCache << 20, Roots: c.fetchRoots()},
 	}
@@ -198,21 +211,26 @@ func (c *composition) endpointHost(ctx context.Context, e endpoint) (standalone.
 		h.Elsewhere = map[string]string{defaultStateDir: e.stateDir}
 	}
 	if err := os.MkdirAll(h.StateDir, 0o700); err != nil {
-		return h, fmt.Errorf("prepare folders: %w", err)
+		return nil, fmt.Errorf("prepare folders: %w", err)
 	}
 	client, err := docker.New(e.url)
 	if err != nil {
-		return h, fmt.Errorf("connect to the Docker Engine: %w", err)
+		return nil, fmt.Errorf("connect to the Docker Engine: %w", err)
 	}
 	inventory := c.follow(client, e.name)
 	if h.Docker, h.Inventory = client, inventory; local {
 		c.docker, c.inventory, c.state = client, inventory, &watch.Value[spec.HostState]{}
 	}
+	return client, nil
+}
+
+// measure finds out what the engine is to offer of an endpoint.
+func (c *composition) measure(ctx context.Context, client *docker.Client, e endpoint, h *standalone.Host) (err error) {
 	if h.CPUs, h.MemMiB, err = c.sizeOf(ctx, client, e, filepath.Join(h.StateDir, "size.json")); err != nil {
-		return h, err
+		return err
 	}
 	h.DiskMiB, err = freeDisk(h.StateDir)
-	return h, err
+	return err
 }
 
 // size is what an endpoint has, kept so that one that does not answer does not hold up the others' start.

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -97,5 +101,30 @@ func TestSizeOfASilentEndpoint(t *testing.T) {
 	}
 	if cpus, mem, err := c.sizeOf(t.Context(), client, endpoint{mem: 512}, file); err != nil || cpus != 4 || mem != 512 {
 		t.Errorf("got %v CPUs, %v MiB, %v", cpus, mem, err)
+	}
+}
+
+// TestEndpointsAreAskedAtOnce: hosts that are away keep Berth waiting once, not once each. No engine here answers before all
+// have been asked.
+func TestEndpointsAreAskedAtOnce(t *testing.T) {
+	const n = 3
+	var asked sync.WaitGroup
+	asked.Add(n)
+	engine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/info") {
+			asked.Done()
+			asked.Wait()
+		}
+		_, _ = io.WriteString(w, "{}")
+	}))
+	defer engine.Close()
+	c := &composition{settings: settings{log: logrus.New()}}
+	c.log.SetOutput(io.Discard)
+	c.StateDir, c.EngineListen, c.EndpointTimeout = t.TempDir(), "127.0.0.1:0", time.Minute
+	for i := range n {
+		c.endpoints = append(c.endpoints, endpoint{name: fmt.Sprintf("h%d", i), url: strings.Replace(engine.URL, "http", "tcp", 1), cpus: 1, mem: 512})
+	}
+	if _, _, err := c.addEndpoints(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
