@@ -4,7 +4,7 @@
 KINDS ?= unit integration slow
 
 .DEFAULT_GOAL := help
-.PHONY: help build up demo down test test-all bench lint fmt images clean
+.PHONY: help build up demo down lab lab-down test test-all bench lint fmt images clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,12 @@ demo: ## the same with a real Consul and a real Zabbix agent beside it (root)
 
 down: ## end everything that up and demo started; leave nothing behind (root)
 	@scripts/down
+
+lab: ## three hosts, a router and an office on this machine, to play with (root)
+	@scripts/lab up
+
+lab-down: ## end the lab; leave nothing behind (root)
+	@scripts/lab down
 
 build: ## build the programs into bin/
 	@bash -c '. scripts/lib.sh && build_programs'
