@@ -392,16 +392,17 @@ func (w *netOwner) input() hostnet.PathInput {
 	in.Pools, in.Blocks, in.Learned = w.doc.Pools, hostnet.Blocks(w.doc.Pools, w.doc.Blocks), learned(w.learned)
 	// Until all peers have spoken, a route that an earlier process has learned may only be late.
 	in.Partial = w.doc.BGP != nil && !w.learned.Complete
-	rates := map[netip.Addr]uint64{}
+	seats := map[netip.Addr]map[string]string{}
 	for _, s := range w.doc.Seats {
-		if rate, err := spec.ParseRate(s.Labels[spec.AppLabelIngress]); err == nil {
-			rates[s.Address] = rate
-		}
+		seats[s.Address] = s.Labels
 	}
 	for i, e := range in.Endpoints {
 		for _, a := range e.Addresses {
-			if rate, ok := rates[a]; ok {
+			if rate, err := spec.ParseRate(seats[a][spec.AppLabelIngress]); err == nil {
 				in.Endpoints[i].Rate = rate
+			}
+			if rate, err := spec.ParseRate(seats[a][spec.AppLabelEgress]); err == nil {
+				in.Endpoints[i].Egress = rate
 			}
 		}
 	}

@@ -131,7 +131,7 @@ func TestNet(t *testing.T) {
 		}
 		doc := netDoc(1, "10.1.0.0/28", "192.0.2.1", "192.0.2.2")
 		s := seat("/web", 0)
-		s.Address, s.Labels = addr("10.1.0.77"), map[string]string{spec.AppLabelIngress: "10Mbit"}
+		s.Address, s.Labels = addr("10.1.0.77"), map[string]string{spec.AppLabelIngress: "10Mbit", spec.AppLabelEgress: "5Mbit"}
 		doc.Seats = append(doc.Seats, s)
 		one.sched.doc.Set(doc)
 		two.sched.doc.Set(netDoc(1, "10.1.0.16/28", "192.0.2.2", "192.0.2.1"))
@@ -140,7 +140,7 @@ func TestNet(t *testing.T) {
 		one.attach("bbbbbbbbbbbb", "10.1.0.77") // outside of its block
 		one.wantRoutes("10.1.0.0/28 , 10.1.0.2/32 brtaaaaaaaaaaa, 10.1.0.16/28 via 192.0.2.2, 10.1.0.77/32 brtbbbbbbbbbbb")
 		two.wantRoutes("10.1.0.0/28 via 192.0.2.1, 10.1.0.16/28 , 10.1.0.77/32 via 192.0.2.1")
-		if links := one.router.Path().Links; links[0].Rate != 0 || links[1].Rate != 10_000_000 || links[0].MTU != 1450 {
+		if links := one.router.Path().Links; links[0].Rate != 0 || links[1].Rate != 10_000_000 || links[1].Egress != 5_000_000 || links[0].MTU != 1450 {
 			t.Errorf("links %+v", links)
 		}
 		if r, _ := one.router.Rules(); len(r.Filter) != 3 {

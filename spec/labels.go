@@ -28,6 +28,7 @@ const (
 	AppLabelService  = "BERTH_SERVICE"  // Consul service name; default: the id with "-" for "/"
 	AppLabelTags     = "BERTH_TAGS"     // comma separated Consul tags
 	AppLabelIngress  = "BERTH_INGRESS"  // bound of what an instance receives, "100Mbit"; on hosts in routed mode
+	AppLabelEgress   = "BERTH_EGRESS"   // the same of what it sends
 )
 
 // AppLabelPrefix is the prefix of all of them.

@@ -16,6 +16,9 @@ import (
 const (
 	LinkPrefix = "brt"
 	PeerPrefix = "brp"
+	// ShaperPrefix begins the name of the interface through which what a container sends is led, where that is bounded: Linux can
+	// only make those wait that leave by an interface.
+	ShaperPrefix = "bri"
 )
 
 // linkDigits is how much of an endpoint's id is in its interfaces' names: Linux allows 15 bytes.
@@ -57,8 +60,8 @@ type Endpoint struct {
 	// Create says that the pair of interfaces is still to be made. Once Docker has moved one into a container, a missing pair
 	// means that the container is gone.
 	Create bool
-	// Rate bounds what the container receives, in bits a second; 0: no bound.
-	Rate uint64
+	// Rate bounds what the container receives, Egress what it sends, in bits a second; 0: no bound.
+	Rate, Egress uint64
 }
 
 // Learned is a route that another host or router announced.
@@ -91,6 +94,7 @@ type Link struct {
 	Senders    []netip.Addr // what the container may send as
 	Sysctls    []Sysctl
 	Rate       uint64
+	Egress     uint64
 }
 
 // Route is one route of ours. It leads to a link, over other hosts, or nowhere.
@@ -201,7 +205,7 @@ func unusable(e Endpoint, name string, names map[string]string, on map[netip.Add
 }
 
 func link(e Endpoint, name, peer string, o Options) Link {
-	l := Link{Name: name, Peer: peer, MAC: e.MAC, Create: e.Create, MTU: o.MTU, Rate: e.Rate, Addresses: slices.Clone(e.Addresses)}
+	l := Link{Name: name, Peer: peer, MAC: e.MAC, Create: e.Create, MTU: o.MTU, Rate: e.Rate, Egress: e.Egress, Addresses: slices.Clone(e.Addresses)}
 	if l.MTU == 0 {
 		l.MTU = DefaultMTU
 	}

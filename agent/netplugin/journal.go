@@ -32,6 +32,7 @@ type endpoint struct {
 	// Create: the pair of interfaces is still to be made. It is false before Docker is told to move one into a container.
 	Create bool   `json:",omitempty"`
 	Rate   uint64 `json:",omitempty"`
+	Egress uint64 `json:",omitempty"`
 }
 
 // journal holds the endpoints and networks, on disk before anybody is told of them. Endpoints are known by the interface's
@@ -148,7 +149,7 @@ func (j *journal) endpoints() []hostnet.Endpoint {
 	j.look(func(d journalData) {
 		for _, link := range slices.Sorted(maps.Keys(d.Endpoints)) {
 			if e := d.Endpoints[link]; e.Joined {
-				out = append(out, hostnet.Endpoint{ID: e.ID, MAC: e.MAC, Addresses: e.Addresses, Create: e.Create, Rate: e.Rate})
+				out = append(out, hostnet.Endpoint{ID: e.ID, MAC: e.MAC, Addresses: e.Addresses, Create: e.Create, Rate: e.Rate, Egress: e.Egress})
 			}
 		}
 	})

@@ -43,8 +43,11 @@ type Settled struct {
 // settle is how long a callback waits for the host's network. Docker gives up after 30 s.
 const settle = 10 * time.Second
 
-// rateOption bounds what a container receives: docker run --network name=berth,driver-opt=berth.ingress=100Mbit.
-const rateOption = "berth.ingress"
+// The options that bound what a container receives and sends: docker run --network name=berth,driver-opt=berth.ingress=100Mbit.
+const (
+	rateOption   = "berth.ingress"
+	egressOption = "berth.egress"
+)
 
 // connected is RouteType of a route that leads to the interface itself.
 const connected = 1
@@ -235,12 +238,13 @@ func newEndpoint(q network.CreateEndpointRequest) (*endpoint, error) {
 	if mac, err := net.ParseMAC(e.MAC); err != nil || len(mac) != 6 {
 		return nil, fmt.Errorf("hardware address %q is none of an Ethernet", e.MAC)
 	}
-	if text, ok := q.Options[rateOption].(string); ok {
-		rate, err := spec.ParseRate(text)
-		if err != nil {
-			return nil, fmt.Errorf("option %s: %w", rateOption, err)
+	for option, rate := range map[string]*uint64{rateOption: &e.Rate, egressOption: &e.Egress} {
+		if text, ok := q.Options[option].(string); ok {
+			var err error
+			if *rate, err = spec.ParseRate(text); err != nil {
+				return nil, fmt.Errorf("option %s: %w", option, err)
+			}
 		}
-		e.Rate = rate
 	}
 	return e, nil
 }

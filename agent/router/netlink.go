@@ -41,16 +41,20 @@ func listed[T any](list func() (T, error)) (T, error) {
 }
 
 func (s system) look(want hostnet.Path) (facts, error) {
-	f := facts{links: map[string]linkFacts{}, sysctls: map[string]string{}}
+	f := facts{links: map[string]linkFacts{}, sysctls: map[string]string{}, shapers: map[string]bool{}}
 	links, err := listed(netlink.LinkList)
 	if err != nil {
 		return f, fmt.Errorf("list links: %w", err)
 	}
-	names, peers := map[int]string{}, map[string]bool{}
+	names, peers, shapers := map[int]string{}, map[string]bool{}, map[int]shaper{}
 	for _, l := range links {
 		a := l.Attrs()
 		if name, ok := strings.CutPrefix(a.Name, hostnet.PeerPrefix); ok && l.Type() == "veth" {
 			peers[hostnet.LinkPrefix+name] = true
+		}
+		if name, ok := strings.CutPrefix(a.Name, hostnet.ShaperPrefix); ok && l.Type() == "ifb" {
+			f.shapers[hostnet.LinkPrefix+name] = true
+			shapers[a.Index] = shaper{link: hostnet.LinkPrefix + name, up: a.Flags&net.FlagUp != 0}
 		}
 		if l.Type() == "veth" && strings.HasPrefix(a.Name, hostnet.LinkPrefix) {
 			names[a.Index] = a.Name
@@ -63,7 +67,7 @@ func (s system) look(want hostnet.Path) (facts, error) {
 			f.links[name] = l
 		}
 	}
-	if err := s.lookLinks(f, names); err != nil {
+	if err := s.lookLinks(f, names, shapers); err != nil {
 		return f, err
 	}
 	if f.routes, err = routes(names); err != nil {
@@ -96,7 +100,7 @@ func sysctlKeys(want hostnet.Path) []string {
 }
 
 // lookLinks adds what else is known of our links, in one listing each: there may be hundreds.
-func (s system) lookLinks(f facts, names map[int]string) error {
+func (s system) lookLinks(f facts, names map[int]string, shapers map[int]shaper) error {
 	addresses, err := listed(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
@@ -126,7 +130,7 @@ func (s system) lookLinks(f facts, names map[int]string) error {
 			f.links[names[t.LinkIndex]] = l
 		}
 	}
-	return nil
+	return lookShapers(f, names, shapers, qdiscs)
 }
 
 // routes lists ours.
@@ -237,12 +241,15 @@ func (s system) setRate(name string, rate uint64) error {
 			}
 			return nil
 		}
-		bytes := rate / 8
-		burst := uint32(max(minBurst, bytes*burstMillis/1000))
-		return netlink.QdiscReplace(&netlink.Tbf{
-			QdiscAttrs: attrs, Rate: bytes, Limit: burst + uint32(bytes*queueMillis/1000), Buffer: netlink.Xmittime(bytes, burst),
-		})
+		return netlink.QdiscReplace(tbf(attrs, rate))
 	})
+}
+
+// tbf is the queue that lets the rate through.
+func tbf(attrs netlink.QdiscAttrs, rate uint64) *netlink.Tbf {
+	bytes := rate / 8
+	burst := uint32(max(minBurst, bytes*burstMillis/1000))
+	return &netlink.Tbf{QdiscAttrs: attrs, Rate: bytes, Limit: burst + uint32(bytes*queueMillis/1000), Buffer: netlink.Xmittime(bytes, burst)}
 }
 
 func (s system) addGateway(name string, a netip.Addr) error {

@@ -22,6 +22,7 @@ type facts struct {
 	sysctls map[string]string // those that are wanted, as found; absent: there is no such setting
 	guard   bool              // the rules against spoofing are complete
 	senders map[sender]bool
+	shapers map[string]bool // links with a shaper, or whose shaper has outlived them
 }
 
 // linkFacts are one host's end as found.
@@ -31,6 +32,10 @@ type linkFacts struct {
 	gateways   map[netip.Addr]bool
 	neighbours map[netip.Addr]string // permanent ones: address -> MAC
 	rate       uint64
+	// What the container sends goes through the link's shaper: egress is its bound, 0: there is none. torn: something of it is
+	// there, but not all.
+	egress uint64
+	torn   bool
 }
 
 // sender is what an interface may send as.
@@ -46,6 +51,8 @@ type kernel interface {
 	removeLink(name string) error
 	setUp(name string) error
 	setRate(name string, rate uint64) error
+	// setEgress bounds what the link's container sends; 0 removes the link's shaper, also that of a link that is gone.
+	setEgress(name string, rate uint64) error
 	addGateway(name string, a netip.Addr) error
 	setNeighbour(name string, a netip.Addr, mac string) error
 	removeNeighbour(name string, a netip.Addr) error
@@ -167,6 +174,11 @@ func changes(have facts, want hostnet.Path) []change {
 			out = append(out, change{"remove link " + name, name, func(k kernel) error { return k.removeLink(name) }})
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(have.shapers)) {
+		if !wanted[name] {
+			out = append(out, change{"remove the shaper of " + name, "", func(k kernel) error { return k.setEgress(name, 0) }})
+		}
+	}
 	if len(fewer) > 0 { // after the links: until they are gone, what they send is dropped or theirs
 		out = append(out, change{what: "forget senders", do: func(k kernel) error { return k.removeSenders(fewer) }})
 	}
@@ -206,6 +218,9 @@ func linkChanges(have linkFacts, found map[string]string, l hostnet.Link) []chan
 	}
 	if have.rate != l.Rate {
 		add("bound the rate", func(k kernel) error { return k.setRate(l.Name, l.Rate) })
+	}
+	if have.egress != l.Egress || have.torn {
+		add("bound the rate of what is sent", func(k kernel) error { return k.setEgress(l.Name, l.Egress) })
 	}
 	for _, a := range l.Gateways {
 		if !have.gateways[a] {

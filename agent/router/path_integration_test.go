@@ -560,13 +560,58 @@ func TestRoutedPathIPv6(t *testing.T) {
 	}
 }
 
-// What a container receives is held to its bound: tbf shapes, so that a flow does not break down.
+// What a container receives, and sends, is held to its bound: tbf shapes, so that a flow does not break down.
 func TestRate(t *testing.T) {
 	b := newBed(t)
 	const rate = 40_000_000
 	b.in.Endpoints[1].Rate = rate
 	b.set(t)
-	l, err := inside(b.b.ns, func() (net.Listener, error) { return net.Listen("tcp4", ":9") })
+	through(t, b.a, b.b, rate)
+	b.in.Endpoints[1].Rate = 0
+	b.in.Endpoints[0].Egress = rate
+	b.set(t)
+	through(t, b.a, b.b, rate)
+	b.in.Endpoints[0].Egress = rate / 2 // while it runs
+	b.set(t)
+	through(t, b.a, b.b, rate/2)
+
+	part(t, "who is bounded is guarded all the same", func(t *testing.T) {
+		before := b.dropped(t, b.a)
+		if err := forge(b.a.ns, "10.213.9.99", b.b.address); err != nil {
+			t.Fatal(err)
+		}
+		if err := pings(b.a.ns, b.b.address, 0); err != nil {
+			t.Error(err)
+		}
+		if n := b.dropped(t, b.a); n != before+1 {
+			t.Errorf("%d forged packets were dropped", n-before)
+		}
+	})
+	link, _, _ := hostnet.LinkNames(b.a.id)
+	for what, line := range map[string]string{
+		"no shaper": "ip link del " + shaperName(link), "a shaper that is down": "ip link set " + shaperName(link) + " down",
+		"no filter": "tc filter del dev " + link + " ingress", "no queue": "tc qdisc del dev " + link + " ingress", "a stray shaper": "ip link add brideadbeef000 type ifb",
+	} {
+		part(t, what, func(t *testing.T) {
+			sh(t, line)
+			b.set(t)
+			if out := sh(t, "ip -o link show type ifb"); strings.Count(out, "\n") != 1 {
+				t.Errorf("there are %s", out)
+			}
+		})
+	}
+	through(t, b.a, b.b, rate/2)
+	b.in.Endpoints[0].Egress = 0
+	b.set(t)
+	if out := sh(t, "ip -o link show type ifb; tc qdisc show dev "+link+" ingress"); out != "" {
+		t.Errorf("there is still %s", out)
+	}
+}
+
+// through sends from one container to the other, and fails when that is faster than the rate, or much slower.
+func through(t *testing.T, from, to container, rate float64) {
+	t.Helper()
+	l, err := inside(to.ns, func() (net.Listener, error) { return net.Listen("tcp4", ":9") })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -588,8 +633,8 @@ func TestRate(t *testing.T) {
 		}
 		took <- time.Since(began)
 	}()
-	if _, err := inside(b.a.ns, func() (int, error) {
-		c, err := net.Dial("tcp4", b.b.address+":9")
+	if _, err := inside(from.ns, func() (int, error) {
+		c, err := net.Dial("tcp4", to.address+":9")
 		if err != nil {
 			return 0, err
 		}
@@ -599,13 +644,11 @@ func TestRate(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := <-took
-	if got := float64(size*8) / d.Seconds(); d == 0 || got > rate*1.1 {
+	if got := float64(size*8) / d.Seconds(); d == 0 || got > rate*1.1 || got < rate/2 {
 		t.Errorf("%.1f Mbit/s in %v, want at most %.1f", got/1e6, d, rate/1e6)
 	} else {
 		t.Logf("%.1f Mbit/s of %.1f", got/1e6, rate/1e6)
 	}
-	b.in.Endpoints[1].Rate = 0
-	b.set(t)
 }
 
 // Ten thousand learned routes, as on a host of a large fleet: set at once, found unchanged, withdrawn.

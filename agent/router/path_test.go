@@ -31,7 +31,7 @@ type world struct {
 }
 
 func newWorld() *world {
-	return &world{f: facts{links: map[string]linkFacts{}, routes: map[netip.Prefix]hostnet.Route{}, senders: map[sender]bool{}}, foreign: map[netip.Prefix]bool{}, peers: map[string]string{}, left: -1}
+	return &world{f: facts{links: map[string]linkFacts{}, routes: map[netip.Prefix]hostnet.Route{}, senders: map[sender]bool{}, shapers: map[string]bool{}}, foreign: map[netip.Prefix]bool{}, peers: map[string]string{}, left: -1}
 }
 
 // call counts a change, and crashes or fails as told.
@@ -56,9 +56,10 @@ func (w *world) look(want hostnet.Path) (facts, error) {
 	f.links, f.routes, f.senders = map[string]linkFacts{}, maps.Clone(w.f.routes), maps.Clone(w.f.senders)
 	for n, l := range w.f.links {
 		l.gateways, l.neighbours = maps.Clone(l.gateways), maps.Clone(l.neighbours)
+		l.torn = l.egress == 0 && f.shapers[n]
 		f.links[n] = l
 	}
-	f.sysctls = maps.Clone(w.f.sysctls)
+	f.sysctls, f.shapers = maps.Clone(w.f.sysctls), maps.Clone(w.f.shapers)
 	return f, nil
 }
 
@@ -125,6 +126,22 @@ func (w *world) setRate(name string, rate uint64) error {
 		return err
 	}
 	return w.on(name, func(l *linkFacts) error { l.rate = rate; return nil })
+}
+
+func (w *world) setEgress(name string, rate uint64) error {
+	if err := w.call("egress", name, rate); err != nil {
+		return err
+	}
+	if rate == 0 {
+		delete(w.f.shapers, name)
+	} else {
+		w.f.shapers[name] = true
+	}
+	if l, ok := w.f.links[name]; ok {
+		l.egress, l.torn = rate, false
+		w.f.links[name] = l
+	}
+	return nil
 }
 
 func (w *world) addGateway(name string, a netip.Addr) error {
@@ -242,7 +259,7 @@ func wantedPath(t *rapid.T, name string) hostnet.Path {
 		a := netip.AddrFrom4([4]byte{10, 1, 0, byte(1 + rapid.IntRange(0, 6).Draw(t, "address"))})
 		in.Endpoints = append(in.Endpoints, hostnet.Endpoint{
 			ID: fmt.Sprintf("%012x", i+1), MAC: hostnet.MAC(a), Addresses: []netip.Addr{a}, Create: rapid.Bool().Draw(t, "fresh"),
-			Rate: rapid.SampledFrom([]uint64{0, 1e6}).Draw(t, "rate"),
+			Rate: rapid.SampledFrom([]uint64{0, 1e6}).Draw(t, "rate"), Egress: rapid.SampledFrom([]uint64{0, 1e6}).Draw(t, "egress"),
 		})
 	}
 	for _, p := range []string{"10.1.1.0/24", "10.1.0.3/32", "10.1.2.0/24"} {
@@ -312,8 +329,13 @@ func check(t *rapid.T, w *world, want hostnet.Path, out Outcome) {
 			continue
 		}
 		links[l.Name] = true
-		if !ok || !f.up || f.rate != l.Rate || len(f.neighbours) != len(l.Addresses) || !f.gateways[hostnet.Gateway4] {
+		if !ok || !f.up || f.rate != l.Rate || f.egress != l.Egress || len(f.neighbours) != len(l.Addresses) || !f.gateways[hostnet.Gateway4] {
 			t.Fatalf("link %+v is %+v", l, f)
+		}
+	}
+	for name := range w.f.shapers {
+		if !slices.ContainsFunc(want.Links, func(l hostnet.Link) bool { return l.Name == name }) {
+			t.Fatalf("a shaper of %s is left", name)
 		}
 	}
 	if len(links) != len(w.f.links) {

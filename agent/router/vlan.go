@@ -181,9 +181,4 @@ func shimRoute(index int, a, source netip.Addr) *netlink.Route {
 }
 
 // absent takes what is gone already for removed.
-func absent(err error) error {
-	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	return err
-}
+func absent(err error) error { return ignore(err, unix.ESRCH, unix.ENOENT) }

@@ -53,7 +53,7 @@ const netExample = `  berth net --network routed --api http://10.0.0.5:8080 --to
   berth net --network l2=eth1 --api http://10.0.0.5:8080 --token-file /etc/berth/token
   docker run --net berth --ip 10.88.4.9 IMAGE                      # on a pool's network, with a chosen address
   docker run --net berth IMAGE                                     # or one of the host's blocks
-  docker run --network name=berth,driver-opt=berth.ingress=100Mbit IMAGE
+  docker run --network name=berth,driver-opt=berth.ingress=100Mbit,driver-opt=berth.egress=20Mbit IMAGE
   berth net --cleanup        # after it was stopped and the host has no container left on the pools`
 
 func newNetCommand(c *cli) *cobra.Command {

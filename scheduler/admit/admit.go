@@ -213,6 +213,7 @@ var knownLabels = map[string]func(string) string{
 	spec.AppLabelService:  nonEmptyFault,
 	spec.AppLabelTags:     func(string) string { return "" },
 	spec.AppLabelIngress:  rateFault,
+	spec.AppLabelEgress:   rateFault,
 }
 
 func checkLabels(app *spec.App, f *marathon.Faults) {

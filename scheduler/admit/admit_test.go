@@ -201,7 +201,7 @@ func TestLabels(t *testing.T) {
 		"BERTH_POOL=":                      "must not be empty",
 		"BERTH_TAGS=":                      "",
 		"BERTH_SERVICE=web":                "",
-		"BERTH_IP=192.0.2.1":               "Berth knows BERTH_IDENTITY, BERTH_INGRESS, BERTH_IPS, BERTH_POOL, BERTH_SERVICE, BERTH_TAGS",
+		"BERTH_IP=192.0.2.1":               "Berth knows BERTH_EGRESS, BERTH_IDENTITY, BERTH_INGRESS, BERTH_IPS, BERTH_POOL, BERTH_SERVICE, BERTH_TAGS",
 		"berth_ips=192.0.2.1":              "unknown label",
 		"berth.app=/other":                 "set by Berth itself",
 	} {
