@@ -204,6 +204,9 @@ func (s *Scheduler) dropBlock(b spec.Block) {
 
 // freshLeases gives the placed seats their first addresses, where those depend on the host. Without one a seat stays unplaced.
 func (s *Scheduler) freshLeases(in place.Input, r *place.Result, leases map[spec.SeatID]spec.Lease, q map[spec.AppID]*waiting, now time.Time) {
+	if s.blocks == nil {
+		return
+	}
 	var seats []address.Placed
 	for _, p := range r.Placements {
 		if l := leases[in.Intents[p.Intent].Seat]; l.Pool != "" && !l.Address.IsValid() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -44,6 +45,11 @@ func chaos(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	p := newPlay(t)
 	defer func() { p.stop() }()
+	if rnd.IntN(2) == 0 { // addresses come from blocks, with the hosts known
+		p.stop()
+		p.pools, p.bgp = []spec.Pool{{Name: "p", CIDR: netip.MustParsePrefix("10.1.0.0/26"), BlockSize: 28}}, &spec.BGP{AS: 64512}
+		p.start()
+	}
 	n, identity := 1+rnd.IntN(5), []string{"seat", "float"}[rnd.IntN(2)]
 	isPod := rnd.IntN(3) == 0
 	p.w.mu.Lock()
