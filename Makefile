@@ -36,7 +36,7 @@ test: ## unit tests, and integration tests on real Docker and Consul
 test-all: ## the same and the slow ones (Zabbix server, 1,000 schedules of faults)
 	@scripts/test $(KINDS)
 
-bench: ## measure placements, the list of 10,000 tasks, and starts as ratios to plain Docker (root)
+bench: ## measure placements, a fleet, the network, and starts as ratios to plain Docker (root)
 	@scripts/bench
 
 lint: ## look for mistakes without running anything
