@@ -72,7 +72,7 @@ type Net struct {
 	plugin   *netplugin.Plugin
 	networks *worker[networksJob, networksDone]
 	path     *worker[pathJob, pathDone]
-	routing  *worker[routingJob, error]
+	routing  *worker[routingJob, routingDone]
 	vlan     *worker[vlanJob, error]
 }
 
@@ -100,7 +100,7 @@ func NewNet(o NetOptions) (*Net, error) {
 		return nil, err
 	}
 	o.Log = o.Log.WithField("component", "net")
-	n := &Net{o: o, networks: newWorker[networksJob, networksDone](), path: newWorker[pathJob, pathDone](), routing: newWorker[routingJob, error](),
+	n := &Net{o: o, networks: newWorker[networksJob, networksDone](), path: newWorker[pathJob, pathDone](), routing: newWorker[routingJob, routingDone](),
 		vlan: newWorker[vlanJob, error]()}
 	if n.o.Speaker == nil {
 		n.o.Speaker = bgp.New(n.o.Log)
@@ -111,7 +111,7 @@ func NewNet(o NetOptions) (*Net, error) {
 	} else {
 		// A file of its own: the agent beside it keeps the document, too, and reports.
 		n.client, err = document.New(document.Options{
-			API: o.API, Token: o.Token, Host: o.Host, File: filepath.Join(o.StateDir, "net-document.json"), Transport: o.Transport, Log: o.Log,
+			API: o.API, Token: o.Token, Host: o.Host, File: filepath.Join(o.StateDir, "net-document.json"), Net: o.Mode == hostnet.Routed, Transport: o.Transport, Log: o.Log,
 		})
 		n.source = n.client
 	}
@@ -170,7 +170,9 @@ func (n *Net) work(ctx context.Context, own *netOwner, beside ...func(context.Co
 		n.o.Speaker.Run,
 		func(ctx context.Context) error { return own.surveyor.worker.run(ctx, n.survey) },
 		func(ctx context.Context) error {
-			return n.routing.run(ctx, func(ctx context.Context, j routingJob) error { return speak(ctx, n.o.Speaker, n.o.BGPPasswordFile, j) })
+			return n.routing.run(ctx, func(ctx context.Context, j routingJob) routingDone {
+				return routingDone{j, speak(ctx, n.o.Speaker, n.o.BGPPasswordFile, j)}
+			})
 		},
 		func(ctx context.Context) error {
 			return n.vlan.run(ctx, func(ctx context.Context, j vlanJob) error { return applyVLAN(ctx, n.o.Path, j) })
@@ -226,7 +228,7 @@ type netOwner struct {
 	snap      docker.Snapshot
 	endpoints netplugin.Endpoints
 	learned   bgp.Learned
-	changes   [5]<-chan struct{}
+	changes   [6]<-chan struct{}
 	pools     *pools
 	surveyor  *surveyor
 	mtu       int
@@ -239,12 +241,16 @@ type netOwner struct {
 	refused   map[string]string
 	spoofed   map[string]uint64
 	vlans     vlans
+
+	fence *fence
+	// Whether job and saying were done without an error.
+	done, said bool
 }
 
 func newNetOwner(n *Net) *netOwner {
 	return &netOwner{
 		Net: n, pools: &pools{o: n.o.Options, mode: n.o.Mode, parent: n.o.Parent, parents: n.o.Parents, plugin: n.plugin, worker: n.networks}, spoofed: map[string]uint64{},
-		surveyor: newSurveyor(),
+		surveyor: newSurveyor(), fence: newFence(filepath.Join(n.o.StateDir, fenceFile), n.o.Log, time.Now()),
 	}
 }
 
@@ -252,10 +258,16 @@ func newNetOwner(n *Net) *netOwner {
 func (w *netOwner) run(ctx context.Context) error {
 	tick := time.NewTicker(recheck)
 	defer tick.Stop()
+	fence := time.NewTimer(0)
+	defer fence.Stop()
 	w.lookAround()
 	for {
 		w.look()
-		w.decide()
+		if again := w.decide(time.Now()); again.IsZero() {
+			fence.Stop()
+		} else {
+			fence.Reset(max(0, time.Until(again)) + time.Millisecond)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -268,14 +280,16 @@ func (w *netOwner) run(ctx context.Context) error {
 			w.surveyor.due = nil
 		case e := <-w.surveyor.worker.done:
 			w.surveyor.done(e)
+		case <-w.changes[5]:
+		case <-fence.C:
 		case <-tick.C:
 			w.anew()
 		case d := <-w.networks.done:
 			w.pools.done(d)
 		case d := <-w.path.done:
 			w.pathDone(d)
-		case err := <-w.routing.done:
-			w.routingDone(err)
+		case d := <-w.routing.done:
+			w.routingDone(d)
 		case <-w.vlans.repeat:
 			w.vlans.repeated()
 		case err := <-w.vlan.done:
@@ -309,6 +323,9 @@ func (w *netOwner) lookAround() {
 
 func (w *netOwner) look() {
 	was, old := w.snap.Connected, w.doc
+	if w.client != nil { // first: the document is as new as the contact at least
+		w.fence.contact, w.changes[5] = w.fence.newer(w.client.Contact())
+	}
 	w.doc, w.changes[0] = w.source.Document().Get()
 	w.snap, w.changes[1] = w.o.Inventory.Get()
 	if w.o.Mode == hostnet.Routed {
@@ -329,7 +346,8 @@ func (w *netOwner) look() {
 
 // decide compiles the inputs and hands out what changed. Without a document the pools stay as a predecessor left them;
 // containers that come to an end are let go all the same.
-func (w *netOwner) decide() {
+// It says when to decide again at the latest; zero: when something changes.
+func (w *netOwner) decide(now time.Time) (again time.Time) {
 	if w.doc != nil {
 		w.pools.give(w.doc, w.snap)
 		w.tell()
@@ -340,17 +358,29 @@ func (w *netOwner) decide() {
 	if w.o.Mode != hostnet.Routed {
 		return
 	}
+	if w.doc != nil {
+		again = w.fence.decide(w.fenceInput(now))
+	}
 	j := pathJob{version: w.endpoints.Version, path: hostnet.CompilePath(w.input(), hostnet.Options{MTU: w.mtu}), again: w.again}
 	if !reflect.DeepEqual(j, w.job) {
-		w.job = j
+		w.job, w.done = j, false
 		w.path.give(j)
 	}
 	if w.doc == nil {
-		return // peers keep what an earlier process told them
+		return again // peers keep what an earlier process told them
 	}
-	if s := (routingJob{peers: w.doc.BGP, announced: announced(w.doc, w.endpoints), again: w.again}); !reflect.DeepEqual(s, w.saying) {
-		w.saying = s
+	if s := (routingJob{peers: w.doc.BGP, announced: announced(w.doc, w.endpoints, w.fence.withdrawn), again: w.again}); !reflect.DeepEqual(s, w.saying) {
+		w.saying, w.said = s, false
 		w.routing.give(s)
+	}
+	w.inForce()
+	return again
+}
+
+// inForce tells the scheduler that the document is in force, once nothing of it is still to be done.
+func (w *netOwner) inForce() {
+	if w.client != nil && w.done && w.said {
+		w.client.Applied(w.doc.Version)
 	}
 }
 
@@ -362,7 +392,7 @@ func (w *netOwner) tell() {
 	j := surveyJob{mode: w.o.Mode, pools: w.doc.Pools, connected: w.snap.Connected, again: w.again}
 	j.shown, j.spots = shown(w.doc.Pools, w.snap)
 	if w.o.Mode == hostnet.Routed {
-		j.spots, j.bgp, j.announced = nil, w.doc.BGP != nil, announced(w.doc, w.endpoints)
+		j.spots, j.bgp, j.announced = nil, w.doc.BGP != nil, announced(w.doc, w.endpoints, w.fence.withdrawn)
 	}
 	w.surveyor.give(j)
 	if w.surveyor.result != nil {
@@ -398,6 +428,9 @@ func (w *netOwner) input() hostnet.PathInput {
 	}
 	for i, e := range in.Endpoints {
 		for _, a := range e.Addresses {
+			if w.fence.withdrawn[a] != "" {
+				in.Endpoints[i].Closed = true
+			}
 			if rate, err := spec.ParseRate(seats[a][spec.AppLabelIngress]); err == nil {
 				in.Endpoints[i].Rate = rate
 			}
@@ -422,6 +455,7 @@ func (w *netOwner) pathDone(d pathDone) {
 	}
 	w.refused = d.job.path.Refused
 	w.plugin.Settle(s)
+	w.done = d.err == nil && reflect.DeepEqual(d.job, w.job)
 	was := w.complaint
 	if w.complaint = ""; d.err != nil {
 		w.complaint = oneLine(d.err)
@@ -442,12 +476,13 @@ func (w *netOwner) pathDone(d pathDone) {
 }
 
 // routingDone says what became different.
-func (w *netOwner) routingDone(err error) {
+func (w *netOwner) routingDone(d routingDone) {
 	was := w.unsaid
-	if w.unsaid = ""; err != nil {
-		w.unsaid = oneLine(err)
+	if w.unsaid = ""; d.err != nil {
+		w.unsaid = oneLine(d.err)
 	}
+	w.said = d.err == nil && reflect.DeepEqual(d.job, w.saying)
 	if w.unsaid != "" && w.unsaid != was {
-		w.o.Log.WithError(err).Error("BGP is not as it should be; trying again")
+		w.o.Log.WithError(d.err).Error("BGP is not as it should be; trying again")
 	}
 }

@@ -26,6 +26,12 @@ type routingJob struct {
 	again     int // differs when the same must be checked once more
 }
 
+// routingDone is what came of it.
+type routingDone struct {
+	job routingJob
+	err error
+}
+
 // routingTimeout bounds one round.
 const routingTimeout = 30 * time.Second
 
@@ -42,11 +48,12 @@ func speak(ctx context.Context, s Speaker, passwordFile string, j routingJob) er
 
 // announced is what the host tells its peers: its blocks, and what its containers have beside them. Only addresses of pools
 // are told, and only once the container's link is there.
-func announced(doc *spec.HostDocument, endpoints netplugin.Endpoints) []netip.Prefix {
+// What is withdrawn is not told.
+func announced(doc *spec.HostDocument, endpoints netplugin.Endpoints, withdrawn map[netip.Addr]string) []netip.Prefix {
 	var seats []netip.Addr
 	for _, e := range endpoints.List {
 		for _, a := range e.Addresses {
-			if !e.Create && inPools(doc.Pools, a) {
+			if !e.Create && withdrawn[a] == "" && inPools(doc.Pools, a) {
 				seats = append(seats, a)
 			}
 		}

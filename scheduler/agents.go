@@ -84,7 +84,7 @@ func (s *Scheduler) hostViews(now time.Time) []api.HostView {
 	for name, h := range s.hosts {
 		v := view(name)
 		v.Reported, v.Networks, v.Held = h.reported, h.networks, h.held
-		v.Endpoints, v.ToldAt = h.endpoints, h.toldAt
+		v.Endpoints, v.ToldAt, v.Contact, v.Dead = h.endpoints, h.toldAt, h.contact, h.dead
 		v.Starting, v.MaxStarting = s.pace(name, now)
 	}
 	for id, a := range s.agents {

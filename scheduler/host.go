@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"time"
@@ -28,7 +29,7 @@ func (s *Scheduler) hostOf(name string) (*host, error) {
 	if len(s.hosts) >= maxHosts {
 		return nil, fmt.Errorf("more than %d hosts", maxHosts)
 	}
-	h := &host{doc: &watch.Value[*spec.HostDocument]{}}
+	h := &host{doc: &watch.Value[*spec.HostDocument]{}, revoked: map[netip.Addr]*revocation{}}
 	s.hosts[name] = h
 	s.staleDocs[name], s.lacking[name] = true, true
 	return h, nil
@@ -58,8 +59,17 @@ func (s *Scheduler) documents(now time.Time) {
 		maps.DeleteFunc(of, func(host string, _ []string) bool { return !s.staleDocs[host] })
 	}
 	clear(s.staleDocs)
+	in.FenceAfter, in.Withdrawn = hostShare(s.opts.FenceAfter), map[string][]netip.Addr{}
 	for _, name := range in.Hosts {
+		s.forgetRevoked(name)
+		revoked := func(*spec.Task) bool { return false }
+		if h := s.hosts[name]; h != nil && len(h.revoked) > 0 {
+			in.Withdrawn[name], revoked = h.revokedOn()
+		}
 		for _, t := range s.byHost[name] {
+			if revoked(t) {
+				continue
+			}
 			in.Tasks = append(in.Tasks, hostdoc.Task{Task: t, App: s.appOf(t), Seat: s.state.Seats[t.Seat], Now: s.state.Apps[t.Seat.App]})
 		}
 	}
@@ -70,13 +80,24 @@ func (s *Scheduler) documents(now time.Time) {
 			continue
 		}
 		if h.version > 0 && reflect.DeepEqual(doc, h.last) {
+			h.stamp()
 			continue
 		}
 		h.last = doc
 		// Microseconds keep versions growing over restarts without a stored counter.
 		h.version = max(h.version+1, uint64(now.UnixMicro()))
 		doc.Version = h.version
+		h.stamp()
 		s.batch.after(func() { h.doc.Set(&doc) })
+	}
+}
+
+// stamp notes which document says first that an address is to be withdrawn.
+func (h *host) stamp() {
+	for _, r := range h.revoked {
+		if r.version == 0 {
+			r.version = h.version
+		}
 	}
 }
 
@@ -110,14 +131,19 @@ func (s *Scheduler) outlived() map[string][]string {
 	return out
 }
 
+// hear takes note that somebody on the host asks for its document.
+func (s *Scheduler) hear(h *host, name string) {
+	h.heard = time.Now()
+	s.lacking[name] = s.lacking[name] || s.blocks != nil && len(s.blocks.On(name)) == 0
+}
+
 // HostDocument implements api.Backend.
 func (s *Scheduler) HostDocument(ctx context.Context, name string, version uint64) (*spec.HostDocument, error) {
 	var h *host
 	var err error
 	e := s.tell(ctx, func() {
 		if h, err = s.hostOf(name); err == nil {
-			h.heard = time.Now()
-			s.lacking[name] = s.lacking[name] || s.blocks != nil && len(s.blocks.On(name)) == 0
+			s.hear(h, name)
 		}
 	})
 	if e != nil {
@@ -170,6 +196,7 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	if s.awaited(h.networks, r.Networks) {
 		s.wantAnew(now)
 	}
+	s.alive(h, now)
 	h.reported, h.networks, h.held = true, r.Networks, r.Held
 	if s.holding[r.Host] = len(r.Held) > 0; !s.holding[r.Host] {
 		delete(s.holding, r.Host)

@@ -203,8 +203,17 @@ func mark[K, V comparable](m map[K]map[V]bool, k K, v V) {
 }
 
 func (s *Scheduler) consistentDocs(fault func(string, ...any)) {
-	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.hosts)), Pools: s.opts.Pools, Routing: s.routing, Blocks: s.blocks, Leases: s.state.Leases, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived()}
+	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.hosts)), Pools: s.opts.Pools, Routing: s.routing, Blocks: s.blocks, Leases: s.state.Leases, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived(),
+		FenceAfter: hostShare(s.opts.FenceAfter), Withdrawn: map[string][]netip.Addr{}}
+	for name, h := range s.hosts {
+		if len(h.revoked) > 0 {
+			in.Withdrawn[name], _ = h.revokedOn()
+		}
+	}
 	for _, t := range s.liveTasks() {
+		if h := s.hosts[t.Host]; h != nil && h.revoked[t.Address] != nil && h.revoked[t.Address].task == t.ID {
+			continue
+		}
 		in.Tasks = append(in.Tasks, hostdoc.Task{Task: t, App: s.appOf(t), Seat: s.state.Seats[t.Seat], Now: s.state.Apps[t.Seat.App]})
 	}
 	for name, doc := range hostdoc.Compile(in) {

@@ -88,11 +88,13 @@ type play struct {
 	nodes  []spec.BGPHost
 	held   map[string]spec.Held
 	hosts  map[string]bool
+	nets   map[string]uint64 // what the hosts' networks were answered last
+	fence  time.Duration
 	warned []string // of the last change
 }
 
 func newPlay(t *testing.T) *play {
-	p := &play{t: t, w: newWorld(), store: store.NewMemory(), held: map[string]spec.Held{}, hosts: map[string]bool{},
+	p := &play{t: t, w: newWorld(), store: store.NewMemory(), held: map[string]spec.Held{}, hosts: map[string]bool{}, nets: map[string]uint64{},
 		pools: []spec.Pool{{Name: "p", CIDR: netip.MustParsePrefix("10.1.0.0/28")}}}
 	p.start()
 	return p
@@ -106,7 +108,7 @@ func (p *play) start() {
 	p.events = api.NewLog(10000)
 	p.sub = p.events.Subscribe(api.SubscribeOptions{})
 	p.s, err = New(Options{Store: p.store, State: state, Engine: p.w, Events: p.events, Pools: p.pools, BGP: p.bgp, Hosts: p.nodes,
-		Launch: launch.Options{BaseImage: spec.BaseImage, SeatsDir: "/seats", VolumesDir: "/volumes"}, AddressRest: time.Minute})
+		Launch: launch.Options{BaseImage: spec.BaseImage, SeatsDir: "/seats", VolumesDir: "/volumes"}, AddressRest: time.Minute, FenceAfter: p.fence})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -241,6 +243,25 @@ func (p *play) command(f []string) error {
 		p.w.set(t, "TASK_FAILED", "docker run ended")
 		p.w.mu.Unlock()
 		p.report()
+	case "net": // net HOST [applies]: the process of the host's network asks, and is answered; what it was answered last is in force
+		var applied uint64
+		if len(f) > 2 {
+			applied = p.nets[f[1]]
+		}
+		ctx, cancel := context.WithTimeout(ctx, time.Millisecond)
+		defer cancel()
+		d, err := p.s.NetDocument(ctx, f[1], p.nets[f[1]], applied)
+		if d != nil {
+			p.nets[f[1]] = d.Version
+		}
+		return err
+	case "declare": // declare HOST: an operator says that it is dead
+		_, err := p.s.HostDead(ctx, f[1])
+		return err
+	case "fence": // fence DURATION: from the next start on
+		var err error
+		p.fence, err = time.ParseDuration(f[1])
+		return err
 	case "free":
 		delete(p.held, f[1])
 		p.report()
@@ -510,6 +531,9 @@ func (p *play) show(what string) []string {
 			}
 			for _, s := range d.Seats {
 				out = append(out, fmt.Sprintf("%s drain=%t temporary=%t %s probes=%d services=%d", s.Seat, s.Drain, s.Temporary, s.Address, len(s.Probes), len(s.Services)))
+			}
+			for _, a := range d.Withdrawn {
+				out = append(out, "to be withdrawn: "+a.String())
 			}
 			for _, task := range d.Ended {
 				out = append(out, "to be stopped: a container of "+strings.SplitN(task, ".", 2)[0])

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -44,6 +45,7 @@ type Scheduler struct {
 	inFlight    map[string]bool            // tasks of which nobody knows yet whether their ACCEPT reached the engine, or will
 	batch       batch
 	lastVersion time.Time
+	began       time.Time
 	docsDirty   bool            // of every host
 	launchedAt  time.Time       // when something was launched last
 	answers     []chan struct{} // commands that are done, to be told after the decision
@@ -85,6 +87,10 @@ type host struct {
 	reported bool
 	networks map[string]string // per pool "" when the host can attach containers to it, otherwise why not
 	held     []spec.Held
+	contact  time.Time // when its network's process was last answered; zero: never by this process
+	told     uint64    // the version of that answer
+	revoked  map[netip.Addr]*revocation
+	dead     time.Time // when an operator declared it so; zero: it is not, or was heard of again
 	// endpoints are the addresses that it has, as it told at toldAt; nil: it has never told.
 	endpoints *spec.HostEndpoints
 	toldAt    time.Time
@@ -132,6 +138,10 @@ func New(opts Options) (*Scheduler, error) {
 		state: opts.State, byApp: map[spec.AppID]map[string]*spec.Task{},
 		hostnames: map[string]spec.SeatID{}, offers: newOffers(), hosts: map[string]*host{}, routing: hostdoc.NewRouting(opts.BGP), policing: newPolicing(opts.Policies), strays: map[string]stray{}, condemned: map[string]map[string]bool{}, inFlight: map[string]bool{},
 		queue: map[spec.AppID]*waiting{}, freed: map[spec.SeatID]bool{}, agents: map[string]*agent{}, waits: map[spec.AppID]string{}, docsDirty: true, indexes: newIndexes(), keys: newKeyring(opts.Rand),
+	}
+	if s.began = time.Now(); s.state.FenceAfter == 0 {
+		s.state.FenceAfter = opts.FenceAfter // promise stores it; there was no host to tell
+		s.batch.txn.SetFenceAfter(opts.FenceAfter)
 	}
 	for _, t := range s.state.Tasks {
 		if t.Live() {

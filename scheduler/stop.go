@@ -38,6 +38,7 @@ const killResend = 15 * time.Second
 
 // timers looks at the tasks that changed and at those whose time has come, and does what is due: drains that took too long, kills to send, tasks that do not start or are gone for good.
 func (s *Scheduler) timers(now time.Time) {
+	s.promise(now)
 	s.askAround(now)
 	s.killStrays(now)
 	var look []*spec.Task
@@ -94,26 +95,22 @@ func (s *Scheduler) timer(t *spec.Task, now time.Time) {
 		return false
 	}
 	app := s.appOf(t)
+	if t.UnreachableSince.IsZero() {
+		s.restore(t)
+	}
 	switch {
 	case !t.UnreachableSince.IsZero():
 		// Forgotten never before the fence time: until then the old container may still answer on the seat's address. If it
 		// comes back afterwards it is not in the store, and is killed. A kept seat is replaced in that moment; instances that
 		// float have a replacement in another seat as soon as they are inactive.
-		wait := s.opts.FenceAfter
-		if t.Rung != spec.Killing {
-			switch {
-			case app.Unreachable.Disabled:
-				return
-			case s.floats(t):
-				if !t.GivenUp && due(t.UnreachableSince.Add(app.Unreachable.InactiveAfter)) && s.stillUnreachable(t, now) {
-					s.step(t, lifecycle.GiveUp{}, now)
-				}
-				wait = max(wait, app.Unreachable.ExpungeAfter)
-			default:
-				wait = max(wait, app.Unreachable.InactiveAfter)
-			}
+		at, ever := s.replaceAt(t)
+		if !ever {
+			return
 		}
-		if due(t.UnreachableSince.Add(wait)) && s.stillUnreachable(t, now) {
+		if t.Rung != spec.Killing && s.floats(t) && !t.GivenUp && due(t.UnreachableSince.Add(app.Unreachable.InactiveAfter)) && s.stillUnreachable(t, now) {
+			s.step(t, lifecycle.GiveUp{}, now)
+		}
+		if due(at) && s.stillUnreachable(t, now) && s.released(t, now) {
 			s.step(s.state.Tasks[t.ID], lifecycle.Expunged{Reason: fmt.Sprintf("unreachable for %s", now.Sub(t.UnreachableSince).Round(time.Second))}, now)
 		}
 	case t.Rung == spec.Killing:

@@ -31,6 +31,12 @@ type HostDocument struct {
 	BGP *HostBGP `json:",omitempty"`
 	// Policies are what the host's containers may say to whom; nil: there are no network policies anywhere.
 	Policies *HostPolicies `json:",omitempty"`
+	// FenceAfter is how long after its last word with the scheduler the host may count on its seats' addresses: after that the
+	// scheduler may give them to another host. 0: for ever.
+	FenceAfter time.Duration `json:",omitempty"`
+	// Withdrawn are addresses that the host is not to answer on any more, whatever container has them, sorted: their seats are
+	// about to go to other hosts, or have gone.
+	Withdrawn []netip.Addr `json:",omitempty"`
 }
 
 // HostSeat is one seat with a live task on the host.

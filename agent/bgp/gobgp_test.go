@@ -38,8 +38,12 @@ func TestNextHops(t *testing.T) {
 		{"one hop by two reflectors", []*apiutil.Path{path("192.0.2.8", "192.0.2.1", true), path("192.0.2.9", "192.0.2.1", true)}, "[192.0.2.1]"},
 		{"our own", []*apiutil.Path{path("", "0.0.0.0", true), path("192.0.2.2", "192.0.2.2", false)}, "[]"},
 	} {
-		if got := fmt.Sprint(nextHops(c.paths)); got != c.want {
-			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		hops, told := nextHops(c.paths, netip.MustParsePrefix("10.1.0.0/26"))
+		if got := fmt.Sprint(hops); got != c.want || told != (len(hops) > 0) {
+			t.Errorf("%s: %s, %t, want %s", c.name, got, told, c.want)
+		}
+		if _, told := nextHops(c.paths, netip.MustParsePrefix("10.1.0.9/32")); told != (len(c.paths) > 0) {
+			t.Errorf("%s, a single address: others announce it: %t", c.name, told)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 )
 
@@ -13,6 +14,7 @@ type inbox struct {
 	prefixes map[netip.Prefix]bool
 	all      bool // too many prefixes to name them
 	events   []peerEvent
+	mine     map[netip.Prefix]bool // the single addresses that the host announces
 }
 
 // peerEvent is one thing that happened to a peer.
@@ -35,7 +37,7 @@ const (
 const manyPrefixes = 256
 
 func newInbox() *inbox {
-	return &inbox{wake: make(chan struct{}, 1), prefixes: map[netip.Prefix]bool{}}
+	return &inbox{wake: make(chan struct{}, 1), prefixes: map[netip.Prefix]bool{}, mine: map[netip.Prefix]bool{}}
 }
 
 func (b *inbox) changed(prefixes ...netip.Prefix) {
@@ -49,6 +51,27 @@ func (b *inbox) changed(prefixes ...netip.Prefix) {
 	}
 	b.mu.Unlock()
 	b.rouse()
+}
+
+// own says that the host announces the prefixes, or no longer.
+func (b *inbox) own(prefixes []netip.Prefix, announced bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range prefixes {
+		if delete(b.mine, p); announced && p.IsSingleIP() {
+			b.mine[p] = true
+		}
+	}
+}
+
+// told is for what peers said that need not have changed the best path. It matters where the host announces the same address.
+func (b *inbox) told(prefixes []netip.Prefix) {
+	b.mu.Lock()
+	mine := slices.DeleteFunc(prefixes, func(p netip.Prefix) bool { return !b.mine[p] })
+	b.mu.Unlock()
+	if len(mine) > 0 {
+		b.changed(mine...)
+	}
 }
 
 func (b *inbox) happened(e peerEvent) {

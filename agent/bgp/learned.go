@@ -24,20 +24,29 @@ type Learned struct {
 	// Complete: all peers have said everything since the speaker began, or have been away for the restart time. Until then a route
 	// that an earlier process has written to the kernel and that is not here may only be late: it must stay.
 	Complete bool
+	// Up: at least one session is established.
+	Up bool
+	// Contested are the single addresses, sorted, that the host itself announces and another one, too.
+	Contested []netip.Prefix
 }
 
-// newLearned sorts the routes.
-func newLearned(routes map[netip.Prefix][]netip.Addr, complete bool) Learned {
-	l := Learned{Routes: make([]Route, 0, len(routes)), Complete: complete}
+// newLearned sorts the routes; one without a next hop is contested.
+func newLearned(routes map[netip.Prefix][]netip.Addr, complete, up bool) Learned {
+	l := Learned{Routes: make([]Route, 0, len(routes)), Complete: complete, Up: up}
 	for prefix, hops := range routes {
+		if len(hops) == 0 {
+			l.Contested = append(l.Contested, prefix)
+			continue
+		}
 		l.Routes = append(l.Routes, Route{prefix, hops})
 	}
+	slices.SortFunc(l.Contested, netip.Prefix.Compare)
 	slices.SortFunc(l.Routes, func(a, b Route) int { return a.Prefix.Compare(b.Prefix) })
 	return l
 }
 
 func (l Learned) equal(o Learned) bool {
-	return l.Complete == o.Complete && slices.EqualFunc(l.Routes, o.Routes, Route.Equal)
+	return l.Complete == o.Complete && l.Up == o.Up && slices.Equal(l.Contested, o.Contested) && slices.EqualFunc(l.Routes, o.Routes, Route.Equal)
 }
 
 // Session is one peering as it is.

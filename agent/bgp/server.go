@@ -94,6 +94,15 @@ func (g *gobgp) watch(ctx context.Context, in *inbox) error {
 			}
 			in.changed(prefixes...)
 		},
+		OnPathUpdate: func(paths []*apiutil.Path, _ time.Time) {
+			var prefixes []netip.Prefix
+			for _, p := range paths {
+				if prefix, ok := prefixOf(p.Nlri); ok && prefix.IsSingleIP() {
+					prefixes = append(prefixes, prefix)
+				}
+			}
+			in.told(prefixes)
+		},
 		OnPathEor: func(p *apiutil.Path, _ time.Time) {
 			in.happened(peerEvent{peer: p.PeerAddress.Unmap(), kind: heardAll})
 		},
@@ -106,7 +115,7 @@ func (g *gobgp) watch(ctx context.Context, in *inbox) error {
 				state: strings.ToLower(strings.TrimPrefix(e.Peer.State.SessionState.String(), "BGP_FSM_")), reason: e.Peer.State.DisconnectMessage,
 			})
 		},
-	}, server.WatchBestPath(true), server.WatchPeer(), server.WatchEor(true))
+	}, server.WatchBestPath(true), server.WatchPostUpdate(false, "", ""), server.WatchPeer(), server.WatchEor(true))
 }
 
 // stop closes all sessions without a word, so that peers treat it as a restart and keep our routes.
@@ -210,8 +219,8 @@ func ownPaths(prefixes []netip.Prefix) ([]*apiutil.Path, error) {
 	return out, nil
 }
 
-// routes calls found for each prefix that has a path, or for each of only, with the next hops of its best paths; none when the prefix is the
-// host's own.
+// routes calls found for each prefix that others announce, or for each of only, with the next hops of its best paths; none when the host
+// itself announces it, too.
 func (g *gobgp) routes(family wire.Family, only map[netip.Prefix]bool, found func(netip.Prefix, []netip.Addr)) error {
 	r := apiutil.ListPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: family}
 	for p := range only {
@@ -224,20 +233,25 @@ func (g *gobgp) routes(family wire.Family, only map[netip.Prefix]bool, found fun
 	}
 	return g.srv.ListPath(r, func(nlri wire.NLRI, paths []*apiutil.Path) {
 		if prefix, ok := prefixOf(nlri); ok {
-			found(prefix, nextHops(paths))
+			if hops, told := nextHops(paths, prefix); told {
+				found(prefix, hops)
+			}
 		}
 	})
 }
 
-// nextHops are those of the best paths; none when one of them is the host's own.
-func nextHops(paths []*apiutil.Path) []netip.Addr {
-	var hops []netip.Addr
+// nextHops are those of the best paths, and whether there are any. A single address that the host itself announces has none: others
+// that announce it, too, are no way to it.
+func nextHops(paths []*apiutil.Path, prefix netip.Prefix) (hops []netip.Addr, told bool) {
+	own := false
 	for _, p := range paths {
-		if !p.Best {
+		if !p.PeerAddress.IsValid() || p.PeerAddress.IsUnspecified() {
+			own = true
 			continue
 		}
-		if !p.PeerAddress.IsValid() || p.PeerAddress.IsUnspecified() {
-			return nil
+		told = told || prefix.IsSingleIP()
+		if !p.Best {
+			continue
 		}
 		for _, a := range p.Attrs {
 			switch a := a.(type) {
@@ -248,8 +262,11 @@ func nextHops(paths []*apiutil.Path) []netip.Addr {
 			}
 		}
 	}
+	if own {
+		return nil, told
+	}
 	slices.SortFunc(hops, netip.Addr.Compare)
-	return slices.Compact(hops)
+	return slices.Compact(hops), len(hops) > 0
 }
 
 func prefixOf(nlri wire.NLRI) (netip.Prefix, bool) {

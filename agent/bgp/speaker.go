@@ -34,7 +34,7 @@ type Speaker struct {
 	config    Config
 	peers     map[netip.Addr]*session
 	announced map[netip.Prefix]bool
-	routes    map[netip.Prefix][]netip.Addr
+	routes    map[netip.Prefix][]netip.Addr // without a next hop: the host's own that others announce, too
 	complete  bool
 	patience  *time.Timer // until complete, all the same
 	gather    *time.Timer // nil: nothing has changed
@@ -208,6 +208,7 @@ func (s *Speaker) announce(want map[netip.Prefix]bool) error {
 			more = append(more, p)
 		}
 	}
+	s.inbox.own(more, true)
 	if err := s.server.announce(more); err != nil {
 		return err
 	}
@@ -227,6 +228,7 @@ func (s *Speaker) withdraw(want map[netip.Prefix]bool) error {
 	if err := s.server.withdraw(gone); err != nil {
 		return fmt.Errorf("withdraw %v: %w", gone, err)
 	}
+	s.inbox.own(gone, false)
 	for _, p := range gone {
 		delete(s.announced, p)
 	}
@@ -269,6 +271,7 @@ func (s *Speaker) look() {
 		}
 	}
 	s.settle()
+	s.publish() // a session may have come up, or the last one gone
 	if s.gather == nil && s.inbox.dirty() {
 		s.gather = time.NewTimer(min(max(coalesce, s.pause), coalesceMost))
 	}
@@ -308,9 +311,7 @@ func (s *Speaker) learn() {
 	}
 	for _, family := range []wire.Family{wire.RF_IPv4_UC, wire.RF_IPv6_UC} {
 		err := s.server.routes(family, prefixes, func(p netip.Prefix, hops []netip.Addr) {
-			if len(hops) > 0 {
-				next[p] = hops
-			}
+			next[p] = hops
 		})
 		if err != nil {
 			s.log.WithError(err).Error("cannot read the routes that gobgp learned; what was known stays")
@@ -321,9 +322,19 @@ func (s *Speaker) learn() {
 	s.publish()
 }
 
+// up says whether any session is established.
+func (s *Speaker) up() bool {
+	for _, p := range s.peers {
+		if p.state == established {
+			return true
+		}
+	}
+	return false
+}
+
 // publish tells what is known, if it is news.
 func (s *Speaker) publish() {
-	l := newLearned(s.routes, s.complete)
+	l := newLearned(s.routes, s.complete, s.up())
 	if old, _ := s.learned.Get(); !l.equal(old) {
 		s.learned.Set(l)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -26,6 +27,9 @@ type Client struct {
 
 	document watch.Value[*spec.HostDocument]
 	report   watch.Value[*spec.HostReport]
+	// contact is when the newest request was sent that was answered, applied the version that is in force.
+	contact watch.Value[time.Time]
+	applied watch.Value[uint64]
 	// returned changes each time the scheduler answers after it did not.
 	returned watch.Value[int]
 	ask      watch.Value[spec.HostAsk]
@@ -61,6 +65,16 @@ func (c *Client) Document() *watch.Value[*spec.HostDocument] { return &c.documen
 // Ask is what the scheduler asked last.
 func (c *Client) Ask() *watch.Value[spec.HostAsk] { return &c.ask }
 
+// Contact is when the newest of the polls was sent that the scheduler has answered; zero: none has been. The document is set before it.
+func (c *Client) Contact() *watch.Value[time.Time] { return &c.contact }
+
+// Applied says that the document of the version is in force. With Options.Net the scheduler is told at once.
+func (c *Client) Applied(version uint64) {
+	if old, _ := c.applied.Get(); old != version {
+		c.applied.Set(version)
+	}
+}
+
 // Report hands over the newest whole report; older ones that are not yet sent are dropped. The maps and slices in it must
 // not be changed afterwards.
 func (c *Client) Report(r spec.HostReport) { c.report.Set(&r) }
@@ -88,6 +102,9 @@ func (c *Client) poll(ctx context.Context) {
 		doc, err := c.fetch(ctx, version, asked)
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, errNews) {
+			continue
 		}
 		if err != nil {
 			if !lost {
@@ -119,19 +136,63 @@ func (c *Client) poll(ctx context.Context) {
 	}
 }
 
+// errNews ends a poll because there is something to tell the scheduler.
+var errNews = errors.New("another document is in force")
+
 // fetch is one poll; nil without an error means no newer document, and perhaps a question.
 func (c *Client) fetch(ctx context.Context, version uint64, asked spec.HostAsk) (*spec.HostDocument, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.o.Wait+15*time.Second)
+	wait := c.wait()
+	ctx, cancel := context.WithTimeout(ctx, wait+15*time.Second)
 	defer cancel()
-	at := fmt.Sprintf("%s/document?version=%d&wait=%s&survey=%d&anew=%d", c.base, version, c.o.Wait, asked.Survey, asked.Anew)
+	at := fmt.Sprintf("%s/document?version=%d&wait=%s&survey=%d&anew=%d", c.base, version, wait, asked.Survey, asked.Anew)
+	if c.o.Net {
+		applied, news := c.applied.Get()
+		at += "&for=net&applied=" + strconv.FormatUint(applied, 10)
+		interrupted, interrupt := context.WithCancelCause(ctx)
+		defer interrupt(nil)
+		go func() {
+			select {
+			case <-news:
+				interrupt(errNews)
+			case <-interrupted.Done():
+			}
+		}()
+		ctx = interrupted
+	}
+	sent := time.Now()
 	resp, err := c.do(ctx, http.MethodGet, at, nil)
 	if err != nil {
+		if errors.Is(context.Cause(ctx), errNews) {
+			return nil, errNews
+		}
 		return nil, fmt.Errorf("fetch host document: %w", err)
 	}
 	defer resp.Body.Close()
 	if now := questions(resp.Header, asked); now != asked {
 		c.ask.Set(now)
 	}
+	doc, err := c.take(resp)
+	switch {
+	case err == nil:
+		c.contact.Set(sent)
+	case errors.Is(context.Cause(ctx), errNews):
+		return nil, errNews
+	}
+	return doc, err
+}
+
+// wait is how long the scheduler may hold a poll open. Well within the time for which the host may count on its addresses, as each
+// answer begins it anew.
+func (c *Client) wait() time.Duration {
+	doc, _ := c.document.Get()
+	if !c.o.Net || doc == nil || doc.FenceAfter <= 0 {
+		return c.o.Wait
+	}
+	return min(c.o.Wait, max(doc.FenceAfter/4, time.Second))
+}
+
+// take reads an answer, and keeps the document in it.
+func (c *Client) take(resp *http.Response) (*spec.HostDocument, error) {
 	if resp.StatusCode == http.StatusNoContent {
 		return nil, nil
 	}

@@ -102,6 +102,6 @@ func decodeLocal(b []byte, host, file string) (*spec.HostDocument, error) {
 	if d.Host != "" && d.Host != host {
 		return nil, fmt.Errorf("read host document %s: it is for host %q, this is %q", file, d.Host, host)
 	}
-	d.Host = host
+	d.Host, d.FenceAfter, d.Withdrawn = host, 0, nil // nobody else gives this host's addresses away
 	return &d, nil
 }

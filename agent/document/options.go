@@ -26,6 +26,10 @@ type Options struct {
 	// File keeps the last document; it holds SSH host keys and is 0600.
 	File string
 
+	// Net: for the process that keeps the host's network. Its polls say so, and which document is in force, as the scheduler counts on
+	// them before it gives an address to another host.
+	Net bool
+
 	// Transport overrides how requests travel (tests). Default: to API.
 	Transport http.RoundTripper
 	// Wait is how long the scheduler may hold a poll open. Default 30 s.

@@ -62,6 +62,8 @@ type Endpoint struct {
 	Create bool
 	// Rate bounds what the container receives, Egress what it sends, in bits a second; 0: no bound.
 	Rate, Egress uint64
+	// Closed: the link stays, but nothing passes it in either direction, and the addresses are looked for elsewhere.
+	Closed bool
 }
 
 // Learned is a route that another host or router announced.
@@ -149,6 +151,9 @@ func CompilePath(in PathInput, o Options) Path {
 		p.Links = append(p.Links, l)
 		for _, a := range l.Addresses {
 			on[a] = e.ID
+			if e.Closed {
+				continue
+			}
 			routes[netip.PrefixFrom(a, a.BitLen())] = Route{Prefix: netip.PrefixFrom(a, a.BitLen()), Link: name}
 		}
 	}
@@ -220,6 +225,9 @@ func link(e Endpoint, name, peer string, o Options) Link {
 		l.Gateways = append(l.Gateways, Gateway6)
 		// Neighbour discovery begins with them; nothing from either is forwarded.
 		l.Senders = append(l.Senders, linkLocal(e.MAC), netip.IPv6Unspecified())
+	}
+	if e.Closed {
+		l.Senders = nil // whatever it sends, the guard drops
 	}
 	l.Sysctls = sysctls(name, six)
 	return l

@@ -187,7 +187,7 @@ func (c *composition) addScheduler(ctx context.Context, e engineSide) (*schedule
 		Roles: e.roles,
 		Store: db, State: state, Engine: client, Events: events, Pools: c.pools, BGP: c.network.BGP, Policies: c.network.Policies, Hosts: c.network.Hosts, AuthorizedKeys: c.keys,
 		Launch:      launch.Options{BaseImage: c.BaseImage, SeatsDir: agent.SeatsDir(e.hostStateDir), VolumesDir: agent.VolumesDir(e.hostStateDir), PullConfigDir: c.PullConfigs, KillGrace: c.KillGrace, NativeChecks: e.nativeChecks},
-		AddressRest: c.AddressRest, MaxRunningDeployments: c.MaxDeployments, Log: c.log,
+		AddressRest: c.AddressRest, FenceAfter: c.FenceAfter, MaxRunningDeployments: c.MaxDeployments, Log: c.log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, db.Close())

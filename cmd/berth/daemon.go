@@ -55,6 +55,7 @@ type schedulerOptions struct {
 	Roles          []string
 	Admit          admit.Policy
 	AddressRest    time.Duration
+	FenceAfter     time.Duration
 	KillGrace      time.Duration
 }
 
@@ -74,6 +75,7 @@ func (o *schedulerOptions) register(cmd *cobra.Command) {
 	f.StringArrayVar(&o.Admit.HostPaths, "allow-host-path", nil, "admit host volumes and file:// URIs below this path (repeatable)")
 	f.StringArrayVar(&o.Admit.Parameters, "allow-docker-parameter", nil, "admit this docker parameter, with any value (repeatable)")
 	f.DurationVar(&o.AddressRest, "address-rest", 10*time.Minute, "how long a released address rests before another app gets it")
+	f.DurationVar(&o.FenceAfter, "fence-after", 5*time.Minute, "how long after its last sign of life a host's addresses may move to other hosts, at least; the host itself withdraws them after four fifths of it")
 	f.DurationVar(&o.KillGrace, "kill-grace", 10*time.Second, "time between TERM and KILL for apps that name none")
 }
 
@@ -140,6 +142,9 @@ func (s *settings) settleScheduler() error {
 			errs = append(errs, err)
 		}
 	}
+	if s.FenceAfter != 0 && s.FenceAfter < minFence {
+		errs = append(errs, fmt.Errorf("--fence-after %s is shorter than %s: hosts would withdraw their addresses between two answers of the scheduler", s.FenceAfter, minFence))
+	}
 	if s.MaxDeployments < 1 {
 		errs = append(errs, errors.New("--max-running-deployments must be at least 1"))
 	}
@@ -148,6 +153,9 @@ func (s *settings) settleScheduler() error {
 	}
 	return errors.Join(errs...)
 }
+
+// minFence leaves a host, which asks four times in four fifths of it, some time for each answer.
+const minFence = 15 * time.Second
 
 // checkRole holds a role to Mesos's rules for names; with hierarchical ones, each part.
 func checkRole(role string) error {

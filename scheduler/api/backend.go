@@ -32,6 +32,12 @@ type Backend interface {
 	ResetDelay(ctx context.Context, app spec.AppID) error
 	// HostDocument waits until the host's document is newer than version, or ctx ends (then it returns nil, nil).
 	HostDocument(ctx context.Context, host string, version uint64) (*spec.HostDocument, error)
+	// NetDocument is HostDocument for the process that keeps the host's network, which has the document of version applied in force. With
+	// the answer, also without anything newer, the host may count on the addresses of its seats for the fence time.
+	NetDocument(ctx context.Context, host string, version, applied uint64) (*spec.HostDocument, error)
+	// HostDead is an operator's word that the host is off: its tasks are over, and their addresses move at once. Unknown host:
+	// ErrNotFound.
+	HostDead(ctx context.Context, host string) (*HostDeath, error)
 	// Report takes in what an agent found.
 	Report(ctx context.Context, r spec.HostReport) error
 	// Asked is what the hosts are asked, and a channel that closes when it is no longer that. It never waits.
@@ -133,6 +139,7 @@ type Snapshot struct {
 	Waiting map[spec.AppID]string // what an app's instances wait for as a whole; missing: for nothing
 	// Settling are apps whose leases are about to be looked at.
 	Settling map[spec.AppID]bool
+	Fenced   map[string]Fenced // task id -> what the seat of an unreachable task waits for
 }
 
 // QueueItem is one app that waits for launches.
@@ -201,7 +208,25 @@ type HostView struct {
 	Held                  []spec.Held
 	Endpoints             *spec.HostEndpoints // as last told, at ToldAt; nil: never
 	ToldAt                time.Time
-	Starting, MaxStarting int // launches under way, and how many there may be at most just now
+	Contact               time.Time // when its `berth net` was last answered; zero: not since the scheduler began
+	Dead                  time.Time // when it was declared dead; zero: it is not, or was heard of since
+	Starting, MaxStarting int       // launches under way, and how many there may be at most just now
+}
+
+// HostDeath is what declaring a host dead did.
+type HostDeath struct {
+	Host      string
+	Tasks     []string // that are over, by seat
+	Addresses []netip.Addr
+}
+
+// Fenced is an address that may not move to another host yet.
+type Fenced struct {
+	Host    string
+	Address netip.Addr
+	Heard   time.Time // when the host was last heard of
+	Until   time.Time // when the address is free to move; zero: never by itself
+	Told    bool      // the host answers, and was told to withdraw the address: once it confirms, it is free
 }
 
 // Refusal is one stage of the funnel: Processed offers reached it, Declined were refused there.

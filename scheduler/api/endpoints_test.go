@@ -98,6 +98,9 @@ func endpoints() []endpoint {
 		{"/berth/v1/logs", []string{"GET 400"}, ""},
 		{"/berth/v1/why?app=/g/b", []string{"GET 200"}, "GET /berth/v1/why?app=ID"},
 		{"/berth/v1/hosts/h/document", []string{"GET 204"}, "/berth/v1/hosts/HOST/document"},
+		{"/berth/v1/hosts/h/document?for=net", []string{"GET 204"}, "/berth/v1/hosts/HOST/document"},
+		{"/berth/v1/hosts", []string{"GET 200"}, "GET /berth/v1/hosts"},
+		{"/berth/v1/hosts/h/dead", []string{"POST 404"}, "POST /berth/v1/hosts/HOST/dead"},
 		{"/berth/v1/hosts/h/report", []string{`POST 204 {"Host":"h"}`}, "/berth/v1/hosts/HOST/report"},
 	}
 }

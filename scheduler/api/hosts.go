@@ -1,10 +1,14 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,7 +20,8 @@ const maxWait = time.Minute
 
 // getHostDocument is GET /berth/v1/hosts/{host}/document?version=N&wait=30s&survey=S&anew=A: the document when it is newer than
 // N, 204 when wait passes without one, or when there is a question that the host does not know; every answer has the
-// questions' numbers in its headers.
+// questions' numbers in its headers. With for=net&applied=N it is the question of the process that keeps the host's network, and the
+// answer is the host's right to go on with its addresses.
 func (s *Server) getHostDocument(host string) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		q := r.URL.Query()
@@ -54,19 +59,36 @@ func (s *Server) getHostDocument(host string) handler {
 			case <-ctx.Done():
 			}
 		}()
-		doc, err := s.o.Backend.HostDocument(ctx, host, version)
-		if err != nil && !(ctx.Err() != nil && errors.Is(err, ctx.Err())) {
+		doc, err := s.hostDocument(ctx, host, version, q)
+		// The process of the host's network takes any answer for leave to go on: it gets none without a document that was looked at.
+		if err != nil && (q.Get("for") == "net" || !(ctx.Err() != nil && errors.Is(err, ctx.Err()))) {
 			return fmt.Errorf("document of host %s: %w", host, err)
 		}
 		ask, _ = s.o.Backend.Asked()
 		w.Header().Set(spec.HeaderSurvey, strconv.FormatUint(ask.Survey, 10))
 		w.Header().Set(spec.HeaderAnew, strconv.FormatUint(ask.Anew, 10))
-		if doc == nil || doc.Version <= version {
+		if doc == nil {
 			w.WriteHeader(http.StatusNoContent)
 			return nil
 		}
 		return respond(w, r, http.StatusOK, doc)
 	}
+}
+
+// hostDocument is the document that the host has not; nil when there is none.
+func (s *Server) hostDocument(ctx context.Context, host string, version uint64, q url.Values) (*spec.HostDocument, error) {
+	if q.Get("for") == "net" {
+		applied, err := strconv.ParseUint(cmp.Or(q.Get("applied"), "0"), 10, 64)
+		if err != nil {
+			return nil, fail(http.StatusBadRequest, "applied=%q is no number", q.Get("applied"))
+		}
+		return s.o.Backend.NetDocument(ctx, host, version, applied)
+	}
+	doc, err := s.o.Backend.HostDocument(ctx, host, version)
+	if doc != nil && doc.Version <= version {
+		doc = nil
+	}
+	return doc, err
 }
 
 // postHostReport is POST /berth/v1/hosts/{host}/report.
@@ -88,5 +110,88 @@ func (s *Server) postHostReport(host string) handler {
 		}
 		w.WriteHeader(http.StatusNoContent)
 		return nil
+	}
+}
+
+// HostRow is one host of GET /berth/v1/hosts.
+type HostRow struct {
+	Name  string   `json:"name"`
+	State string   `json:"state"` // ok, silent (its agent has not spoken), dead (an operator says so)
+	Tasks []string `json:"tasks"`
+	// Addresses are those of the tasks.
+	Addresses []netip.Addr `json:"addresses"`
+	// Unreachable is how many of the tasks the engine cannot reach.
+	Unreachable int `json:"unreachable"`
+	// Contact is when its `berth net` was last answered; absent: not since the scheduler began.
+	Contact  string            `json:"contact,omitempty"`
+	Networks map[string]string `json:"networks"` // pool -> "" when ready, otherwise why not
+}
+
+// HostList is the answer of GET /berth/v1/hosts.
+type HostList struct {
+	Hosts []HostRow `json:"hosts"`
+	Now   string    `json:"now"`
+}
+
+// getHosts is GET /berth/v1/hosts.
+func (s *Server) getHosts(w http.ResponseWriter, r *http.Request) error {
+	snap, err := s.o.Backend.Snapshot(r.Context())
+	if err != nil {
+		return err
+	}
+	return respond(w, r, http.StatusOK, HostList{Hosts: hostRows(snap), Now: spec.FormatTime(snap.Now)})
+}
+
+func hostRows(snap *Snapshot) []HostRow {
+	out := make([]HostRow, 0, len(snap.Hosts))
+	at := map[string]int{}
+	for i, h := range snap.Hosts {
+		row := HostRow{Name: h.Name, State: "ok", Tasks: []string{}, Addresses: []netip.Addr{}, Contact: optionalTime(h.Contact), Networks: h.Networks}
+		switch {
+		case !h.Dead.IsZero():
+			row.State = "dead"
+		case !h.Reported:
+			row.State = "silent"
+		}
+		if row.Networks == nil {
+			row.Networks = map[string]string{}
+		}
+		at[h.Name] = i
+		out = append(out, row)
+	}
+	for _, tasks := range snap.Tasks {
+		for _, t := range tasks {
+			i, ok := at[t.Host]
+			if !ok || !t.Live() {
+				continue
+			}
+			out[i].Tasks = append(out[i].Tasks, t.ID)
+			if t.Address.IsValid() {
+				out[i].Addresses = append(out[i].Addresses, t.Address)
+			}
+			if !t.UnreachableSince.IsZero() {
+				out[i].Unreachable++
+			}
+		}
+	}
+	for i := range out {
+		slices.Sort(out[i].Tasks)
+		slices.SortFunc(out[i].Addresses, netip.Addr.Compare)
+	}
+	return out
+}
+
+// postHostDead is POST /berth/v1/hosts/{host}/dead.
+func (s *Server) postHostDead(host string) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		death, err := s.o.Backend.HostDead(r.Context(), host)
+		if err != nil {
+			return err
+		}
+		return respond(w, r, http.StatusOK, struct {
+			Host      string       `json:"host"`
+			Tasks     []string     `json:"tasks"`
+			Addresses []netip.Addr `json:"addresses"`
+		}(*death))
 	}
 }

@@ -204,6 +204,9 @@ func taskRow(snap *Snapshot, app *spec.App, t *spec.Task) Instance {
 	var since time.Time
 	out.State, since, out.Why = taskStory(t)
 	out.Since = optionalTime(since)
+	if f, ok := snap.Fenced[t.ID]; ok {
+		out.Why = append(out.Why, f.text(snap.Now))
+	}
 	for _, c := range t.Containers {
 		out.Containers = append(out.Containers, InstanceContainer{Name: c.Name, State: c.State, Message: c.Message})
 		if spec.TerminalState(c.State) {
@@ -212,6 +215,24 @@ func taskRow(snap *Snapshot, app *spec.App, t *spec.Task) Instance {
 	}
 	return out
 }
+
+// text says what the seat waits for, and the way out.
+func (f Fenced) text(now time.Time) string {
+	out := fmt.Sprintf("fenced: host %s was last heard of %s ago; its address %s ", f.Host, max(0, now.Sub(f.Heard)).Round(time.Second), f.Address)
+	switch {
+	case f.Told:
+		out += "is free to move as soon as the host says that it has withdrawn it, or at " + clock(f.Until)
+	case f.Until.IsZero():
+		out += "stays there, as the app's unreachableStrategy is disabled"
+	case now.Before(f.Until):
+		out += "is free to move at " + clock(f.Until)
+	default:
+		return out + "is about to move: the engine is asked once more"
+	}
+	return fmt.Sprintf("%s (or: berth host dead %s)", out, f.Host)
+}
+
+func clock(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }
 
 // taskStory says where a task stands, since when, and why it is not simply running.
 func taskStory(t *spec.Task) (state string, since time.Time, why []string) {

@@ -230,6 +230,10 @@ func (s *Server) routeBerth(p []string) methods {
 		return methods{"GET": s.json(s.getAddress(p[1])), "DELETE": s.json(s.deleteAddress(p[1]))}
 	case is(p, "logs"):
 		return methods{"GET": s.getLogs}
+	case is(p, "hosts"):
+		return methods{"GET": s.json(s.getHosts)}
+	case len(p) == 3 && p[0] == "hosts" && p[2] == "dead":
+		return methods{"POST": s.json(s.postHostDead(p[1]))}
 	case len(p) == 3 && p[0] == "hosts" && p[2] == "document":
 		return methods{"GET": s.json(s.getHostDocument(p[1]))}
 	case len(p) == 3 && p[0] == "hosts" && p[2] == "report":

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/berth-project/berth/scheduler/address"
 	"github.com/berth-project/berth/scheduler/deploy"
@@ -30,9 +31,11 @@ type Input struct {
 	Tasks          []Task
 	// Native says which of an app's health checks the engine performs, -1: none. nil: none of any app.
 	Native      func(*spec.App) int
-	FreeVolumes map[string][]string // by host: the persistent volumes whose data is to be removed, sorted
-	Ended       map[string][]string // by host: the tasks whose containers are to be stopped, sorted
-	Blocks      *address.Blocks     // nil: hosts have none
+	FreeVolumes map[string][]string     // by host: the persistent volumes whose data is to be removed, sorted
+	Ended       map[string][]string     // by host: the tasks whose containers are to be stopped, sorted
+	Withdrawn   map[string][]netip.Addr // by host: the addresses that it is not to answer on any more, sorted
+	FenceAfter  time.Duration           // of hosts with BGP; without, nobody else is led to an address that moved
+	Blocks      *address.Blocks         // nil: hosts have none
 	Leases      map[netip.Addr]spec.Lease
 	Routing     *Routing  // nil: no BGP
 	Policing    *Policing // nil: no network policies
@@ -45,6 +48,9 @@ func Compile(in Input) map[string]spec.HostDocument {
 		d, ok := out[host]
 		if !ok {
 			d = spec.HostDocument{Schema: 1, Host: host, Pools: in.Pools, AuthorizedKeys: in.AuthorizedKeys, BGP: in.Routing.Of(host), Policies: in.Policing.Of(host)}
+			if d.BGP != nil {
+				d.FenceAfter = in.FenceAfter
+			}
 			if in.Blocks != nil {
 				for _, b := range in.Blocks.On(host) {
 					d.Blocks = append(d.Blocks, b.Prefix)
@@ -60,6 +66,11 @@ func Compile(in Input) map[string]spec.HostDocument {
 	for host, paths := range in.FreeVolumes {
 		d := doc(host)
 		d.FreeVolumes = paths
+		out[host] = d
+	}
+	for host, addresses := range in.Withdrawn {
+		d := doc(host)
+		d.Withdrawn = addresses
 		out[host] = d
 	}
 	for host, tasks := range in.Ended {

@@ -28,6 +28,7 @@ const (
 const (
 	keyFormat    = "format"
 	keyFramework = "framework-id"
+	keyFence     = "fence-after"
 	keySequence  = "sequence"
 )
 
@@ -174,6 +175,8 @@ func (s *State) decodeMeta(key string, value []byte) error {
 		return nil
 	case keyFramework:
 		return json.Unmarshal(value, &s.FrameworkID)
+	case keyFence:
+		return json.Unmarshal(value, &s.FenceAfter)
 	case keySequence:
 		return json.Unmarshal(value, &s.Sequence)
 	default:

@@ -21,7 +21,8 @@ const MaxVersions = 50
 // State is everything that is stored. After Load the caller owns it and everything it points to. Its maps are never nil.
 type State struct {
 	FrameworkID string
-	Sequence    uint64 // versions of the host documents; only grows
+	FenceAfter  time.Duration // the longest fence time that hosts may still go by
+	Sequence    uint64        // versions of the host documents; only grows
 	Apps        map[spec.AppID]*spec.App
 	Groups      map[spec.AppID]*spec.Group
 	Versions    map[spec.AppID][]*spec.App // oldest first, at most MaxVersions each

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/berth-project/berth/spec"
@@ -143,6 +144,9 @@ func (t *Txn) DeleteDelay(app spec.AppID) { t.add(opDelete, bucketDelays, string
 
 // SetFrameworkID stores the id that the engine gave; "" forgets it, so that the next subscription is a new framework.
 func (t *Txn) SetFrameworkID(id string) { t.put(opPut, bucketMeta, keyFramework, id) }
+
+// SetFenceAfter stores the longest fence time that hosts may still go by.
+func (t *Txn) SetFenceAfter(d time.Duration) { t.put(opPut, bucketMeta, keyFence, d) }
 
 // SetSequence stores the newest host document version. It only grows: a smaller number than the stored one is not taken.
 func (t *Txn) SetSequence(n uint64) { t.put(opRaise, bucketMeta, keySequence, n) }

@@ -25,6 +25,7 @@ type Speaker struct {
 	config    bgp.Config
 	announced []netip.Prefix
 	gone      bool // nothing of it is known any more
+	cut       bool // nobody hears it, nor it anybody
 	failure   error
 	learned   watch.Value[bgp.Learned]
 }
@@ -98,6 +99,14 @@ func (s *Speaker) Die() {
 	s.fabric.spread()
 }
 
+// Cut takes the host off the network, as seen after the hold time, or puts it back.
+func (s *Speaker) Cut(cut bool) {
+	s.fabric.mu.Lock()
+	defer s.fabric.mu.Unlock()
+	s.cut = cut
+	s.fabric.spread()
+}
+
 // Fail makes every Set fail with err, until it is nil.
 func (s *Speaker) Fail(err error) {
 	s.fabric.mu.Lock()
@@ -107,7 +116,7 @@ func (s *Speaker) Fail(err error) {
 
 // joined says whether the two have a session: each has the other among its peers, with the right AS and password.
 func (s *Speaker) joined(o *Speaker) bool {
-	if o == nil || s.gone || o.gone {
+	if o == nil || s.gone || o.gone || s.cut || o.cut {
 		return false
 	}
 	find := func(a, b *Speaker) (bgp.Peer, bool) {
@@ -126,27 +135,33 @@ func (s *Speaker) joined(o *Speaker) bool {
 func (f *Fabric) spread() {
 	for _, s := range f.speakers {
 		hops := map[netip.Prefix][]netip.Addr{}
-		complete := true
+		complete, up := true, false
+		var contested []netip.Prefix
 		for _, p := range s.config.Peers {
 			other := f.speakers[p.Address]
 			if !s.joined(other) {
 				complete = false
 				continue
 			}
+			up = true
 			for _, prefix := range other.announced {
-				if !slices.Contains(s.announced, prefix) {
+				switch {
+				case !slices.Contains(s.announced, prefix):
 					hops[prefix] = append(hops[prefix], other.address)
+				case prefix.IsSingleIP():
+					contested = append(contested, prefix)
 				}
 			}
 		}
 		before, _ := s.learned.Get()
-		l := bgp.Learned{Complete: complete || before.Complete}
+		slices.SortFunc(contested, netip.Prefix.Compare)
+		l := bgp.Learned{Complete: complete || before.Complete, Up: up, Contested: slices.Compact(contested)}
 		for prefix, via := range hops {
 			slices.SortFunc(via, netip.Addr.Compare)
 			l.Routes = append(l.Routes, bgp.Route{Prefix: prefix, NextHops: via})
 		}
 		slices.SortFunc(l.Routes, func(a, b bgp.Route) int { return a.Prefix.Compare(b.Prefix) })
-		if l.Complete != before.Complete || !slices.EqualFunc(l.Routes, before.Routes, bgp.Route.Equal) {
+		if l.Complete != before.Complete || l.Up != before.Up || !slices.Equal(l.Contested, before.Contested) || !slices.EqualFunc(l.Routes, before.Routes, bgp.Route.Equal) {
 			s.learned.Set(l)
 		}
 	}

@@ -19,27 +19,36 @@ func TestFabric(t *testing.T) {
 	learned := func(want string) {
 		t.Helper()
 		l, _ := b.Learned()
-		if got := fmt.Sprint(l); got != want {
+		if got := fmt.Sprint(l.Routes, l.Complete, l.Up); got != want {
 			t.Errorf("learned %s, want %s", got, want)
 		}
 	}
 	if err := errors.Join(a.Set(ctx, toB, []netip.Prefix{prefix("10.88.0.0/26")}), b.Set(ctx, toA, nil)); err != nil {
 		t.Fatal(err)
 	}
-	learned("{[{10.88.0.0/26 [192.0.2.1]}] true}")
+	learned("[{10.88.0.0/26 [192.0.2.1]}] true true")
 	_, changed := b.Learned()
 	a.Die()
 	<-changed
-	learned("{[] true}")
+	learned("[] true false")
 	if err := a.Set(ctx, toB, []netip.Prefix{prefix("10.88.0.64/26")}); err != nil {
 		t.Fatal(err)
 	}
-	learned("{[{10.88.0.64/26 [192.0.2.1]}] true}")
+	learned("[{10.88.0.64/26 [192.0.2.1]}] true true")
+	if err := errors.Join(a.Set(ctx, toB, []netip.Prefix{prefix("10.88.0.9/32")}), b.Set(ctx, toA, []netip.Prefix{prefix("10.88.0.9/32")})); err != nil {
+		t.Fatal(err)
+	}
+	if l, _ := b.Learned(); fmt.Sprint(l.Contested) != "[10.88.0.9/32]" {
+		t.Errorf("both announce one address: %v", l)
+	}
+	b.Cut(true)
+	learned("[] true false")
+	b.Cut(false)
 	toA.Peers[0].Password = "q"
 	if err := b.Set(ctx, toA, nil); err != nil {
 		t.Fatal(err)
 	}
-	learned("{[] true}")
+	learned("[] true false")
 	if s, err := b.Sessions(ctx); err != nil || s[0].State != "active" {
 		t.Error(s, err)
 	}

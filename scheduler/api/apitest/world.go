@@ -340,6 +340,29 @@ func (w *World) HostDocument(ctx context.Context, host string, version uint64) (
 	}
 }
 
+// NetDocument implements api.Backend.
+func (w *World) NetDocument(ctx context.Context, host string, version, _ uint64) (*spec.HostDocument, error) {
+	return w.HostDocument(ctx, host, version)
+}
+
+// HostDead implements api.Backend: what ran on the host is over.
+func (w *World) HostDead(_ context.Context, host string) (*api.HostDeath, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := &api.HostDeath{Host: host, Tasks: []string{}, Addresses: []netip.Addr{}}
+	for _, tasks := range w.tasks {
+		for _, t := range tasks {
+			if t.Host == host {
+				out.Tasks, out.Addresses = append(out.Tasks, t.ID), append(out.Addresses, t.Address)
+			}
+		}
+	}
+	if len(out.Tasks) == 0 {
+		return nil, &api.NotFoundError{Message: "Host '" + host + "' is not known"}
+	}
+	return out, nil
+}
+
 // Report implements api.Backend.
 func (w *World) Report(_ context.Context, r spec.HostReport) error {
 	w.mu.Lock()
