@@ -150,6 +150,7 @@ func (s *Scheduler) claim(p spec.Pool, host string, now time.Time) (spec.Block, 
 		b, ok = s.blocks.Claim(p, host, s.state.Leases, now)
 	}
 	if ok {
+		b.Used = s.used(b)
 		s.putBlock(b)
 	}
 	return b, ok
@@ -186,7 +187,29 @@ func (s *Scheduler) goneFrom(host string, now time.Time) bool {
 	return now.Sub(heard) >= forgotten && len(s.byHost[host]) == 0
 }
 
+// noteUsed keeps which of a host's blocks have something in them that is not Berth's: a host that is not heard of any more, also not
+// by a later scheduler, keeps those.
+func (s *Scheduler) noteUsed(host string) {
+	if s.blocks == nil {
+		return
+	}
+	for _, b := range s.blocks.On(host) {
+		if used := s.used(b); used != b.Used {
+			b.Used = used
+			s.blocks.Put(b)
+			s.state.Blocks[b.Prefix] = b
+			s.batch.txn.PutBlock(b)
+		}
+	}
+}
+
+func (s *Scheduler) used(b spec.Block) bool {
+	h := s.hosts[b.Host]
+	return h == nil || !h.reported || slices.ContainsFunc(h.held, func(h spec.Held) bool { return h.Task == "" && b.Prefix.Contains(h.Address) })
+}
+
 func (s *Scheduler) putBlock(b spec.Block) {
+	s.blocks.Put(b)
 	s.state.Blocks[b.Prefix] = b
 	s.stale(b.Host)
 	s.batch.txn.PutBlock(b)

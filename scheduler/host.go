@@ -201,6 +201,7 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	if s.holding[r.Host] = len(r.Held) > 0; !s.holding[r.Host] {
 		delete(s.holding, r.Host)
 	}
+	s.noteUsed(r.Host)
 	s.fleet.Ready(r.Host, r.Networks)
 	for _, id := range slices.Sorted(maps.Keys(r.Health)) {
 		if t := s.state.Tasks[id]; t != nil && t.Host == r.Host {

@@ -40,6 +40,9 @@ type Block struct {
 	Pool   string
 	Host   string
 	Since  time.Time
+	// Used: something that is not Berth's may be on an address of the block. It was when the host last told, or the host has not
+	// told anything yet.
+	Used bool `json:",omitzero"`
 }
 
 // Gateway is the pool's first host address: the bridge's own.

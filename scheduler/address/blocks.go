@@ -57,7 +57,7 @@ func (b *Blocks) Of(a netip.Addr) (spec.Block, bool) {
 
 // Put makes a block a host's.
 func (b *Blocks) Put(x spec.Block) {
-	b.Delete(x.Prefix)
+	b.remove(x.Prefix)
 	b.by[x.Prefix] = x
 	b.bits[x.Prefix.Bits()]++
 	at, _ := slices.BinarySearchFunc(b.on[x.Host], x, compareBlocks)
@@ -66,6 +66,11 @@ func (b *Blocks) Put(x spec.Block) {
 
 // Delete makes a block nobody's.
 func (b *Blocks) Delete(p netip.Prefix) {
+	b.remove(p)
+	b.Freed()
+}
+
+func (b *Blocks) remove(p netip.Prefix) {
 	x, ok := b.by[p]
 	if !ok {
 		return
@@ -78,7 +83,6 @@ func (b *Blocks) Delete(p netip.Prefix) {
 	if len(b.on[x.Host]) == 0 {
 		delete(b.on, x.Host)
 	}
-	b.Freed()
 }
 
 // Freed says that a lease is gone: blocks may have room that had none.
@@ -259,7 +263,7 @@ func (b *Blocks) Crowded(host string, p spec.Pool, leases map[netip.Addr]spec.Le
 func (b *Blocks) Returnable(pool string, gone func(host string) bool, leases map[netip.Addr]spec.Lease, held map[netip.Addr]bool) []spec.Block {
 	var out []spec.Block
 	for _, x := range b.All() {
-		if x.Pool == pool && gone(x.Host) && !lives(x.Prefix, leases, held) {
+		if x.Pool == pool && !x.Used && gone(x.Host) && !lives(x.Prefix, leases, held) {
 			out = append(out, x)
 		}
 	}
