@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"reflect"
@@ -41,6 +42,8 @@ type PathRouter interface {
 type DocumentSource interface {
 	Document() *watch.Value[*spec.HostDocument]
 	Run(ctx context.Context) error
+	// Trouble is why there is no newer document; "": there is none.
+	Trouble() string
 }
 
 // NetOptions are what the process that keeps a host's network needs. Of Options, Host, StateDir, API, Token, IPAMName,
@@ -58,6 +61,8 @@ type NetOptions struct {
 	Path PathRouter
 	// Speaker is the BGP of routed mode, default the real one.
 	Speaker Speaker
+	// Status is where Status is asked for; nil: nowhere.
+	Status net.Listener
 }
 
 // endpointsFile is where the endpoints are kept, in the state folder.
@@ -74,6 +79,7 @@ type Net struct {
 	path     *worker[pathJob, pathDone]
 	routing  *worker[routingJob, routingDone]
 	vlan     *worker[vlanJob, error]
+	status   watch.Value[NetStatus]
 }
 
 // NewNet makes it; Run does the work.
@@ -137,7 +143,7 @@ func (n *Net) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return n.work(ctx, own, func(ctx context.Context) error { return n.plugin.Serve(ctx, l) })
+	return n.work(ctx, own, func(ctx context.Context) error { return n.plugin.Serve(ctx, l) }, n.serveStatus)
 }
 
 // work runs the loop and everything beside it until ctx ends or one of them fails. The plugin ends first: what Docker has
@@ -245,6 +251,9 @@ type netOwner struct {
 	fence *fence
 	// Whether job and saying were done without an error.
 	done, said bool
+
+	received time.Time         // when doc came
+	unmade   map[string]string // link -> why it is not complete
 }
 
 func newNetOwner(n *Net) *netOwner {
@@ -268,6 +277,7 @@ func (w *netOwner) run(ctx context.Context) error {
 		} else {
 			fence.Reset(max(0, time.Until(again)) + time.Millisecond)
 		}
+		w.show()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -327,6 +337,9 @@ func (w *netOwner) look() {
 		w.fence.contact, w.changes[5] = w.fence.newer(w.client.Contact())
 	}
 	w.doc, w.changes[0] = w.source.Document().Get()
+	if w.doc != old {
+		w.received = time.Now()
+	}
 	w.snap, w.changes[1] = w.o.Inventory.Get()
 	if w.o.Mode == hostnet.Routed {
 		w.endpoints, w.changes[2] = w.plugin.Endpoints()
@@ -453,7 +466,7 @@ func (w *netOwner) pathDone(d pathDone) {
 			w.o.Log.WithFields(logrus.Fields{"what": id, "reason": reason}).Warn("left out of the routed network")
 		}
 	}
-	w.refused = d.job.path.Refused
+	w.refused, w.unmade = d.job.path.Refused, s.Failed
 	w.plugin.Settle(s)
 	w.done = d.err == nil && reflect.DeepEqual(d.job, w.job)
 	was := w.complaint

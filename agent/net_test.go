@@ -150,6 +150,17 @@ func TestNet(t *testing.T) {
 			t.Errorf("networks %v, %v", n, err)
 		}
 
+		status := one.net.Status(t.Context())
+		if e := status.Endpoints; len(e) != 2 || e[1].Link != "brtbbbbbbbbbbb" || e[1].Egress != 5_000_000 || e[1].Fault != "" {
+			t.Errorf("endpoints %+v", e)
+		}
+		if b := status.BGP; b == nil || b.Learned != 1 || len(b.Announced) != 2 || len(b.Sessions) != 1 || b.Sessions[0].State != "established" {
+			t.Errorf("BGP %+v", status.BGP)
+		}
+		if len(status.Errors) > 0 || len(status.Pools) != 1 || status.Pools[0].NotReady != "" || status.Document.Version != 1 || status.Document.Contact.IsZero() {
+			t.Errorf("status %+v", status)
+		}
+
 		// It is killed: what it made stays; the next one knows the containers, and lets go the one that ends.
 		one.stop()
 		one.wantRoutes("10.1.0.0/28 , 10.1.0.2/32 brtaaaaaaaaaaa, 10.1.0.16/28 via 192.0.2.2, 10.1.0.77/32 brtbbbbbbbbbbb")

@@ -17,6 +17,7 @@ type Speaker interface {
 	Run(ctx context.Context) error
 	Set(ctx context.Context, c bgp.Config, announced []netip.Prefix) error
 	Learned() (bgp.Learned, <-chan struct{})
+	Sessions(ctx context.Context) ([]bgp.Session, error)
 }
 
 // routingJob is what the host says to its peers.

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -272,7 +273,7 @@ func TestRoutedHostIPv6(t *testing.T) {
 			h.engine.Docker("restart", "-t", "0", "six")
 		}
 	}
-	// As its neighbour it is not heard outside.
+	// As its neighbour it is not heard outside, and the host counts that.
 	pid := strings.TrimSpace(h.engine.Docker("inspect", "-f", "{{.State.Pid}}", "six"))
 	command(t, "nsenter", "-t", pid, "-n", "ip", "addr", "add", "fd00:213::404/128", "dev", "eth0", "nodad")
 	for from, want := range map[string]bool{"fd00:213::403": true, "fd00:213::404": false} {
@@ -280,6 +281,24 @@ func TestRoutedHostIPv6(t *testing.T) {
 		if err := answers("2001:db8::9", "-t", pid, "-n"); (err == nil) != want {
 			t.Errorf("sent as %s: %v", from, err)
 		}
+	}
+	out := h.inside(binary, "net", "status", "-o", "json", "--run-dir", h.file("run"))
+	var status struct {
+		Endpoints []struct {
+			Container string
+			Addresses []string
+			Spoofed   int
+		}
+		Errors []string
+	}
+	if err := json.Unmarshal([]byte(out), &status); err != nil || len(status.Endpoints) != 1 || len(status.Errors) > 0 {
+		t.Fatalf("status %s: %v", out, err)
+	}
+	if e := status.Endpoints[0]; e.Container != "six" || e.Spoofed == 0 || fmt.Sprint(e.Addresses) != "[10.213.4.3 fd00:213::403]" {
+		t.Errorf("status %+v", e)
+	}
+	if info, err := os.Stat(h.file("run/net.sock")); err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("its socket: %v, %v", info, err)
 	}
 	h.engine.Docker("rm", "-f", "six")
 	if out := h.inside("ip", "-6", "route", "show", "proto", "66"); strings.Contains(out, "brt") {

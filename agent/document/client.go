@@ -30,6 +30,7 @@ type Client struct {
 	// contact is when the newest request was sent that was answered, applied the version that is in force.
 	contact watch.Value[time.Time]
 	applied watch.Value[uint64]
+	trouble watch.Value[string] // why the last one was not answered
 	// returned changes each time the scheduler answers after it did not.
 	returned watch.Value[int]
 	ask      watch.Value[spec.HostAsk]
@@ -75,6 +76,12 @@ func (c *Client) Applied(version uint64) {
 	}
 }
 
+// Trouble is why the last poll was not answered; "": it was.
+func (c *Client) Trouble() string {
+	text, _ := c.trouble.Get()
+	return text
+}
+
 // Report hands over the newest whole report; older ones that are not yet sent are dropped. The maps and slices in it must
 // not be changed afterwards.
 func (c *Client) Report(r spec.HostReport) { c.report.Set(&r) }
@@ -107,6 +114,7 @@ func (c *Client) poll(ctx context.Context) {
 			continue
 		}
 		if err != nil {
+			c.trouble.Set(err.Error())
 			if !lost {
 				c.o.Log.WithError(err).Warn("no host document from the scheduler; going on with the last one")
 			}
@@ -116,6 +124,7 @@ func (c *Client) poll(ctx context.Context) {
 			}
 			continue
 		}
+		c.trouble.Set("")
 		if lost {
 			lost = false
 			n, _ := c.returned.Get()

@@ -25,6 +25,13 @@ type Local struct {
 	log        logrus.FieldLogger
 	document   watch.Value[*spec.HostDocument]
 	seen       os.FileInfo // the file as it was last read
+	trouble    watch.Value[string]
+}
+
+// Trouble is why the file as it is now cannot be used; "": it can.
+func (l *Local) Trouble() string {
+	text, _ := l.trouble.Get()
+	return text
 }
 
 // NewLocal reads the file; it fails when that cannot be used. Later changes that cannot be used are said in the log, and the
@@ -68,8 +75,10 @@ func (l *Local) look() error {
 	l.seen = s
 	d, err := l.read()
 	if err != nil {
+		l.trouble.Set(err.Error())
 		return err
 	}
+	l.trouble.Set("")
 	l.document.Set(d)
 	return nil
 }

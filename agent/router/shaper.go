@@ -22,8 +22,8 @@ type shaper struct {
 	up   bool
 }
 
-// leadFrom is the place of the filter that leads to the shaper: the ingress queue has this number always.
-var leadFrom = netlink.MakeHandle(0xffff, 0)
+// leadFrom is the place of the filter that leads to the shaper: the ingress queue has this number (ffff:) always.
+const leadFrom uint32 = 0xffff0000
 
 // leadPriority is the filter's; with it, and the place, another is replaced.
 const leadPriority = 1

@@ -13,6 +13,7 @@ import (
 	"github.com/berth-project/berth/agent/hostnet"
 	"github.com/berth-project/berth/internal/docker"
 	"github.com/berth-project/berth/internal/run"
+	"github.com/berth-project/berth/scheduler/api"
 )
 
 // netOptions are the flags of `berth net`.
@@ -54,6 +55,7 @@ const netExample = `  berth net --network routed --api http://10.0.0.5:8080 --to
   docker run --net berth --ip 10.88.4.9 IMAGE                      # on a pool's network, with a chosen address
   docker run --net berth IMAGE                                     # or one of the host's blocks
   docker run --network name=berth,driver-opt=berth.ingress=100Mbit,driver-opt=berth.egress=20Mbit IMAGE
+  berth net status                                                 # what it knows and does; -o json for scripts
   berth net --cleanup        # after it was stopped and the host has no container left on the pools`
 
 func newNetCommand(c *cli) *cobra.Command {
@@ -87,6 +89,7 @@ func newNetCommand(c *cli) *cobra.Command {
 	f.StringVar(&o.Document, "document", "", "file with the host document, on a host without a scheduler")
 	f.StringVar(&o.Passwords, "bgp-password-file", "", "file with the TCP MD5 password of BGP peers for which no file is named (default: they have none)")
 	f.BoolVar(&o.Cleanup, "cleanup", false, "remove the networks, links, routes and rules of a stopped berth net, then exit")
+	cmd.AddCommand(newNetStatusCommand(c))
 	return cmd
 }
 
@@ -131,7 +134,7 @@ func parseNetwork(text string) (mode hostnet.Mode, parent string, parents map[st
 	return hostnet.L2, parent, parents, nil
 }
 
-func runNet(ctx context.Context, s settings, o netOptions, api string) error {
+func runNet(ctx context.Context, s settings, o netOptions, address string) error {
 	client, err := docker.New(s.DockerHost)
 	if err != nil {
 		return fmt.Errorf("connect to the Docker Engine: %w", err)
@@ -146,11 +149,15 @@ func runNet(ctx context.Context, s settings, o netOptions, api string) error {
 	return s.serve(ctx, "net.pid", func() (*run.Group, error) {
 		// Docker is not asked for anything before it is needed: it may be waiting for this process to start itself.
 		inventory := docker.NewInventory(client, s.log)
+		status, err := api.ListenUnix(netSocket(s.RunDir))
+		if err != nil {
+			return nil, err
+		}
 		n, err := agent.NewNet(agent.NetOptions{
 			Options: agent.Options{
-				Host: s.Hostname, StateDir: s.StateDir, API: api, Token: s.token, IPAMName: s.IPAMName, Engine: client, Inventory: inventory, Log: s.log,
+				Host: s.Hostname, StateDir: s.StateDir, API: address, Token: s.token, IPAMName: s.IPAMName, Engine: client, Inventory: inventory, Log: s.log,
 			},
-			Mode: mode, Parent: parent, Parents: parents, MTU: o.MTU, Document: o.Document, BGPPasswordFile: o.Passwords,
+			Status: status, Mode: mode, Parent: parent, Parents: parents, MTU: o.MTU, Document: o.Document, BGPPasswordFile: o.Passwords,
 		})
 		if err != nil {
 			return nil, err
