@@ -85,6 +85,9 @@ func (s *Scheduler) hostViews(now time.Time) []api.HostView {
 		v := view(name)
 		v.Reported, v.Networks, v.Held = h.reported, h.networks, h.held
 		v.Endpoints, v.ToldAt, v.Contact, v.Dead = h.endpoints, h.toldAt, h.contact, h.dead
+		if s.blocks != nil {
+			v.Blocks = s.blocks.On(name)
+		}
 		v.Starting, v.MaxStarting = s.pace(name, now)
 	}
 	for id, a := range s.agents {

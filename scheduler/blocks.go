@@ -152,6 +152,8 @@ func (s *Scheduler) claim(p spec.Pool, host string, now time.Time) (spec.Block, 
 	if ok {
 		b.Used = s.used(b)
 		s.putBlock(b)
+		s.stale(b.Host)
+		s.log.WithField("host", b.Host).WithField("block", b.Prefix.String()).WithField("pool", b.Pool).Info("block leased to the host")
 	}
 	return b, ok
 }
@@ -178,10 +180,14 @@ func (s *Scheduler) reclaim(p spec.Pool, now time.Time) bool {
 	return len(old) > 0
 }
 
-// goneFrom says whether a host is forgotten: nobody there was heard for long, and none of our tasks is there.
+// goneFrom says whether a host is forgotten: an operator says that it is dead, or nobody there was heard for long and none of our
+// tasks is there.
 func (s *Scheduler) goneFrom(host string, now time.Time) bool {
-	heard := s.leasing.begun
-	if h := s.hosts[host]; h != nil && h.heard.After(heard) {
+	heard, h := s.leasing.begun, s.hosts[host]
+	if h != nil && !h.dead.IsZero() {
+		return true
+	}
+	if h != nil && h.heard.After(heard) {
 		heard = h.heard
 	}
 	return now.Sub(heard) >= forgotten && len(s.byHost[host]) == 0
@@ -196,11 +202,21 @@ func (s *Scheduler) noteUsed(host string) {
 	for _, b := range s.blocks.On(host) {
 		if used := s.used(b); used != b.Used {
 			b.Used = used
-			s.blocks.Put(b)
-			s.state.Blocks[b.Prefix] = b
-			s.batch.txn.PutBlock(b)
+			s.putBlock(b)
 		}
 	}
+}
+
+// disown lets the blocks of a host go that an operator declared dead: whatever was in them is no more.
+func (s *Scheduler) disown(host string) {
+	if s.blocks == nil {
+		return
+	}
+	for _, b := range s.blocks.On(host) {
+		b.Used = false
+		s.putBlock(b)
+	}
+	s.leasing.reclaimed = time.Time{} // a host may wait for them
 }
 
 func (s *Scheduler) used(b spec.Block) bool {
@@ -211,9 +227,7 @@ func (s *Scheduler) used(b spec.Block) bool {
 func (s *Scheduler) putBlock(b spec.Block) {
 	s.blocks.Put(b)
 	s.state.Blocks[b.Prefix] = b
-	s.stale(b.Host)
 	s.batch.txn.PutBlock(b)
-	s.log.WithField("host", b.Host).WithField("block", b.Prefix.String()).WithField("pool", b.Pool).Info("block leased to the host")
 }
 
 func (s *Scheduler) dropBlock(b spec.Block) {

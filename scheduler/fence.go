@@ -233,6 +233,7 @@ func (s *Scheduler) HostDead(ctx context.Context, name string) (*api.HostDeath, 
 			s.step(t, lifecycle.Expunged{Reason: "an operator declared host " + name + " dead"}, now)
 		}
 		s.refuseDead(now)
+		s.disown(name)
 		s.staleDocs[name] = true
 		return nil
 	})

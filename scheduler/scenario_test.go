@@ -451,6 +451,9 @@ func (p *play) why(app string) []string {
 	}
 	if a := w.Addresses; a != nil {
 		out = append(out, fmt.Sprintf("pool %s: %d of %d free, %d leased, %d resting, %d held", a.Pool, a.Free, a.Size, a.Leased, a.Resting, a.Held))
+		if a.Kept > 0 {
+			out[len(out)-1] += fmt.Sprintf(", %d kept for docker run", a.Kept)
+		}
 	}
 	for i := range out {
 		out[i] = deploymentID.ReplaceAllString(out[i], "<id>")

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -23,7 +22,7 @@ func newHostCommand(c *cli) *cobra.Command {
   berth host dead host-3   # it is off: its instances' addresses may move at once`,
 	}
 	ls := &cobra.Command{
-		Use: "ls", Aliases: []string{"list"}, Short: "List the hosts: tasks, last contact, addresses", Args: cobra.NoArgs,
+		Use: "ls", Aliases: []string{"list"}, Short: "List the hosts: tasks, last contact, blocks, addresses", Args: cobra.NoArgs,
 		RunE: c.verb(func(_ context.Context, a *apiClient, _ []string) error { return c.listHosts(a) }),
 	}
 	var yes bool
@@ -80,9 +79,9 @@ func (c *cli) listHosts(a *apiClient) error {
 		}) {
 			notReady = strings.TrimPrefix(notReady+"; "+pool, "; ")
 		}
-		rows = append(rows, []string{h.Name, h.State, fmt.Sprint(len(h.Tasks)), unreachable, lastContact(h, list.Now), shortList(h.Addresses, 4), notReady})
+		rows = append(rows, []string{h.Name, h.State, fmt.Sprint(len(h.Tasks)), unreachable, lastContact(h, list.Now), shortList(h.Blocks, 4), shortList(h.Addresses, 4), notReady})
 	}
-	return c.printTable([]string{"HOST", "STATE", "TASKS", "UNREACHABLE", "CONTACT", "ADDRESSES", "WHY"}, rows, "UNREACHABLE", "CONTACT", "WHY")
+	return c.printTable([]string{"HOST", "STATE", "TASKS", "UNREACHABLE", "CONTACT", "BLOCKS", "ADDRESSES", "WHY"}, rows, "UNREACHABLE", "CONTACT", "BLOCKS", "WHY")
 }
 
 // lastContact is how long ago a host's network process was answered; "" when it never was.
@@ -94,11 +93,11 @@ func lastContact(h api.HostRow, now string) string {
 }
 
 // shortList names the first few.
-func shortList(addresses []netip.Addr, most int) string {
+func shortList[T fmt.Stringer](list []T, most int) string {
 	var out []string
-	for i, a := range addresses {
+	for i, a := range list {
 		if i == most {
-			return fmt.Sprintf("%s and %d more", strings.Join(out, " "), len(addresses)-most)
+			return fmt.Sprintf("%s and %d more", strings.Join(out, " "), len(list)-most)
 		}
 		out = append(out, a.String())
 	}

@@ -59,7 +59,7 @@ func (c *cli) printWhy(w api.Why) error {
 		line("  %s: %d refused, such as %s", r.Reason, r.Hosts, r.Example)
 	}
 	if p := w.Addresses; p != nil {
-		line("Pool %s (%s): %d of %d addresses free, %d leased, %d resting, %d held by others.", p.Pool, p.CIDR, p.Free, p.Size, p.Leased, p.Resting, p.Held)
+		line("Pool %s (%s): %d of %d addresses free, %d leased, %d resting, %d held by others, %d kept for docker run.", p.Pool, p.CIDR, p.Free, p.Size, p.Leased, p.Resting, p.Held, p.Kept)
 	}
 	return nil
 }

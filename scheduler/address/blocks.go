@@ -217,11 +217,17 @@ func (b *Blocks) shares() int {
 func (b *Blocks) forHosts(p spec.Pool, taken func(netip.Addr) bool) int {
 	n := 0
 	for _, x := range b.by {
-		share := HostShare(x.Prefix)
-		for a := share.Addr(); x.Pool == p.Name && share.Contains(a); a = a.Next() {
-			if Usable(p, a) && !taken(a) {
-				n++
-			}
+		n += ForHost(p, x, taken)
+	}
+	return n
+}
+
+// ForHost counts the block's addresses of the pool that its host may give out and that are not taken.
+func ForHost(p spec.Pool, x spec.Block, taken func(netip.Addr) bool) int {
+	n, share := 0, HostShare(x.Prefix)
+	for a := share.Addr(); x.Pool == p.Name && share.Contains(a); a = a.Next() {
+		if Usable(p, a) && !taken(a) {
+			n++
 		}
 	}
 	return n

@@ -206,6 +206,7 @@ type HostView struct {
 	Reported              bool              // its agent has spoken
 	Networks              map[string]string // pool -> "" when containers can be attached, otherwise why not
 	Held                  []spec.Held
+	Blocks                []spec.Block        // sorted
 	Endpoints             *spec.HostEndpoints // as last told, at ToldAt; nil: never
 	ToldAt                time.Time
 	Contact               time.Time // when its `berth net` was last answered; zero: not since the scheduler began

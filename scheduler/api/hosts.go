@@ -120,6 +120,8 @@ type HostRow struct {
 	Tasks []string `json:"tasks"`
 	// Addresses are those of the tasks.
 	Addresses []netip.Addr `json:"addresses"`
+	// Blocks are the parts of the pools that are this host's.
+	Blocks []netip.Prefix `json:"blocks"`
 	// Unreachable is how many of the tasks the engine cannot reach.
 	Unreachable int `json:"unreachable"`
 	// Contact is when its `berth net` was last answered; absent: not since the scheduler began.
@@ -146,7 +148,7 @@ func hostRows(snap *Snapshot) []HostRow {
 	out := make([]HostRow, 0, len(snap.Hosts))
 	at := map[string]int{}
 	for i, h := range snap.Hosts {
-		row := HostRow{Name: h.Name, State: "ok", Tasks: []string{}, Addresses: []netip.Addr{}, Contact: optionalTime(h.Contact), Networks: h.Networks}
+		row := HostRow{Name: h.Name, State: "ok", Tasks: []string{}, Addresses: []netip.Addr{}, Blocks: []netip.Prefix{}, Contact: optionalTime(h.Contact), Networks: h.Networks}
 		switch {
 		case !h.Dead.IsZero():
 			row.State = "dead"
@@ -155,6 +157,9 @@ func hostRows(snap *Snapshot) []HostRow {
 		}
 		if row.Networks == nil {
 			row.Networks = map[string]string{}
+		}
+		for _, b := range h.Blocks {
+			row.Blocks = append(row.Blocks, b.Prefix)
 		}
 		at[h.Name] = i
 		out = append(out, row)

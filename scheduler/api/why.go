@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -61,6 +62,7 @@ type WhyPool struct {
 	Leased  int    `json:"leased"`
 	Resting int    `json:"resting"` // leases of seats that nobody wants just now
 	Held    int    `json:"held"`    // by something other than Berth
+	Kept    int    `json:"kept"`    // for docker run on the hosts
 	Free    int    `json:"free"`
 }
 
@@ -268,12 +270,12 @@ func poolLeft(snap *Snapshot, app *spec.App) *WhyPool {
 	}
 	p := snap.Pools[i]
 	out := &WhyPool{Pool: p.Name, CIDR: p.CIDR.String(), Size: address.Size(p)}
-	leased := map[string]bool{}
+	taken := map[netip.Addr]bool{}
 	for _, l := range snap.Leases {
 		if l.Pool != p.Name {
 			continue
 		}
-		leased[l.Address.String()] = true
+		taken[l.Address] = true
 		if l.IdleSince.IsZero() {
 			out.Leased++
 		} else {
@@ -281,10 +283,18 @@ func poolLeft(snap *Snapshot, app *spec.App) *WhyPool {
 		}
 	}
 	for _, h := range snap.Held {
-		if address.Usable(p, h.Address) && !leased[h.Address.String()] {
+		if address.Usable(p, h.Address) && !taken[h.Address] {
 			out.Held++
 		}
 	}
-	out.Free = max(0, out.Size-out.Leased-out.Resting-out.Held)
+	for _, h := range snap.Held {
+		taken[h.Address] = true
+	}
+	for _, h := range snap.Hosts {
+		for _, b := range h.Blocks {
+			out.Kept += address.ForHost(p, b, func(a netip.Addr) bool { return taken[a] })
+		}
+	}
+	out.Free = max(0, out.Size-out.Leased-out.Resting-out.Held-out.Kept)
 	return out
 }
