@@ -75,7 +75,9 @@ type Match struct {
 	Field Field
 	Not   bool
 	Set   string // of addresses and ports
-	Value uint16 // of the others
+	// Family of the set's addresses, which a match before this one has made sure of.
+	Family Family
+	Value  uint16 // of the other fields
 }
 
 // Field is the part of a packet that a condition is on.
@@ -316,10 +318,10 @@ func (c *filterCompiler) families(r spec.HostRule) []Family {
 func addressMatches(f Field, e spec.HostEnd, family Family) []Match {
 	var out []Match
 	for _, s := range e.In {
-		out = append(out, Match{Field: f, Set: familySet(s, family)})
+		out = append(out, Match{Field: f, Set: familySet(s, family), Family: family})
 	}
 	for _, s := range e.NotIn {
-		out = append(out, Match{Field: f, Set: familySet(s, family), Not: true})
+		out = append(out, Match{Field: f, Set: familySet(s, family), Family: family, Not: true})
 	}
 	return out
 }

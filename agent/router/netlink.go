@@ -18,8 +18,9 @@ import (
 
 // system is the real kernel, in the network namespace of the calling thread.
 type system struct {
-	table string // name of our nftables tables
-	alias string // of our shims
+	table  string // name of our nftables tables against spoofing
+	alias  string // of our shims
+	policy string // name of the nftables table of network policies
 }
 
 // scopeHost keeps the host from ever sending from the gateway address.

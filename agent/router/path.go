@@ -68,6 +68,9 @@ type kernel interface {
 	removeRoute(r hostnet.Route) error
 	spoofed() (map[string]uint64, error)
 	setShims(ctx context.Context, want []hostnet.Shim) error
+	lookPolicies() (policyFacts, error)
+	changePolicies(policyChange) error
+	countPolicies() (map[string]tally, error)
 }
 
 // Outcome says what came of a SetPath.

@@ -22,12 +22,13 @@ var errCrash = errors.New("the process is gone")
 
 // world is a kernel in memory: what it does to routes and neighbours when links come, go and go down is what Linux does.
 type world struct {
-	f       facts
-	foreign map[netip.Prefix]bool // routes of others
-	peers   map[string]string     // link -> MAC of the container's end
-	calls   []string
-	left    int             // calls until the crash; below 0: none
-	broken  map[string]bool // calls by text that fail
+	f        facts
+	policies policyFacts
+	foreign  map[netip.Prefix]bool // routes of others
+	peers    map[string]string     // link -> MAC of the container's end
+	calls    []string
+	left     int             // calls until the crash; below 0: none
+	broken   map[string]bool // calls by text that fail
 }
 
 func newWorld() *world {

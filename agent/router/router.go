@@ -61,7 +61,7 @@ func New(name string) (*Router, error) {
 		return nil, fmt.Errorf("find iptables: %w", err)
 	}
 	r := newRouter(ipt, name)
-	r.kernel = system{table: name + "-guard", alias: name}
+	r.kernel = system{table: name + "-guard", alias: name, policy: name + "-policy"}
 	return r, nil
 }
 
@@ -106,7 +106,7 @@ func (r *Router) Set(ctx context.Context, want hostnet.Rules) error {
 
 // Cleanup removes everything that Set ever made; ip_forward stays, as Docker wants it too.
 func (r *Router) Cleanup(ctx context.Context) error {
-	errs := []error{r.cleanupPath(ctx), r.SetShims(ctx, nil)}
+	errs := []error{r.cleanupPath(ctx), r.cleanupPolicies(ctx), r.SetShims(ctx, nil)}
 	for table, chain := range map[string]string{"filter": r.forward, "nat": r.nat} {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
