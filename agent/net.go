@@ -36,6 +36,8 @@ type PathRouter interface {
 	SetShims(ctx context.Context, want []hostnet.Shim) error
 	Announce(ctx context.Context, claims []hostnet.Claim) error
 	Occupied(ctx context.Context, parent string, a netip.Addr) (string, error)
+	SetPolicies(ctx context.Context, want hostnet.Filter) error
+	PolicyCounts(f hostnet.Filter) ([]spec.PolicyCount, error)
 }
 
 // DocumentSource tells the host document.
@@ -199,7 +201,8 @@ func (n *Net) work(ctx context.Context, own *netOwner, beside ...func(context.Co
 type pathJob struct {
 	version uint64 // of the plugin's endpoints
 	path    hostnet.Path
-	again   int // differs when the same must be checked once more
+	filter  *hostnet.Filter // of network policies; nil: unknown, what is there stays
+	again   int             // differs when the same must be checked once more
 }
 
 // pathDone is what came of it.
@@ -208,6 +211,10 @@ type pathDone struct {
 	outcome router.Outcome
 	err     error
 	spoofed map[string]uint64
+
+	policies error // why the network policies are not set
+	counted  bool
+	counts   []spec.PolicyCount
 }
 
 // pathTimeout bounds one round. Ten thousand routes take a second or two.
@@ -217,7 +224,22 @@ func applyPath(ctx context.Context, r PathRouter, j pathJob) pathDone {
 	ctx, cancel := context.WithTimeout(ctx, pathTimeout)
 	defer cancel()
 	d := pathDone{job: j}
-	d.outcome, d.err = r.SetPath(ctx, j.path)
+	path, held := j.path, []string(nil)
+	// Policies come first, so that a container meets them from its first packet.
+	if j.filter != nil {
+		if d.policies = r.SetPolicies(ctx, *j.filter); d.policies != nil {
+			path, held = withhold(path, *j.filter)
+		}
+	}
+	d.outcome, d.err = r.SetPath(ctx, path)
+	for _, link := range held {
+		d.outcome.Failed[link] = "the network policies for it are not set: " + oneLine(d.policies)
+	}
+	if j.filter != nil && j.again%policyCountsEvery == 0 {
+		var err error
+		d.counts, err = r.PolicyCounts(*j.filter)
+		d.counted = err == nil // otherwise the next time
+	}
 	if j.again%spoofedEvery == 0 {
 		d.spoofed, _ = r.Spoofed() // only for the log; a guard that is broken says so in err
 	}
@@ -237,6 +259,7 @@ type netOwner struct {
 	changes   [6]<-chan struct{}
 	pools     *pools
 	surveyor  *surveyor
+	policing  policing
 	mtu       int
 	again     int
 
@@ -374,7 +397,10 @@ func (w *netOwner) decide(now time.Time) (again time.Time) {
 	if w.doc != nil {
 		again = w.fence.decide(w.fenceInput(now))
 	}
-	j := pathJob{version: w.endpoints.Version, path: hostnet.CompilePath(w.input(), hostnet.Options{MTU: w.mtu}), again: w.again}
+	w.policing.look(w.doc, func(err error) {
+		w.o.Log.WithError(err).Error("the document's network policies are no policies; those before stay in force")
+	})
+	j := pathJob{version: w.endpoints.Version, path: hostnet.CompilePath(w.input(), hostnet.Options{MTU: w.mtu}), filter: w.policing.filter, again: w.again}
 	if !reflect.DeepEqual(j, w.job) {
 		w.job, w.done = j, false
 		w.path.give(j)
@@ -409,7 +435,7 @@ func (w *netOwner) tell() {
 	}
 	w.surveyor.give(j)
 	if w.surveyor.result != nil {
-		w.client.Report(spec.HostReport{Host: w.o.Host, Endpoints: w.surveyor.result})
+		w.client.Report(spec.HostReport{Host: w.o.Host, Endpoints: w.surveyor.result, Policies: w.policing.report})
 	}
 }
 
@@ -467,14 +493,15 @@ func (w *netOwner) pathDone(d pathDone) {
 		}
 	}
 	w.refused, w.unmade = d.job.path.Refused, s.Failed
+	w.policing.done(d)
 	w.plugin.Settle(s)
 	w.done = d.err == nil && reflect.DeepEqual(d.job, w.job)
-	was := w.complaint
-	if w.complaint = ""; d.err != nil {
-		w.complaint = oneLine(d.err)
+	was, fault := w.complaint, errors.Join(d.policies, d.err)
+	if w.complaint = ""; fault != nil {
+		w.complaint = oneLine(fault)
 	}
 	if w.complaint != "" && w.complaint != was {
-		w.o.Log.WithError(d.err).Error("the routed network is not whole; trying again")
+		w.o.Log.WithError(fault).Error("the routed network is not whole; trying again")
 	} else if w.complaint == "" && was != "" {
 		w.o.Log.Info("the routed network is whole again")
 	}

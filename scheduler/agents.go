@@ -88,6 +88,7 @@ func (s *Scheduler) hostViews(now time.Time) []api.HostView {
 		if s.blocks != nil {
 			v.Blocks = s.blocks.On(name)
 		}
+		v.Policies = h.policies
 		v.Starting, v.MaxStarting = s.pace(name, now)
 	}
 	for id, a := range s.agents {

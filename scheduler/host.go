@@ -183,6 +183,9 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	}
 	h.heard = now
 	s.onEndpoints(r.Host, h, r.Endpoints, now)
+	if r.Policies != nil {
+		h.policies = r.Policies
+	}
 	if r.Networks == nil {
 		return nil // of a process that keeps the network, and knows nothing of the rest
 	}

@@ -222,6 +222,7 @@ func (s *Scheduler) indexLease(old, l spec.Lease) {
 // unindexLease takes a lease that was given up out of them.
 func (s *Scheduler) unindexLease(l spec.Lease) {
 	s.leases.Delete(l.Address)
+	s.policing.sawLease(l.Address)
 	if delete(s.leasesOf[l.Seat.App], l.Address); len(s.leasesOf[l.Seat.App]) == 0 {
 		delete(s.leasesOf, l.Seat.App)
 	}

@@ -94,7 +94,8 @@ type host struct {
 	// endpoints are the addresses that it has, as it told at toldAt; nil: it has never told.
 	endpoints *spec.HostEndpoints
 	toldAt    time.Time
-	ran       []time.Time // when tasks began to run lately, oldest first
+	policies  *spec.PolicyReport // nil: nobody there has told of any
+	ran       []time.Time        // when tasks began to run lately, oldest first
 }
 
 // waiting is an app with instances that could not be started yet.

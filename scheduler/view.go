@@ -65,7 +65,7 @@ func (s *Scheduler) Snapshot(ctx context.Context) (*api.Snapshot, error) {
 func (s *Scheduler) snapshot(now time.Time) *api.Snapshot {
 	return &api.Snapshot{
 		View: api.View{Now: now}, Pools: s.opts.Pools, Queue: s.queueItems(now), Held: s.held(), Hosts: s.hostViews(now), Waiting: maps.Clone(s.waits), Settling: s.settling(),
-		Fenced: s.fenced(),
+		Fenced: s.fenced(), Policies: s.opts.Policies,
 	}
 }
 

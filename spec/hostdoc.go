@@ -141,6 +141,8 @@ type HostReport struct {
 	Usage           map[string]Usage         // task id -> figures for people
 	// Endpoints is nil when nothing of it changed since the last report, or another process on the host tells it.
 	Endpoints *HostEndpoints `json:",omitempty"`
+	// Policies is what became of the network policies, told by who keeps the host's network.
+	Policies *PolicyReport `json:",omitempty"`
 }
 
 // Usage is what the host measured of one task.

@@ -185,9 +185,14 @@ func MergeRanges(in []AddressRange) []AddressRange {
 	return out
 }
 
+// PolicyReport is what became of the policies on a host.
+type PolicyReport struct {
+	Fault  string        `json:",omitempty"` // why the document's policies are not in force; "" when they are
+	Counts []PolicyCount `json:",omitempty"` // by rule
+}
+
 // PolicyCount is what one rule of a policy has decided on a host since its counter was made.
 type PolicyCount struct {
-	Host   string `json:",omitempty"`
 	Policy string // for the default, the policies that let a packet pass undecided, with commas
 	// Direction is "ingress" or "egress".
 	Direction string

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -356,9 +355,5 @@ func (c *filterCompiler) together(direction string, policies []string) string {
 	return name
 }
 
-// Judged are the addresses that the filter judges in some direction, sorted.
-func (f Filter) Judged() []netip.Addr {
-	all := maps.Clone(f.Ingress)
-	maps.Copy(all, f.Egress)
-	return slices.SortedFunc(maps.Keys(all), netip.Addr.Compare)
-}
+// Judges says whether packets from or to the address are judged.
+func (f Filter) Judges(a netip.Addr) bool { return f.Ingress[a] != "" || f.Egress[a] != "" }

@@ -140,6 +140,8 @@ type Snapshot struct {
 	// Settling are apps whose leases are about to be looked at.
 	Settling map[spec.AppID]bool
 	Fenced   map[string]Fenced // task id -> what the seat of an unreachable task waits for
+	// Policies are the network policies; nil: there are none.
+	Policies *spec.NetworkPolicies
 }
 
 // QueueItem is one app that waits for launches.
@@ -209,9 +211,10 @@ type HostView struct {
 	Blocks                []spec.Block        // sorted
 	Endpoints             *spec.HostEndpoints // as last told, at ToldAt; nil: never
 	ToldAt                time.Time
-	Contact               time.Time // when its `berth net` was last answered; zero: not since the scheduler began
-	Dead                  time.Time // when it was declared dead; zero: it is not, or was heard of since
-	Starting, MaxStarting int       // launches under way, and how many there may be at most just now
+	Policies              *spec.PolicyReport // nil: never told
+	Contact               time.Time          // when its `berth net` was last answered; zero: not since the scheduler began
+	Dead                  time.Time          // when it was declared dead; zero: it is not, or was heard of since
+	Starting, MaxStarting int                // launches under way, and how many there may be at most just now
 }
 
 // HostDeath is what declaring a host dead did.

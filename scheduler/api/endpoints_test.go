@@ -97,6 +97,7 @@ func endpoints() []endpoint {
 		{"/berth/v1/logs?app=/g/b", []string{"GET 200"}, "/berth/v1/logs"},
 		{"/berth/v1/logs", []string{"GET 400"}, ""},
 		{"/berth/v1/why?app=/g/b", []string{"GET 200"}, "GET /berth/v1/why?app=ID"},
+		{"/berth/v1/policies", []string{"GET 200"}, "GET /berth/v1/policies"},
 		{"/berth/v1/hosts/h/document", []string{"GET 204"}, "/berth/v1/hosts/HOST/document"},
 		{"/berth/v1/hosts/h/document?for=net", []string{"GET 204"}, "/berth/v1/hosts/HOST/document"},
 		{"/berth/v1/hosts", []string{"GET 200"}, "GET /berth/v1/hosts"},

@@ -222,6 +222,8 @@ func (s *Server) routeBerth(p []string) methods {
 		return methods{"GET": s.json(s.getInstances)}
 	case is(p, "why"):
 		return methods{"GET": s.json(s.getWhy)}
+	case is(p, "policies"):
+		return methods{"GET": s.json(s.getPolicies)}
 	case is(p, "addresses"):
 		return methods{"GET": s.json(s.getAddresses)}
 	case is(p, "addresses", "check"):

@@ -10,16 +10,18 @@ import (
 
 	"github.com/berth-project/berth/agent/hostnet"
 	"github.com/berth-project/berth/agent/router"
+	"github.com/berth-project/berth/spec"
 )
 
 // Fake keeps what was set last. The zero Fake is empty and works.
 type Fake struct {
-	mu    sync.Mutex // guards all below
-	rules hostnet.Rules
-	sets  int
-	path  hostnet.Path
-	pairs map[string]bool // the links that were made
-	err   error
+	mu     sync.Mutex // guards all below
+	rules  hostnet.Rules
+	sets   int
+	path   hostnet.Path
+	filter hostnet.Filter
+	pairs  map[string]bool // the links that were made
+	err    error
 	// carried are the bridges with their addresses.
 	carried map[string]netip.Prefix
 
@@ -175,6 +177,35 @@ func (f *Fake) Occupied(_ context.Context, _ string, a netip.Addr) (string, erro
 
 // Spoofed says that nobody forged anything.
 func (f *Fake) Spoofed() (map[string]uint64, error) { return nil, nil }
+
+// SetPolicies replaces the filter, or fails as Fail told it to.
+func (f *Fake) SetPolicies(_ context.Context, want hostnet.Filter) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.filter = want
+	}
+	return f.err
+}
+
+// Filter is the filter of network policies in force.
+func (f *Fake) Filter() hostnet.Filter {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.filter
+}
+
+// PolicyCounts says that each rule has decided one packet.
+func (f *Fake) PolicyCounts(of hostnet.Filter) ([]spec.PolicyCount, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []spec.PolicyCount
+	for _, c := range of.Counters {
+		c.Count.Packets, c.Count.Bytes = 1, 60
+		out = append(out, c.Count)
+	}
+	return out, f.err
+}
 
 // Cleanup forgets the rules.
 func (f *Fake) Cleanup(context.Context) error {

@@ -1,0 +1,110 @@
+package agent
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/berth-project/berth/agent/bgp/bgptest"
+	"github.com/berth-project/berth/agent/hostnet"
+	"github.com/berth-project/berth/spec"
+)
+
+// policed is a document with a policy for the address.
+func policed(version uint64, address string) *spec.HostDocument {
+	doc := netDoc(version, "10.1.0.0/28", "192.0.2.1", "192.0.2.2")
+	doc.BGP = nil
+	doc.Policies = &spec.HostPolicies{Policies: []spec.HostPolicy{{Name: "shop/db", Addresses: []netip.Addr{addr(address)}, Ingress: true}}}
+	return doc
+}
+
+func TestNetPolices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fabric bgptest.Fabric
+		w := newNetWorld(t, fabric.Speaker(addr("192.0.2.1")))
+		defer func() { w.stop() }()
+		w.sched.doc.Set(policed(1, "10.1.0.77"))
+		synctest.Wait()
+		if f := w.router.Filter(); f.Ingress[addr("10.1.0.77")] == "" {
+			t.Errorf("the policy is not in force: %+v", f)
+		}
+		r := w.sched.last(t)
+		if r.Policies == nil || r.Policies.Fault != "" || len(r.Policies.Counts) != 1 || r.Policies.Counts[0].Packets != 1 || r.Networks != nil {
+			t.Errorf("report %+v", r.Policies)
+		}
+
+		// A document that is nonsense leaves in force what was, and says so.
+		bad := policed(2, "10.1.0.77")
+		bad.Policies.Policies = append(bad.Policies.Policies, bad.Policies.Policies[0])
+		w.sched.doc.Set(bad)
+		synctest.Wait()
+		time.Sleep(policyCountsEvery * recheck)
+		if f := w.router.Filter(); f.Ingress[addr("10.1.0.77")] == "" {
+			t.Errorf("the policy is no longer in force: %+v", f)
+		}
+		if r := w.sched.last(t); !strings.Contains(r.Policies.Fault, "two with the name shop/db") || len(r.Policies.Counts) != 1 {
+			t.Errorf("report %+v", r.Policies)
+		}
+
+		// Without policies nothing is filtered.
+		none := policed(3, "10.1.0.77")
+		none.Policies = nil
+		w.sched.doc.Set(none)
+		synctest.Wait()
+		if f := w.router.Filter(); !f.Empty() {
+			t.Errorf("%+v stays in force", f)
+		}
+		if r := w.sched.last(t); r.Policies.Fault != "" || len(r.Policies.Counts) != 0 {
+			t.Errorf("report %+v", r.Policies)
+		}
+	})
+}
+
+func TestNobodyStartsUnpoliced(t *testing.T) {
+	link := func(name, a string, create bool) hostnet.Link {
+		return hostnet.Link{Name: name, Create: create, Addresses: []netip.Addr{addr(a)}}
+	}
+	path := hostnet.Path{Links: []hostnet.Link{link("new", "10.1.0.77", true), link("running", "10.1.0.78", false), link("other", "10.1.0.2", true)}}
+	doc := policed(1, "10.1.0.77")
+	doc.Policies.Policies[0].Addresses = append(doc.Policies.Policies[0].Addresses, addr("10.1.0.78"))
+	f, err := hostnet.CompilePolicies(doc.Policies)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, held := withhold(path, f)
+	if !slices.Equal(held, []string{"new"}) || len(left.Links) != 2 || len(path.Links) != 3 {
+		t.Errorf("withheld %v, left %+v", held, left.Links)
+	}
+}
+
+// TestPoliciesFault: what cannot be set is told, and told no more when it is.
+func TestPoliciesFault(t *testing.T) {
+	p := policing{}
+	p.look(policed(1, "10.1.0.77"), func(err error) { t.Error(err) })
+	d := pathDone{job: pathJob{filter: p.filter}, policies: errors.New("nftables: no"), counted: true, counts: []spec.PolicyCount{{Policy: "shop/db"}}}
+	p.done(d)
+	if p.report.Fault != "nftables: no" || len(p.report.Counts) != 1 {
+		t.Errorf("%+v", p.report)
+	}
+	was := p.report
+	if p.done(d); p.report != was {
+		t.Error("the same is told twice")
+	}
+	d.policies, d.counted, d.counts = nil, false, nil
+	if p.done(d); p.report.Fault != "" || len(p.report.Counts) != 1 {
+		t.Errorf("%+v", p.report)
+	}
+}
+
+// TestBridgesDoNotPolice: a host that would not enforce policies is not ready for instances.
+func TestBridgesDoNotPolice(t *testing.T) {
+	for driver, want := range map[string]bool{"berth": true, "bridge": false, "macvlan": false} {
+		if reason := unpoliced(driver, "berth"); (reason == "") != want || !want && !strings.Contains(reason, driver) {
+			t.Errorf("%s: %q", driver, reason)
+		}
+	}
+}
