@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -30,6 +31,7 @@ import (
 // scheduler is the other side of the agent's API: one document, the reports so far.
 type scheduler struct {
 	doc watch.Value[*spec.HostDocument]
+	ask watch.Value[spec.HostAsk]
 
 	mu     sync.Mutex
 	away   bool
@@ -38,7 +40,11 @@ type scheduler struct {
 
 func (s *scheduler) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer := func(status int, body []byte) (*http.Response, error) {
-		return &http.Response{StatusCode: status, Status: http.StatusText(status), Body: io.NopCloser(bytes.NewReader(body))}, nil
+		ask, _ := s.ask.Get()
+		header := http.Header{}
+		header.Set(spec.HeaderSurvey, fmt.Sprint(ask.Survey))
+		header.Set(spec.HeaderAnew, fmt.Sprint(ask.Anew))
+		return &http.Response{StatusCode: status, Status: http.StatusText(status), Header: header, Body: io.NopCloser(bytes.NewReader(body))}, nil
 	}
 	s.mu.Lock()
 	away := s.away
@@ -58,6 +64,10 @@ func (s *scheduler) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	for {
 		doc, changed := s.doc.Get()
+		ask, asked := s.ask.Get()
+		if q := r.URL.Query(); q.Get("survey") != fmt.Sprint(ask.Survey) || q.Get("anew") != fmt.Sprint(ask.Anew) {
+			return answer(204, nil)
+		}
 		if doc != nil && r.URL.Query().Get("version") != string('0'+rune(doc.Version)) {
 			b, err := json.Marshal(doc)
 			if err != nil {
@@ -69,6 +79,7 @@ func (s *scheduler) RoundTrip(r *http.Request) (*http.Response, error) {
 		case <-r.Context().Done():
 			return nil, r.Context().Err()
 		case <-changed:
+		case <-asked:
 		case <-time.After(30 * time.Second):
 			return answer(204, nil)
 		}

@@ -208,6 +208,19 @@ func (s *Scheduler) stateOf(t *testing.T, f func()) {
 	}
 }
 
+// TestCheckSlowHost: what a host shows that did not answer the first time is compared twice all the same.
+func TestCheckSlowHost(t *testing.T) {
+	withNet(t, func(t *testing.T, p *play, n *netted) {
+		p.wantCheck("", "left 0 of 1 hosts")
+		n.set(func(e *spec.HostEndpoints, ask spec.HostAsk) { e.List[0].Fault = "no route" })
+		n.mu.Lock()
+		n.deaf = true
+		n.mu.Unlock()
+		time.AfterFunc(2*time.Second, func() { n.mu.Lock(); n.deaf = false; n.mu.Unlock() })
+		p.wantCheck("?wait=1s", "not-connected 10.1.0.2:  gone=false\nleft 1 of 1 hosts")
+	})
+}
+
 // TestCheckSilentHost: a host that does not answer is waited for, and then nothing is said of it but that.
 func TestCheckSilentHost(t *testing.T) {
 	withNet(t, func(t *testing.T, p *play, n *netted) {

@@ -121,7 +121,7 @@ func onText(r api.Address) string {
 			text = fmt.Sprintf("container %.12s", on.Container)
 		}
 		if on.Container == "" {
-			text = "route to " + on.Link + on.Route
+			text = "only a route to " + or(on.Route, on.Link)
 		}
 		if on.Host != r.Host {
 			text += " on " + on.Host

@@ -20,6 +20,8 @@ type AddressCheck struct {
 	// Left is how many of the findings are still true after the repair; without one, all.
 	Left int    `json:"left"`
 	Now  string `json:"now"`
+
+	answered []string // the hosts that did, sorted
 }
 
 // AddressFinding is one difference.
@@ -41,6 +43,8 @@ type AddressFinding struct {
 const (
 	defaultCheckWait = 10 * time.Second
 	maxCheckWait     = 30 * time.Second
+	// maxComparisons bounds those after the first, on a fleet where hosts come and go all the time.
+	maxComparisons = 4
 	// repairLook is how often is looked whether a repair has worked, until the wait is over.
 	repairLook = time.Second
 )
@@ -67,20 +71,27 @@ func (s *Server) postAddressCheck(w http.ResponseWriter, r *http.Request) error 
 	return respond(w, r, http.StatusOK, out)
 }
 
-// checkAddresses compares until nothing differs, or the same differs twice.
+// checkAddresses compares until nothing differs, or two comparisons of the same hosts are made; what differs in both counts.
 func (s *Server) checkAddresses(ctx context.Context, wait time.Duration) (AddressCheck, []ipcheck.Finding, error) {
 	out, found, err := s.compareAddresses(ctx, wait, false)
-	if err != nil || len(found) == 0 {
-		return out, nil, err
+	var lasting []ipcheck.Finding
+	for range maxComparisons {
+		if err != nil || len(found) == 0 {
+			return out, nil, err
+		}
+		if err := pause(ctx, s.o.CheckPause); err != nil {
+			return out, nil, err
+		}
+		before, known := found, out.answered
+		out, found, err = s.compareAddresses(ctx, wait, false)
+		if lasting = ipcheck.Lasting(before, found); err == nil && slices.Equal(known, out.answered) {
+			break
+		}
 	}
-	if err := pause(ctx, s.o.CheckPause); err != nil {
-		return out, nil, err
-	}
-	out, again, err := s.compareAddresses(ctx, wait, false)
+	found = lasting
 	if err != nil {
 		return out, nil, err
 	}
-	found = ipcheck.Lasting(found, again)
 	for _, f := range found {
 		out.Findings = append(out.Findings, findingOf(f))
 	}
@@ -105,7 +116,7 @@ func (s *Server) compareAddresses(ctx context.Context, wait time.Duration, anew 
 	for _, h := range snap.Hosts {
 		fresh := h.Endpoints != nil && h.Endpoints.Survey >= number
 		if fresh {
-			out.Hosts++
+			out.Hosts, out.answered = out.Hosts+1, append(out.answered, h.Name)
 		}
 		in.Hosts = append(in.Hosts, ipcheck.Host{Name: h.Name, Seen: h.Endpoints, At: h.ToldAt, Fresh: fresh, Held: h.Held})
 	}

@@ -1,6 +1,7 @@
 package ipcheck
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -105,7 +106,7 @@ func (c *check) foreign(a netip.Addr, host, container, name string) {
 // connected looks at the link, the route and the announcement of a container. One of a task that is on its way up or down
 // may have none yet, or none any more.
 func (c *check) connected(h holder) {
-	if t := c.tasks[h.TaskID]; h.TaskID != "" && (t == nil || !c.steady(t)) || h.host.Seen.Kernel != "" {
+	if t := c.tasks[h.TaskID]; h.TaskID != "" && (t == nil || !runs(t)) || h.host.Seen.Kernel != "" {
 		return
 	}
 	f := Finding{Address: h.Address, Hosts: []string{h.host.Name}, Seat: h.Seat, Task: h.TaskID, Container: h.Container, Action: SetNetwork, Repair: "the host sets its network anew"}
@@ -135,13 +136,16 @@ func (c *check) bare(h holder) {
 	if h.Route != "" && h.Route != h.Link {
 		at = fmt.Sprintf("a route to %s", h.Route)
 	}
-	c.add(Finding{Kind: StaleRoute, Address: h.Address, Hosts: []string{h.host.Name}, Container: h.Link + h.Route, Action: SetNetwork, Repair: "the host sets its network anew",
+	c.add(Finding{Kind: StaleRoute, Address: h.Address, Hosts: []string{h.host.Name}, Container: cmp.Or(h.Link, h.Route), Action: SetNetwork, Repair: "the host sets its network anew",
 		Text: fmt.Sprintf("host %s has %s for %s, but no container there is on the address", h.host.Name, at, h.Address)})
 }
 
-// steady says that a task's container must be there.
+// runs says that a task is neither on its way up nor down, as far as the engine knows.
+func runs(t *spec.Task) bool { return t.Rung == spec.Running && t.UnreachableSince.IsZero() }
+
+// steady says that a task's container must be shown.
 func (c *check) steady(t *spec.Task) bool {
-	return t.Rung == spec.Running && t.UnreachableSince.IsZero() && c.in.Now.Sub(t.StartedAt) >= startsWithin
+	return runs(t) && c.in.Now.Sub(t.StartedAt) >= startsWithin
 }
 
 // missing finds tasks that run without a container.
