@@ -173,7 +173,7 @@ func (n *Net) work(ctx context.Context, own *netOwner, beside ...func(context.Co
 			return n.networks.run(ctx, func(ctx context.Context, j networksJob) networksDone { return applyNetworks(ctx, n.o.Options, j) })
 		},
 		func(ctx context.Context) error {
-			return n.path.run(ctx, func(ctx context.Context, j pathJob) pathDone { return applyPath(ctx, n.o.Path, j) })
+			return n.path.run(ctx, (&pathSetter{router: n.o.Path}).apply)
 		},
 		n.o.Speaker.Run,
 		func(ctx context.Context) error { return own.surveyor.worker.run(ctx, n.survey) },
@@ -220,28 +220,39 @@ type pathDone struct {
 // pathTimeout bounds one round. Ten thousand routes take a second or two.
 const pathTimeout = 30 * time.Second
 
-func applyPath(ctx context.Context, r PathRouter, j pathJob) pathDone {
+// pathSetter is the worker that sets it.
+type pathSetter struct {
+	router PathRouter
+	// What is known to be in force: a container that comes or goes has policies looked at again at rechecks only, as they may
+	// hold many addresses.
+	filter *hostnet.Filter
+	again  int
+}
+
+func (p *pathSetter) apply(ctx context.Context, j pathJob) pathDone {
 	ctx, cancel := context.WithTimeout(ctx, pathTimeout)
 	defer cancel()
 	d := pathDone{job: j}
 	path, held := j.path, []string(nil)
 	// Policies come first, so that a container meets them from its first packet.
-	if j.filter != nil {
-		if d.policies = r.SetPolicies(ctx, *j.filter); d.policies != nil {
+	if j.filter != nil && (j.filter != p.filter || j.again != p.again) {
+		p.filter, p.again = j.filter, j.again
+		if d.policies = p.router.SetPolicies(ctx, *j.filter); d.policies != nil {
+			p.filter = nil
 			path, held = withhold(path, *j.filter)
 		}
 	}
-	d.outcome, d.err = r.SetPath(ctx, path)
+	d.outcome, d.err = p.router.SetPath(ctx, path)
 	for _, link := range held {
 		d.outcome.Failed[link] = "the network policies for it are not set: " + oneLine(d.policies)
 	}
 	if j.filter != nil && j.again%policyCountsEvery == 0 {
 		var err error
-		d.counts, err = r.PolicyCounts(*j.filter)
+		d.counts, err = p.router.PolicyCounts(*j.filter)
 		d.counted = err == nil // otherwise the next time
 	}
 	if j.again%spoofedEvery == 0 {
-		d.spoofed, _ = r.Spoofed() // only for the log; a guard that is broken says so in err
+		d.spoofed, _ = p.router.Spoofed() // only for the log; a guard that is broken says so in err
 	}
 	return d
 }

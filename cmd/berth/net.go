@@ -35,7 +35,7 @@ plain "docker run" use what it makes.
 With --network routed each container has a link of its own and a /32 route; any address of a pool can be on any host that
 the other hosts and routers have a route to. A container can send only with its own address and hardware
 address. The host announces its blocks and containers to the BGP peers that the document names, and writes what they
-announce into the kernel. With --network bridge each pool is a bridge of Docker's.
+announce into the kernel. Network policies are enforced there, and only there. With --network bridge each pool is a bridge of Docker's.
 
 With --network l2=INTERFACE containers are in the VLAN that the interface is in, side by side with the hosts, by Docker's
 macvlan driver; l2=eth1,POOL=eth1.20 names another interface for one pool. Nobody needs routes: an address that moves to another host is

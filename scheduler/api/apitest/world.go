@@ -47,6 +47,8 @@ type World struct {
 	changed     chan struct{} // closed when a document changes
 	reports     []spec.HostReport
 	strangers   []spec.HostEndpoint
+	policies    *spec.NetworkPolicies
+	policed     *spec.PolicyReport
 }
 
 // New makes an empty world.
@@ -96,7 +98,8 @@ func (w *World) Snapshot(context.Context) (*api.Snapshot, error) {
 		}
 	}
 	s.Pools = []spec.Pool{{Name: "default", CIDR: netip.MustParsePrefix("10.90.0.0/24")}}
-	s.Hosts = []api.HostView{{Name: Host, Reported: true, Endpoints: w.endpoints(), ToldAt: w.now}}
+	s.Hosts = []api.HostView{{Name: Host, Reported: true, Endpoints: w.endpoints(), ToldAt: w.now, Policies: w.policed}}
+	s.Policies = w.policies
 	w.rest()
 	for seat, lease := range w.leases {
 		s.Leases = append(s.Leases, lease)
@@ -419,6 +422,13 @@ func (w *World) Stranger(name string, a netip.Addr, seat spec.SeatID, task strin
 	w.strangers = append(w.strangers, spec.HostEndpoint{
 		Address: a, Container: "id-of-" + name, Name: name, TaskID: task, Seat: seat, Since: Start, Link: "veth1", Route: "br-default",
 	})
+}
+
+// Police puts network policies in force, with what the host tells of them.
+func (w *World) Police(p *spec.NetworkPolicies, told *spec.PolicyReport) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.policies, w.policed = p, told
 }
 
 // endpoints are the containers of the running tasks, and the strangers.
