@@ -59,7 +59,7 @@ func TestIP(t *testing.T) {
 	b.Settle(30 * time.Second)
 	idle := c[2].Address
 	stranger, leftover := "stranger-"+b.Pool, "leftover-"+b.Pool
-	t.Cleanup(func() { _, _ = rig.MachineEngine(t).TryDocker("rm", "-f", stranger, leftover) })
+	defer func() { _, _ = b.Engine.TryDocker("rm", "-f", stranger, leftover) }() // before the cleanup, which waits for an empty network
 	b.Engine.Docker("run", "-d", "--name", stranger, "--network", b.Pool, "--ip", idle, baseImage)
 	free := c[0].Address[:strings.LastIndexByte(c[0].Address, '.')] + ".200"
 	b.Engine.Docker("run", "-d", "--name", leftover, "--network", b.Pool, "--ip", free, "--label", "berth.schema=1",
