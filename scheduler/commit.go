@@ -59,9 +59,7 @@ func (s *Scheduler) store(n decision, now time.Time) *api.Changed {
 		s.publish(api.DeploymentSuccess(d, now))
 		return out
 	}
-	s.state.Deployments[d.ID] = d
-	s.touchTree()
-	s.batch.txn.PutDeployment(d)
+	s.putDeployment(d)
 	s.publish(api.DeploymentInfo(d, 0, now))
 	return out
 }

@@ -63,6 +63,9 @@ func (s *Scheduler) advance(now time.Time) {
 		ids := slices.Sorted(maps.Keys(s.dirty))
 		clear(s.dirty)
 		for _, id := range ids {
+			for _, d := range s.deploysOf[id] {
+				s.unstepped[d] = true
+			}
 			if wait := s.looks.wait(id, s.sizeOf(id), now); wait > 0 {
 				s.deferred[id] = true
 				delete(s.done, id) // something changed: it is not known to be done
@@ -125,45 +128,50 @@ func (s *Scheduler) target(id spec.AppID) target {
 
 // aim brings the targets up to date. Apps whose target is another one now are looked at again.
 func (s *Scheduler) aim() {
-	if !s.retarget {
+	if len(s.retarget) == 0 {
 		return
 	}
-	was := s.targeted
-	s.targeted, s.retarget = s.targets(), false
-	for id, t := range s.targeted {
-		if before, ok := was[id]; !ok || before != t {
+	now := s.targets(s.retarget)
+	for id := range s.retarget {
+		before, was := s.targeted[id]
+		switch t, is := now[id]; {
+		case is && (!was || before != t):
+			s.targeted[id] = t
 			s.looks.forget(id)
 			s.dirty[id] = true
-		}
-	}
-	for id := range was {
-		if _, ok := s.targeted[id]; !ok {
+		case was && !is:
+			delete(s.targeted, id)
 			s.dirty[id] = true
 			delete(s.tallies, id)
 		}
 	}
+	clear(s.retarget)
 }
 
-// targets are all apps that are wanted or still have tasks. An app whose part of a deployment has not begun stays as it
+// targets are those of the apps that are wanted or still have tasks. An app whose part of a deployment has not begun stays as it
 // was before the deployment; one whose part is over is kept as it is wanted.
-func (s *Scheduler) targets() map[spec.AppID]target {
-	out := map[spec.AppID]target{}
-	for id, a := range s.state.Apps {
-		out[id] = target{a, deploy.Keep}
-	}
-	for id, tasks := range s.byApp {
-		if s.state.Apps[id] == nil {
-			for _, t := range tasks {
-				out[id] = target{s.appOf(t), deploy.Stop}
-				break
-			}
+func (s *Scheduler) targets(of map[spec.AppID]bool) map[spec.AppID]target {
+	out, touching := map[spec.AppID]target{}, map[string]bool{}
+	for id := range of {
+		for _, d := range s.deploysOf[id] {
+			touching[d] = true
+		}
+		if a := s.state.Apps[id]; a != nil {
+			out[id] = target{a, deploy.Keep}
+			continue
+		}
+		for _, t := range s.byApp[id] {
+			out[id] = target{s.appOf(t), deploy.Stop}
+			break
 		}
 	}
-	for _, d := range s.state.Deployments {
+	for id := range touching {
+		d := s.state.Deployments[id]
 		for i, step := range d.Steps {
 			for _, a := range step.Actions {
 				app := s.state.Apps[a.App]
 				switch {
+				case !of[a.App]:
 				case a.Kind == spec.StartApplication: // registers the app; its instances come with the scale action
 				case i > d.Current && d.Original[a.App] != nil:
 					out[a.App] = target{d.Original[a.App], deploy.Keep}

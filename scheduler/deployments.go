@@ -14,10 +14,19 @@ import (
 	"github.com/berth-project/berth/spec"
 )
 
-// steps finishes every deployment step whose actions are done, and reports whether any did.
+// steps finishes every deployment step whose actions are done, of the deployments of which something changed, and reports whether any
+// did.
 func (s *Scheduler) steps(now time.Time) bool {
+	var look []*spec.Deployment
+	for id := range s.unstepped {
+		if d := s.state.Deployments[id]; d != nil {
+			look = append(look, d)
+		}
+	}
+	clear(s.unstepped)
+	slices.SortFunc(look, inTurn)
 	moved := false
-	for _, d := range s.deployments() {
+	for _, d := range look {
 		finished := true
 		for _, a := range d.Steps[d.Current].Actions {
 			switch a.Kind {
@@ -35,13 +44,11 @@ func (s *Scheduler) steps(now time.Time) bool {
 			continue
 		}
 		moved = true
-		s.touchTree()
 		next := *d
 		s.publish(api.DeploymentStepSuccess(&next, next.Current, now))
 		next.Current, next.StepSince = next.Current+1, now
 		if next.Current < len(next.Steps) {
-			s.state.Deployments[d.ID] = &next
-			s.batch.txn.PutDeployment(&next)
+			s.putDeployment(&next)
 			s.publish(api.DeploymentInfo(&next, next.Current, now))
 			continue
 		}
@@ -51,9 +58,7 @@ func (s *Scheduler) steps(now time.Time) bool {
 }
 
 func (s *Scheduler) finishDeployment(d *spec.Deployment, now time.Time) {
-	delete(s.state.Deployments, d.ID)
-	s.touchTree()
-	s.batch.txn.DeleteDeployment(d.ID)
+	s.deleteDeployment(d)
 	s.publish(api.DeploymentSuccess(d, now))
 	s.log.WithFields(logrus.Fields{"deployment": d.ID, "version": spec.FormatTime(d.Version)}).Info("deployment finished")
 	for _, step := range d.Steps {
@@ -65,18 +70,40 @@ func (s *Scheduler) finishDeployment(d *spec.Deployment, now time.Time) {
 }
 
 // deploying says whether a running deployment touches the app.
-func (s *Scheduler) deploying(app spec.AppID) bool {
-	if s.inDeploy == nil {
-		s.inDeploy = map[spec.AppID]bool{}
-		for _, d := range s.state.Deployments {
-			for _, step := range d.Steps {
-				for _, a := range step.Actions {
-					s.inDeploy[a.App] = true
-				}
-			}
+func (s *Scheduler) deploying(app spec.AppID) bool { return len(s.deploysOf[app]) > 0 }
+
+// putDeployment stores a deployment that begins, or goes on.
+func (s *Scheduler) putDeployment(d *spec.Deployment) {
+	s.state.Deployments[d.ID] = d
+	s.batch.txn.PutDeployment(d)
+	s.indexDeployment(d)
+}
+
+// indexDeployment takes a deployment, new or changed, into the indexes.
+func (s *Scheduler) indexDeployment(d *spec.Deployment) {
+	s.touchTree()
+	s.inTurn, s.unstepped[d.ID] = nil, true
+	for app := range union(nil, d.Steps) {
+		s.retarget[app] = true
+		if !slices.Contains(s.deploysOf[app], d.ID) {
+			s.deploysOf[app] = append(s.deploysOf[app], d.ID)
 		}
 	}
-	return s.inDeploy[app]
+}
+
+// deleteDeployment forgets a deployment that ended.
+func (s *Scheduler) deleteDeployment(d *spec.Deployment) {
+	delete(s.state.Deployments, d.ID)
+	s.batch.txn.DeleteDeployment(d.ID)
+	s.touchTree()
+	s.inTurn = nil
+	for app := range union(nil, d.Steps) {
+		s.retarget[app] = true
+		left := slices.DeleteFunc(s.deploysOf[app], func(id string) bool { return id == d.ID })
+		if s.deploysOf[app] = left; len(left) == 0 {
+			delete(s.deploysOf, app)
+		}
+	}
 }
 
 // dropReadiness forgets the answers of the app's tasks to their readiness check, once no deployment waits for them.
@@ -129,18 +156,19 @@ func (s *Scheduler) forget(app spec.AppID) {
 // deployments are the running ones, oldest first. Nobody changes the list: readers have it too.
 func (s *Scheduler) deployments() []*spec.Deployment {
 	if s.inTurn == nil {
-		s.inTurn = slices.SortedFunc(maps.Values(s.state.Deployments), func(a, b *spec.Deployment) int {
-			return cmp.Or(a.Version.Compare(b.Version), cmp.Compare(a.ID, b.ID))
-		})
+		s.inTurn = slices.SortedFunc(maps.Values(s.state.Deployments), inTurn)
 	}
 	return s.inTurn
 }
 
+// inTurn is the order in which deployments began.
+func inTurn(a, b *spec.Deployment) int {
+	return cmp.Or(a.Version.Compare(b.Version), cmp.Compare(a.ID, b.ID))
+}
+
 // cancel ends a deployment where it stands: nothing is reverted.
 func (s *Scheduler) cancel(d *spec.Deployment, reason string, now time.Time) {
-	delete(s.state.Deployments, d.ID)
-	s.touchTree()
-	s.batch.txn.DeleteDeployment(d.ID)
+	s.deleteDeployment(d)
 	s.publish(api.DeploymentStepFailure(d, d.Current, now))
 	s.publish(api.DeploymentFailed(d, reason, now))
 	s.log.WithFields(logrus.Fields{"deployment": d.ID, "reason": reason}).Info("deployment cancelled")

@@ -22,13 +22,13 @@ type indexes struct {
 	leasesOf  map[spec.AppID]map[netip.Addr]bool
 	seatsOf   map[spec.AppID]map[spec.SeatID]bool
 	leasesOn  map[spec.SeatID][]netip.Addr
-	searched  map[string]netip.Addr // by pool: no address below is unused
-	blocks    *address.Blocks       // of hosts; nil: none are in use
-	lacking   map[string]bool       // hosts that may need a block
-	holding   map[string]bool       // hosts on which something else holds addresses
-	outliving map[string]bool       // of those, where it is a container of Berth's
-	inDeploy  map[spec.AppID]bool   // apps that running deployments touch; nil: to be computed again
-	inTurn    []*spec.Deployment    // the running ones, oldest first; nil: to be computed again
+	searched  map[string]netip.Addr   // by pool: no address below is unused
+	blocks    *address.Blocks         // of hosts; nil: none are in use
+	lacking   map[string]bool         // hosts that may need a block
+	holding   map[string]bool         // hosts on which something else holds addresses
+	outliving map[string]bool         // of those, where it is a container of Berth's
+	deploysOf map[spec.AppID][]string // running deployments that touch the app, by id
+	inTurn    []*spec.Deployment      // the running ones, oldest first; nil: to be computed again
 	targeted  map[spec.AppID]target
 	done      map[spec.AppID]bool // the app's part of the current step is fulfilled
 	launches  map[spec.AppID][]int
@@ -47,7 +47,8 @@ type indexes struct {
 	unseen    map[spec.AppID]bool // by readers
 	untimed   map[string]bool     // by timers: task ids
 	staleDocs map[string]bool     // by documents: hosts
-	retarget  bool                // by targets
+	retarget  map[spec.AppID]bool // by aim
+	unstepped map[string]bool     // by steps: deployments
 	newTree   bool                // by readers: apps, groups or deployments
 	newFails  bool                // by readers: failures
 
@@ -67,7 +68,7 @@ func newIndexes() *indexes {
 		seatsOf:  map[spec.AppID]map[spec.SeatID]bool{},
 		leasesOn: map[spec.SeatID][]netip.Addr{}, searched: map[string]netip.Addr{}, rosters: map[spec.AppID]*roster{}, lacking: map[string]bool{}, holding: map[string]bool{}, outliving: map[string]bool{},
 		done: map[spec.AppID]bool{}, launches: map[spec.AppID][]int{}, skip: map[spec.AppID]int{}, deferred: map[spec.AppID]bool{}, dirty: map[spec.AppID]bool{}, unsure: map[spec.AppID]bool{}, restless: map[spec.AppID]bool{},
-		unseen: map[spec.AppID]bool{}, untimed: map[string]bool{}, staleDocs: map[string]bool{}, retarget: true, newTree: true, newFails: true,
+		unseen: map[spec.AppID]bool{}, untimed: map[string]bool{}, staleDocs: map[string]bool{}, retarget: map[spec.AppID]bool{}, unstepped: map[string]bool{}, deploysOf: map[spec.AppID][]string{}, targeted: map[spec.AppID]target{}, newTree: true, newFails: true,
 		lists: cow.New[spec.AppID, []*spec.Task](), seats: cow.New[spec.SeatID, spec.Seat](), leases: cow.New[netip.Addr, spec.Lease](),
 		usage: cow.New[string, spec.Usage](),
 	}
@@ -77,18 +78,18 @@ func newIndexes() *indexes {
 func (s *Scheduler) touch(app spec.AppID) {
 	s.dirty[app], s.unseen[app] = true, true
 	if s.state.Apps[app] == nil {
-		s.retarget = true // it is a target only as long as it has tasks
+		s.retarget[app] = true // it is a target only as long as it has tasks
 	}
 }
 
 // touchTree says that the set of wanted apps, of groups or of deployments changed.
-func (s *Scheduler) touchTree() { s.retarget, s.newTree, s.inDeploy, s.inTurn = true, true, nil, nil }
+func (s *Scheduler) touchTree() { s.newTree = true }
 
 // touchApp says that the app's definition changed: what it means for seats is in the documents of its hosts.
 func (s *Scheduler) touchApp(app spec.AppID) {
 	s.touchTree()
 	s.touch(app)
-	s.restless[app] = true
+	s.restless[app], s.retarget[app] = true, true
 	for _, t := range s.byApp[app] {
 		s.staleDocs[t.Host] = true
 	}

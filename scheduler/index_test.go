@@ -61,8 +61,35 @@ func (s *Scheduler) inconsistencies(now time.Time) (faults []string) {
 	}
 	same("tasks that hosts are starting", s.starting, starting)
 	s.consistentTallies(byApp, fault)
-	for id, t := range s.targets() {
-		if kept, ok := s.targeted[id]; !s.retarget && (!ok || kept.mode != t.mode || s.state.Apps[id] != nil && kept.app != t.app) {
+	deploysOf, all := map[spec.AppID][]string{}, map[spec.AppID]bool{}
+	for _, d := range s.deployments() {
+		for app := range union(nil, d.Steps) {
+			deploysOf[app] = append(deploysOf[app], d.ID)
+			all[app] = true
+		}
+	}
+	for app, ids := range deploysOf {
+		if kept := slices.Clone(s.deploysOf[app]); !slices.Equal(slices.Sorted(slices.Values(kept)), slices.Sorted(slices.Values(ids))) {
+			fault("deployments of %s are %v, want %v", app, kept, ids)
+		}
+	}
+	if len(s.deploysOf) != len(deploysOf) {
+		fault("deployments of %d apps, want %d", len(s.deploysOf), len(deploysOf))
+	}
+	for app := range s.state.Apps {
+		all[app] = true
+	}
+	for app := range s.byApp {
+		all[app] = true
+	}
+	targets := s.targets(all)
+	for app := range s.targeted {
+		if _, ok := targets[app]; !ok && !s.retarget[app] {
+			fault("%s is kept as a target and is none", app)
+		}
+	}
+	for id, t := range targets {
+		if kept, ok := s.targeted[id]; !s.retarget[id] && (!ok || kept.mode != t.mode || s.state.Apps[id] != nil && kept.app != t.app) {
 			fault("target of %s is %v, want %v", id, kept, t)
 		}
 		if s.dirty[id] {
@@ -133,17 +160,6 @@ func (s *Scheduler) consistentSeats(same func(string, any, any)) {
 	same("seats by app", s.seatsOf, seatsOf)
 	same("seats by host name", s.hostnames, hostnames)
 	same("seats with volumes to remove", s.freed, freed)
-	if s.inDeploy != nil {
-		touched := map[spec.AppID]bool{}
-		for _, d := range s.state.Deployments {
-			for _, step := range d.Steps {
-				for _, a := range step.Actions {
-					touched[a.App] = true
-				}
-			}
-		}
-		same("apps that deployments touch", s.inDeploy, touched)
-	}
 }
 
 func (s *Scheduler) consistentLeases(same func(string, any, any), fault func(string, ...any)) {

@@ -160,6 +160,13 @@ func New(opts Options) (*Scheduler, error) {
 	}
 	for id := range s.state.Apps {
 		s.touch(id)
+		s.retarget[id] = true
+	}
+	for id := range s.byApp {
+		s.retarget[id] = true
+	}
+	for _, d := range s.state.Deployments {
+		s.indexDeployment(d)
 	}
 	s.useBlocks(time.Now())
 	for id := range s.leasesOf {
