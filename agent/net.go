@@ -63,6 +63,10 @@ type NetOptions struct {
 	Path PathRouter
 	// Speaker is the BGP of routed mode, default the real one.
 	Speaker Speaker
+	// Own are the addresses under which other hosts reach this one, one of each family at most; none: what Source says.
+	Own []netip.Addr
+	// Source is the host's own address towards the scheduler; invalid: there is none. Default the kernel's word.
+	Source func(api string) netip.Addr
 	// Status is where Status is asked for; nil: nowhere.
 	Status net.Listener
 }
@@ -110,6 +114,9 @@ func NewNet(o NetOptions) (*Net, error) {
 	o.Log = o.Log.WithField("component", "net")
 	n := &Net{o: o, networks: newWorker[networksJob, networksDone](), path: newWorker[pathJob, pathDone](), routing: newWorker[routingJob, routingDone](),
 		vlan: newWorker[vlanJob, error]()}
+	if n.o.Source == nil {
+		n.o.Source = sourceTo
+	}
 	if n.o.Speaker == nil {
 		n.o.Speaker = bgp.New(n.o.Log)
 	}
@@ -454,7 +461,9 @@ func (w *netOwner) tell() {
 func (n *Net) survey(_ context.Context, j surveyJob) spec.HostEndpoints {
 	if j.mode == hostnet.Routed {
 		found, err := n.o.Path.Routed()
-		return endpoints(j, found, err)
+		e := endpoints(j, found, err)
+		e.Own = n.own()
+		return e
 	}
 	if j.mode == hostnet.L2 {
 		return endpoints(j, inVLAN(j.shown), nil)

@@ -55,7 +55,7 @@ func (w *netWorld) start() {
 				return map[netip.Prefix]string{prefix("192.0.2.1/24"): "eth0"}, nil
 			},
 		},
-		Mode: w.mode, Parent: "eth0", MTU: 1450, Path: w.router, Speaker: w.speaker,
+		Mode: w.mode, Parent: "eth0", MTU: 1450, Source: func(string) netip.Addr { return addr("192.0.2.1") }, Path: w.router, Speaker: w.speaker,
 	})
 	if err != nil {
 		w.t.Fatal(err)

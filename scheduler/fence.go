@@ -234,6 +234,7 @@ func (s *Scheduler) HostDead(ctx context.Context, name string) (*api.HostDeath, 
 		}
 		s.refuseDead(now)
 		s.disown(name)
+		s.forgetOwn(name)
 		s.staleDocs[name] = true
 		return nil
 	})

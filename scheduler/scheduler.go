@@ -137,7 +137,7 @@ func New(opts Options) (*Scheduler, error) {
 	s := &Scheduler{
 		opts: opts, log: opts.Log.WithField("component", "scheduler"), commands: make(chan func()), lost: make(chan error, 1), stopped: make(chan struct{}),
 		state: opts.State, byApp: map[spec.AppID]map[string]*spec.Task{},
-		hostnames: map[string]spec.SeatID{}, offers: newOffers(), hosts: map[string]*host{}, routing: hostdoc.NewRouting(opts.BGP), policing: newPolicing(opts.Policies), strays: map[string]stray{}, condemned: map[string]map[string]bool{}, inFlight: map[string]bool{},
+		hostnames: map[string]spec.SeatID{}, offers: newOffers(), hosts: map[string]*host{}, routing: hostdoc.NewRouting(opts.BGP, opts.State.Addresses), policing: newPolicing(opts.Policies), strays: map[string]stray{}, condemned: map[string]map[string]bool{}, inFlight: map[string]bool{},
 		queue: map[spec.AppID]*waiting{}, freed: map[spec.SeatID]bool{}, agents: map[string]*agent{}, waits: map[spec.AppID]string{}, docsDirty: true, indexes: newIndexes(), keys: newKeyring(opts.Rand),
 	}
 	if s.began = time.Now(); s.state.FenceAfter == 0 {

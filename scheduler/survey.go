@@ -12,6 +12,7 @@ import (
 
 	"github.com/berth-project/berth/internal/watch"
 	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/scheduler/hostdoc"
 	"github.com/berth-project/berth/scheduler/ipcheck"
 	"github.com/berth-project/berth/spec"
 )
@@ -81,6 +82,7 @@ func (s *Scheduler) onEndpoints(name string, h *host, e *spec.HostEndpoints, now
 		return
 	}
 	h.endpoints, h.toldAt = e, now
+	s.onOwn(name, e.Own)
 	n, _ := s.surveys.told.Get()
 	s.surveys.told.Set(n + 1)
 	for task := range s.condemned[name] {
@@ -91,6 +93,42 @@ func (s *Scheduler) onEndpoints(name string, h *host, e *spec.HostEndpoints, now
 	}
 	if len(s.condemned[name]) == 0 {
 		delete(s.condemned, name)
+	}
+}
+
+// onOwn takes in where a host says that others reach it. One that cannot say so now is where it was.
+func (s *Scheduler) onOwn(name string, own []netip.Addr) {
+	told := spec.HostAddress{Host: name}
+	for _, a := range own {
+		switch {
+		case !a.IsGlobalUnicast() || a.Zone() != "":
+		case a.Is4():
+			told.IPv4 = a
+		case !a.Is4In6():
+			told.IPv6 = a
+		}
+	}
+	if told == s.state.Addresses[name] || !told.IPv4.IsValid() && !told.IPv6.IsValid() {
+		return
+	}
+	s.state.Addresses[name] = told
+	s.batch.txn.PutAddress(told)
+	s.reroute()
+}
+
+// forgetOwn lets nobody peer any more with a host that is dead.
+func (s *Scheduler) forgetOwn(name string) {
+	if _, known := s.state.Addresses[name]; known {
+		delete(s.state.Addresses, name)
+		s.batch.txn.DeleteAddress(name)
+		s.reroute()
+	}
+}
+
+// reroute decides anew who peers with whom.
+func (s *Scheduler) reroute() {
+	if s.routing != nil {
+		s.routing, s.docsDirty = hostdoc.NewRouting(s.opts.BGP, s.state.Addresses), true
 	}
 }
 

@@ -54,6 +54,12 @@ type BGPHost struct {
 	ClusterID netip.Addr // valid: the host is a route reflector
 }
 
+// HostAddress is where a host says that others reach it. It counts for peerings where no Node resource names an address.
+type HostAddress struct {
+	Host       string
+	IPv4, IPv6 netip.Addr // invalid: none
+}
+
 // HostBGP is one host's part: who it is and whom it peers with.
 type HostBGP struct {
 	AS         uint32

@@ -19,7 +19,9 @@ type HostEndpoints struct {
 	// Kernel is why links and routes could not be read, "" when they were.
 	Kernel string `json:",omitempty"`
 	// BGP: the host announces addresses to peers.
-	BGP  bool           `json:",omitempty"`
+	BGP bool `json:",omitempty"`
+	// Own are the addresses under which other hosts reach this one, at most one of each family; none: it cannot say.
+	Own  []netip.Addr   `json:",omitempty"`
 	List []HostEndpoint // by address, then by container
 	// Omitted is how many are missing in List, beyond MaxHostEndpoints.
 	Omitted int `json:",omitempty"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -25,6 +26,7 @@ type netOptions struct {
 	MTU        int
 	Document   string
 	Passwords  string
+	Addresses  []string
 	Cleanup    bool
 }
 
@@ -88,6 +90,7 @@ func newNetCommand(c *cli) *cobra.Command {
 	f.IntVar(&o.MTU, "mtu", 0, "MTU of containers that start, with --network routed (default: of the default route's interface)")
 	f.StringVar(&o.Document, "document", "", "file with the host document, on a host without a scheduler")
 	f.StringVar(&o.Passwords, "bgp-password-file", "", "file with the TCP MD5 password of BGP peers for which no file is named (default: they have none)")
+	f.StringArrayVar(&o.Addresses, "host-address", nil, "address under which other hosts reach this one, for BGP where no Node resource names it (repeatable, one of each family; default: the source address towards --api)")
 	f.BoolVar(&o.Cleanup, "cleanup", false, "remove the networks, links, routes and rules of a stopped berth net, then exit")
 	cmd.AddCommand(newNetStatusCommand(c))
 	return cmd
@@ -96,6 +99,9 @@ func newNetCommand(c *cli) *cobra.Command {
 // check says what is wrong with the flags together; api says that one was named.
 func (o netOptions) check(api bool) error {
 	if _, _, _, err := parseNetwork(o.Network); err != nil {
+		return err
+	}
+	if _, err := parseOwn(o.Addresses); err != nil {
 		return err
 	}
 	switch {
@@ -109,6 +115,22 @@ func (o netOptions) check(api bool) error {
 		return errors.New("--api and --document both say where the host document is; leave one out")
 	}
 	return nil
+}
+
+// parseOwn reads --host-address.
+func parseOwn(texts []string) ([]netip.Addr, error) {
+	var out []netip.Addr
+	for _, text := range texts {
+		a, err := netip.ParseAddr(text)
+		if err != nil || !a.IsGlobalUnicast() || a.Zone() != "" || a.Is4In6() {
+			return nil, fmt.Errorf("--host-address %q is no address that other hosts could reach", text)
+		}
+		if len(out) > 0 && (len(out) > 1 || out[0].Is4() == a.Is4()) {
+			return nil, errors.New("--host-address: at most one of each family")
+		}
+		out = append(out, a)
+	}
+	return out, nil
 }
 
 // parseNetwork reads --network: the mode and, in mode L2, the interface of all pools and those of single ones.
@@ -146,6 +168,10 @@ func runNet(ctx context.Context, s settings, o netOptions, address string) error
 	if err != nil {
 		return err
 	}
+	own, err := parseOwn(o.Addresses)
+	if err != nil {
+		return err
+	}
 	return s.serve(ctx, "net.pid", func() (*run.Group, error) {
 		// Docker is not asked for anything before it is needed: it may be waiting for this process to start itself.
 		inventory := docker.NewInventory(client, s.log)
@@ -157,7 +183,7 @@ func runNet(ctx context.Context, s settings, o netOptions, address string) error
 			Options: agent.Options{
 				Host: s.Hostname, StateDir: s.StateDir, API: address, Token: s.token, IPAMName: s.IPAMName, Engine: client, Inventory: inventory, Log: s.log,
 			},
-			Status: status, Mode: mode, Parent: parent, Parents: parents, MTU: o.MTU, Document: o.Document, BGPPasswordFile: o.Passwords,
+			Status: status, Own: own, Mode: mode, Parent: parent, Parents: parents, MTU: o.MTU, Document: o.Document, BGPPasswordFile: o.Passwords,
 		})
 		if err != nil {
 			return nil, err

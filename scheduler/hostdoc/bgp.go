@@ -25,12 +25,12 @@ type peering struct {
 	near, far calico.Selector
 }
 
-// NewRouting reads what the operators want; nil: there is no BGP.
-func NewRouting(fleet *spec.BGP) *Routing {
+// NewRouting reads what the operators want; nil: there is no BGP. told is where hosts say that others reach them.
+func NewRouting(fleet *spec.BGP, told map[string]spec.HostAddress) *Routing {
 	if fleet == nil {
 		return nil
 	}
-	r := &Routing{fleet: *fleet, hosts: slices.Clone(fleet.Hosts)}
+	r := &Routing{fleet: *fleet, hosts: located(fleet.Hosts, told)}
 	for i := range r.hosts {
 		r.hosts[i].AS = cmp.Or(r.hosts[i].AS, fleet.AS)
 		r.hosts[i].Labels = calico.Labels(fleet.Hosts, r.hosts[i].Name)
@@ -43,6 +43,35 @@ func NewRouting(fleet *spec.BGP) *Routing {
 		r.peers = append(r.peers, peering{p, near, far})
 	}
 	return r
+}
+
+// located are the operators' hosts and those that only told of themselves. What an operator says of a host's addresses counts alone;
+// of two hosts that tell of one address the first counts, by name, as the other cannot be told from it.
+func located(hosts []spec.BGPHost, told map[string]spec.HostAddress) []spec.BGPHost {
+	out := slices.Clone(hosts)
+	taken := map[netip.Addr]bool{}
+	for _, h := range hosts {
+		taken[h.IPv4], taken[h.IPv6] = true, true
+	}
+	taken[netip.Addr{}] = false
+	for _, name := range slices.Sorted(maps.Keys(told)) {
+		at := slices.IndexFunc(out, func(h spec.BGPHost) bool { return h.Name == name })
+		if at >= 0 && (out[at].IPv4.IsValid() || out[at].IPv6.IsValid()) {
+			continue
+		}
+		t := told[name]
+		if taken[t.IPv4] || taken[t.IPv6] {
+			continue
+		}
+		if at < 0 {
+			at, out = len(out), append(out, spec.BGPHost{Name: name})
+		}
+		out[at].IPv4, out[at].IPv6 = t.IPv4, t.IPv6
+		for _, a := range addresses(out[at]) {
+			taken[a] = true
+		}
+	}
+	return out
 }
 
 // selects says whether the peering is one of the host's.

@@ -66,13 +66,13 @@ func TestRouting(t *testing.T) {
 					c.fleet.Hosts = append(c.fleet.Hosts, h)
 				}
 			}
-			docs := Compile(Input{Hosts: []string{c.host}, Routing: NewRouting(&c.fleet)})
+			docs := Compile(Input{Hosts: []string{c.host}, Routing: NewRouting(&c.fleet, nil)})
 			if diff := cmp.Diff(c.want, show(docs[c.host].BGP)); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
-	if doc := Compile(Input{Hosts: []string{"a"}, Routing: NewRouting(nil)})["a"]; doc.BGP != nil {
+	if doc := Compile(Input{Hosts: []string{"a"}, Routing: NewRouting(nil, nil)})["a"]; doc.BGP != nil {
 		t.Error("BGP that nobody asked for")
 	}
 }
@@ -100,7 +100,7 @@ func TestRoutingHasTwoEnds(t *testing.T) {
 				NodeSelector: selector.Draw(t, "near"), PeerSelector: selector.Draw(t, "far")})
 		}
 		fleet.Hosts = hosts
-		docs := Compile(Input{Hosts: names, Routing: NewRouting(&fleet)})
+		docs := Compile(Input{Hosts: names, Routing: NewRouting(&fleet, nil)})
 		for i, h := range hosts {
 			me := docs[h.Name].BGP
 			for _, p := range me.Peers {
@@ -116,4 +116,31 @@ func TestRoutingHasTwoEnds(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Hosts of which no operator says where they are peer where they say themselves.
+func TestToldAddresses(t *testing.T) {
+	a := netip.MustParseAddr
+	fleet := spec.BGP{AS: 64512, ListenPort: 179, Mesh: true, Hosts: []spec.BGPHost{
+		{Name: "named", IPv4: a("192.0.2.1")}, {Name: "labelled", Labels: map[string]string{"rack": "r1"}},
+	}}
+	told := map[string]spec.HostAddress{
+		"named": {Host: "named", IPv4: a("203.0.113.1")}, "labelled": {Host: "labelled", IPv4: a("192.0.2.2")}, "other": {Host: "other", IPv4: a("192.0.2.3"), IPv6: a("fd00::3")},
+		"thief": {Host: "thief", IPv4: a("192.0.2.1")}, "twin": {Host: "twin", IPv4: a("192.0.2.3")},
+	}
+	r := NewRouting(&fleet, told)
+	for host, want := range map[string]string{
+		"named": "[192.0.2.2 192.0.2.3]", "labelled": "[192.0.2.1 192.0.2.3]", "other": "[192.0.2.1 192.0.2.2]", "thief": "[]", "twin": "[]", "silent": "[]",
+	} {
+		var got []netip.Addr
+		for _, p := range r.Of(host).Peers {
+			got = append(got, p.Address)
+		}
+		if fmt.Sprint(got) != want {
+			t.Errorf("%s peers with %v, want %s", host, got, want)
+		}
+	}
+	if b := r.Of("other"); b.RouterID != a("192.0.2.3") || b.Peers[0].Source != a("192.0.2.3") {
+		t.Errorf("other is %+v", b)
+	}
 }

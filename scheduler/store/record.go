@@ -19,6 +19,7 @@ const (
 	bucketSeats       = "seats"
 	bucketLeases      = "leases"
 	bucketBlocks      = "blocks"
+	bucketAddresses   = "addresses"
 	bucketDeployments = "deployments"
 	bucketFailures    = "failures"
 	bucketDelays      = "delays"
@@ -39,7 +40,7 @@ const versionSeparator = "\x00"
 const versionTime = "2006-01-02T15:04:05.000000000Z"
 
 func buckets() []string {
-	return []string{bucketMeta, bucketApps, bucketGroups, bucketVersions, bucketChanges, bucketTasks, bucketSeats, bucketLeases, bucketBlocks, bucketDeployments, bucketFailures, bucketDelays}
+	return []string{bucketMeta, bucketApps, bucketGroups, bucketVersions, bucketChanges, bucketTasks, bucketSeats, bucketLeases, bucketBlocks, bucketAddresses, bucketDeployments, bucketFailures, bucketDelays}
 }
 
 func versionKey(a *spec.App) string {
@@ -155,6 +156,9 @@ func (s *State) decodeRecord(bucket, key string, value []byte) error {
 	case bucketBlocks:
 		b, err := record[spec.Block](key, value, func(b spec.Block) string { return b.Prefix.String() })
 		return keep(s.Blocks, b.Prefix, b, err)
+	case bucketAddresses:
+		a, err := record[spec.HostAddress](key, value, func(a spec.HostAddress) string { return a.Host })
+		return keep(s.Addresses, a.Host, a, err)
 	case bucketDeployments:
 		d, err := record[*spec.Deployment](key, value, func(d *spec.Deployment) string { return d.ID })
 		return keep(s.Deployments, key, d, err)

@@ -31,6 +31,7 @@ type State struct {
 	Seats       map[spec.SeatID]spec.Seat
 	Leases      map[netip.Addr]spec.Lease
 	Blocks      map[netip.Prefix]spec.Block
+	Addresses   map[string]spec.HostAddress // by host, as they said
 	Deployments map[string]*spec.Deployment
 	Failures    map[spec.AppID]*spec.TaskFailure
 	Delays      map[spec.AppID]Delay
@@ -46,6 +47,7 @@ func NewState() *State {
 		Seats:       map[spec.SeatID]spec.Seat{},
 		Leases:      map[netip.Addr]spec.Lease{},
 		Blocks:      map[netip.Prefix]spec.Block{},
+		Addresses:   map[string]spec.HostAddress{},
 		Deployments: map[string]*spec.Deployment{},
 		Failures:    map[spec.AppID]*spec.TaskFailure{},
 		Delays:      map[spec.AppID]Delay{},

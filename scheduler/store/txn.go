@@ -124,6 +124,12 @@ func (t *Txn) PutBlock(b spec.Block) {
 // DeleteBlock makes the block nobody's.
 func (t *Txn) DeleteBlock(p netip.Prefix) { t.add(opDelete, bucketBlocks, p.String(), nil) }
 
+// PutAddress stores where the host says that others reach it.
+func (t *Txn) PutAddress(a spec.HostAddress) { t.put(opPut, bucketAddresses, a.Host, a) }
+
+// DeleteAddress forgets it.
+func (t *Txn) DeleteAddress(host string) { t.add(opDelete, bucketAddresses, host, nil) }
+
 // PutDeployment stores the deployment.
 func (t *Txn) PutDeployment(d *spec.Deployment) { t.put(opPut, bucketDeployments, d.ID, d) }
 
