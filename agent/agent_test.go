@@ -36,6 +36,13 @@ type scheduler struct {
 	mu     sync.Mutex
 	away   bool
 	report *spec.HostReport // the newest
+	inUse  string           // the version of the document that the host said last is in force
+}
+
+func (s *scheduler) applied() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inUse
 }
 
 func (s *scheduler) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -46,10 +53,15 @@ func (s *scheduler) RoundTrip(r *http.Request) (*http.Response, error) {
 		header.Set(spec.HeaderAnew, fmt.Sprint(ask.Anew))
 		return &http.Response{StatusCode: status, Status: http.StatusText(status), Header: header, Body: io.NopCloser(bytes.NewReader(body))}, nil
 	}
-	s.mu.Lock()
-	away := s.away
-	s.mu.Unlock()
-	if away {
+	away := func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if v := r.URL.Query().Get("applied"); v != "" && !s.away {
+			s.inUse = v
+		}
+		return s.away
+	}
+	if away() {
 		return nil, errors.New("connection refused")
 	}
 	if r.Method == http.MethodPost {
@@ -79,6 +91,9 @@ func (s *scheduler) RoundTrip(r *http.Request) (*http.Response, error) {
 		case <-r.Context().Done():
 			return nil, r.Context().Err()
 		case <-changed:
+			if away() {
+				return nil, errors.New("connection reset")
+			}
 		case <-asked:
 		case <-time.After(30 * time.Second):
 			return answer(204, nil)

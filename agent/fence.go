@@ -34,11 +34,13 @@ type fence struct {
 	withdrawn map[netip.Addr]string // address -> why
 	cutOff    bool
 	kept      fenceData
+	first     fenceData // as the last process left it
 }
 
 // fenceData is the file.
 type fenceData struct {
 	Contact   time.Time
+	Version   uint64       // of the document in force then
 	Withdrawn []netip.Addr // sorted
 }
 
@@ -52,7 +54,7 @@ func newFence(file string, log logrus.FieldLogger, now time.Time) *fence {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		log.WithError(err).Warn("what is known of the last contact with the scheduler cannot be read; it counts as long ago")
 	}
-	f.contact = f.kept.Contact
+	f.first, f.contact = f.kept, f.kept.Contact
 	for _, a := range f.kept.Withdrawn {
 		f.withdrawn[a] = "it was withdrawn before the process began"
 	}
@@ -68,12 +70,15 @@ func (f *fence) newer(v *watch.Value[time.Time]) (time.Time, <-chan struct{}) {
 	return at, changed
 }
 
-// decide says which addresses are withdrawn from now on, writes it down, and when to decide again.
-func (f *fence) decide(in hostnet.FenceInput) time.Time {
+// decide says which addresses are withdrawn from now on, writes it down, and when to decide again. version is the document's.
+func (f *fence) decide(in hostnet.FenceInput, version uint64) time.Time {
 	if in.Up {
 		f.linked = in.Now
 	}
 	in.Contact, in.Linked, in.Before = f.contact, f.linked, slices.Collect(maps.Keys(f.withdrawn))
+	if version < f.first.Version && f.contact.Equal(f.first.Contact) {
+		in.Contact = time.Time{} // the document on disk is older than what was heard then, so it is not what the scheduler said
+	}
 	out := hostnet.Fences(in)
 	if out.CutOff != f.cutOff {
 		if f.cutOff = out.CutOff; f.cutOff {
@@ -93,14 +98,14 @@ func (f *fence) decide(in hostnet.FenceInput) time.Time {
 		}
 	}
 	f.withdrawn = out.Withdrawn
-	f.keep()
+	f.keep(version)
 	return out.Again
 }
 
 // keep writes down what a process that begins now must know.
-func (f *fence) keep() {
-	d := fenceData{Contact: f.contact.Round(0), Withdrawn: slices.SortedFunc(maps.Keys(f.withdrawn), netip.Addr.Compare)}
-	if slices.Equal(d.Withdrawn, f.kept.Withdrawn) && d.Contact.Sub(f.kept.Contact) < keepEvery {
+func (f *fence) keep(version uint64) {
+	d := fenceData{Contact: f.contact.Round(0), Version: version, Withdrawn: slices.SortedFunc(maps.Keys(f.withdrawn), netip.Addr.Compare)}
+	if slices.Equal(d.Withdrawn, f.kept.Withdrawn) && d.Version == f.kept.Version && d.Contact.Sub(f.kept.Contact) < keepEvery {
 		return
 	}
 	if err := writeWhole(f.file, d); err != nil {
@@ -126,7 +131,7 @@ func writeWhole(file string, v any) error {
 func (w *netOwner) fenceInput(now time.Time) hostnet.FenceInput {
 	in := hostnet.FenceInput{
 		Now: now, Up: w.learned.Up, Endpoints: w.endpoints.List, Seats: map[netip.Addr]bool{}, Tasks: map[netip.Addr]bool{},
-		Blocks: hostnet.Blocks(w.doc.Pools, w.doc.Blocks), Elsewhere: map[netip.Addr]bool{}, Withdrawn: w.doc.Withdrawn,
+		Blocks: w.doc.Blocks, Taken: w.doc.Taken, Elsewhere: map[netip.Addr]bool{}, Withdrawn: w.doc.Withdrawn,
 	}
 	// Without peers nobody is told of an address that moves here or away: where its packets go is not for the host to say, and there is no
 	// telling a dead scheduler from being cut off.

@@ -413,7 +413,7 @@ func (w *netOwner) decide(now time.Time) (again time.Time) {
 		return
 	}
 	if w.doc != nil {
-		again = w.fence.decide(w.fenceInput(now))
+		again = w.fence.decide(w.fenceInput(now), w.doc.Version)
 	}
 	w.policing.look(w.doc, func(err error) {
 		w.o.Log.WithError(err).Error("the document's network policies are no policies; those before stay in force")

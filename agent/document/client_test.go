@@ -283,3 +283,52 @@ func TestLeftovers(t *testing.T) {
 		}
 	})
 }
+
+// The process of the host's network says so, tells at once which document is in force, asks well within the time that it may count
+// on its addresses, and counts that from when it asked.
+func TestNetPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		s.doc = document(1)
+		s.doc.FenceAfter = 40 * time.Second
+		log, _ := test.NewNullLogger()
+		c, err := New(Options{API: "http://scheduler:1", Host: "h1", File: filepath.Join(t.TempDir(), "d.json"), Net: true, Transport: s, Log: log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { _ = c.Run(ctx); close(done) }()
+		defer func() { cancel(); <-done }()
+		began := time.Now()
+		last := func() string {
+			synctest.Wait()
+			_, asked := s.told()
+			_, query, _ := strings.Cut(asked[len(asked)-1], "?")
+			return strings.TrimSpace(query)
+		}
+		if got := last(); got != "version=1&wait=10s&survey=0&anew=0&for=net&applied=0" {
+			t.Errorf("asked %q", got)
+		}
+		time.Sleep(4 * time.Second)
+		if at, _ := c.Contact().Get(); !at.Equal(began) {
+			t.Errorf("contact at %v, asked at %v", at, began)
+		}
+		c.Applied(1)
+		if got := last(); got != "version=1&wait=10s&survey=0&anew=0&for=net&applied=1" {
+			t.Errorf("in force: asked %q", got)
+		}
+		if at, _ := c.Contact().Get(); !at.Equal(began) {
+			t.Errorf("an unanswered question counts: %v", at)
+		}
+		time.Sleep(15 * time.Second) // answered after 10 s, from when it was asked
+		if at, _ := c.Contact().Get(); !at.Equal(began.Add(4 * time.Second)) {
+			t.Errorf("contact at %v after the start", at.Sub(began))
+		}
+		s.set(func() { s.away = true })
+		time.Sleep(time.Minute)
+		if at, _ := c.Contact().Get(); at.After(began.Add(20 * time.Second)) {
+			t.Errorf("contact at %v after the start with a scheduler that is away", at.Sub(began))
+		}
+	})
+}

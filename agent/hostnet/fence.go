@@ -22,7 +22,8 @@ type FenceInput struct {
 	Endpoints []Endpoint
 	// Seats are the addresses of this host's seats in the document, Tasks those that containers of tasks are on.
 	Seats, Tasks map[netip.Addr]bool
-	Blocks       []netip.Prefix
+	// Blocks are the document's, Taken the parts of them that are for seats.
+	Blocks, Taken []netip.Prefix
 	// Elsewhere are the single addresses that others announce.
 	Elsewhere map[netip.Addr]bool
 	Withdrawn []netip.Addr // the document's
@@ -49,8 +50,8 @@ const quiet = 30 * time.Second
 // shows that somebody else may have the address: no BGP peer is heard either, so that the host is cut off; or somebody
 // announces it. What was withdrawn once comes back only when the scheduler says that it is this host's.
 //
-// Addresses of the host's own blocks that are neither a seat's nor a task's are of containers that people started. Nobody
-// else can be given those.
+// What is in the part of the host's own blocks that is not for seats, and is no task's, are containers that people started. Nobody
+// else can be given those addresses, so they stay.
 func Fences(in FenceInput) Fence {
 	f := Fence{Withdrawn: map[netip.Addr]string{}}
 	valid := in.After <= 0 || age(in.Now, in.Contact) < in.After
@@ -75,21 +76,24 @@ func (in FenceInput) withdraw(addresses []netip.Addr, valid, cutOff bool) string
 	on := func(set map[netip.Addr]bool) bool { return any(func(a netip.Addr) bool { return set[a] }) }
 	among := func(list []netip.Addr) bool { return any(func(a netip.Addr) bool { return slices.Contains(list, a) }) }
 	seat, task := on(in.Seats), on(in.Tasks)
-	own := any(func(a netip.Addr) bool {
-		return slices.ContainsFunc(in.Blocks, func(b netip.Prefix) bool { return b.Contains(a) })
-	})
+	within := func(parts []netip.Prefix) bool {
+		return any(func(a netip.Addr) bool {
+			return slices.ContainsFunc(parts, func(p netip.Prefix) bool { return p.Contains(a) })
+		})
+	}
+	before := among(in.Before)
 	switch {
-	case !seat && !task && own:
-		return ""
 	case among(in.Withdrawn):
 		return "the scheduler gives it to another host"
+	case !seat && !task && !before && within(in.Blocks) && !within(in.Taken):
+		return ""
 	case cutOff:
 		return fmt.Sprintf("neither the scheduler nor a BGP peer is heard, and it may have been given to another host %s after the last word", in.After)
 	case valid && seat:
 		return ""
 	case on(in.Elsewhere) && (seat || task):
 		return "another host announces it, and the scheduler does not say that it is this one's"
-	case among(in.Before):
+	case before:
 		return "it was withdrawn, and the scheduler does not say that it is this host's"
 	}
 	return ""

@@ -68,7 +68,13 @@ func TestFences(t *testing.T) {
 		{"only peers are back: what was withdrawn stays so", func(in *FenceInput) {
 			in.Contact, in.Before = start, []netip.Addr{addr(seat), addr(borrowed)}
 		}, fmt.Sprint([]string{seat, borrowed, twin}), false, 0},
-		{"the scheduler withdraws", func(in *FenceInput) { in.Withdrawn = []netip.Addr{addr(borrowed), addr(plain)} }, fmt.Sprint([]string{borrowed}), false, 0},
+		{"the scheduler withdraws", func(in *FenceInput) { in.Withdrawn = []netip.Addr{addr(borrowed), addr(plain)} }, fmt.Sprint([]string{plain, borrowed}), false, 0},
+		{"a chosen address in the seats' part of the block", func(in *FenceInput) {
+			in.Contact, in.Up, in.Taken = start, false, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/27")}
+		}, fmt.Sprint([]string{seat, plain, task, chosen, borrowed, twin}), true, 0},
+		{"a seat was withdrawn, its task is over, and Docker is not heard", func(in *FenceInput) {
+			in.Before, in.Seats, in.Tasks = []netip.Addr{addr(seat)}, on(), on()
+		}, fmt.Sprint([]string{seat, twin}), false, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := base()

@@ -85,7 +85,7 @@ func TestEveryRecordComesBackAsItWas(t *testing.T) {
 	backends(t, func(t *testing.T, s store.Store) {
 		app, seat := fullApp(), spec.SeatID{App: "/prod/web", Index: 2}
 		want := store.NewState()
-		want.FrameworkID, want.Sequence = "f-1", 1<<63+1
+		want.FrameworkID, want.FenceAfter, want.Sequence = "f-1", 5*time.Minute, 1<<63+1
 		want.Apps[app.ID] = app
 		want.Versions[app.ID] = []*spec.App{app}
 		want.Tasks["t1"] = &spec.Task{ID: "t1", Seat: seat, Rung: spec.Running, Address: netip.MustParseAddr("10.0.0.2"), Ports: []int{80}, CreatedAt: epoch}
@@ -100,6 +100,7 @@ func TestEveryRecordComesBackAsItWas(t *testing.T) {
 
 		var txn store.Txn
 		txn.SetFrameworkID("f-1")
+		txn.SetFenceAfter(5 * time.Minute)
 		txn.SetSequence(1<<63 + 1)
 		txn.PutApp(app)
 		txn.AddVersion(app)
@@ -118,6 +119,7 @@ func TestEveryRecordComesBackAsItWas(t *testing.T) {
 
 		var gone store.Txn
 		gone.SetFrameworkID("")
+		gone.SetFenceAfter(0)
 		gone.DeleteApp(app.ID, true)
 		gone.DeleteTask("t1")
 		gone.DeleteSeat(seat)
