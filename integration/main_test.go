@@ -47,7 +47,7 @@ func buildAndRun(m *testing.M) int {
 	return code
 }
 
-// requireReal skips the test loudly when one of the real things is not to be had: "docker", "consul", or an image. With
+// requireReal skips the test loudly when one of the real things is not to be had: "docker", "consul", "bird", or an image. With
 // BERTH_REQUIRE_REAL=1 that is a failure.
 func requireReal(t *testing.T, things ...string) {
 	t.Helper()
@@ -63,6 +63,10 @@ func requireReal(t *testing.T, things ...string) {
 		case "consul":
 			if rig.ConsulBinary() == "" {
 				missing = "no Consul server was built"
+			}
+		case "bird":
+			if _, err := exec.LookPath("bird"); err != nil {
+				missing = "no bird2 is installed (scripts/install-deps lab)"
 			}
 		default:
 			if _, err := rig.MachineEngine(t).TryDocker("image", "inspect", "--format", "{{.Id}}", thing); err != nil {

@@ -92,6 +92,11 @@ func New(t TB, o Options) *Berth {
 	return b
 }
 
+// Attach is a Berth that something else has started and will stop: with its API in dir/run, and this pool.
+func Attach(t TB, binary, dir, pool string) *Berth {
+	return &Berth{t: t, Engine: MachineEngine(t), instance: &instance{opt: Options{Binary: binary}, Dir: dir, Pool: pool}}
+}
+
 func (b *Berth) file(name string) string { return filepath.Join(b.Dir, name) }
 
 func (b *Berth) write(name, text string) {

@@ -1,8 +1,10 @@
 package rig
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -28,16 +30,35 @@ type Login struct {
 
 // Dial logs in as root at an instance's own address. The caller compares the host key.
 func Dial(address string, auth ...ssh.AuthMethod) (*Login, error) {
+	return DialFrom(context.Background(), new(net.Dialer).DialContext, address, auth...)
+}
+
+// DialFrom is Dial from where dial connects.
+func DialFrom(ctx context.Context, dial func(ctx context.Context, network, address string) (net.Conn, error), address string, auth ...ssh.AuthMethod) (*Login, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	address = net.JoinHostPort(address, "22")
+	conn, err := dial(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	// The other side may be there and say nothing, so the talk before the login has an end, too.
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
 	l := new(Login)
-	client, err := ssh.Dial("tcp", net.JoinHostPort(address, "22"), &ssh.ClientConfig{
-		User: "root", Auth: auth, Timeout: 5 * time.Second,
+	c, channels, requests, err := ssh.NewClientConn(conn, address, &ssh.ClientConfig{
+		User: "root", Auth: auth,
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
 			l.HostKey = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 			return nil
 		},
 	})
-	l.Client = client
-	return l, err
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	l.Client = ssh.NewClient(c, channels, requests)
+	return l, conn.SetDeadline(time.Time{})
 }
 
 // SSH logs in with the operators' key, waiting until the instance's sshd is there.
