@@ -120,7 +120,7 @@ func (c *churn) scale() {
 	was, known := c.size[app]
 	switch {
 	case !known:
-		definition := c.berth.App(app, baseImage, n, rig.With("cmd", "exec sleep 1d"), rig.With("taskKillGracePeriodSeconds", 0), rig.With("cpus", 0.01), rig.With("mem", 16))
+		definition := c.berth.App(app, baseImage, n, rig.With("cmd", "trap 'exit 0' TERM; sleep 1d & wait"), rig.With("cpus", 0.01), rig.With("mem", 16))
 		c.must("POST", "/v2/apps?force=true", definition)
 	case n == 0 && was > 0 && c.random.IntN(2) == 0:
 		c.must("DELETE", "/v2/apps"+c.berth.AppID(app)+"?force=true", nil)
