@@ -169,7 +169,7 @@ func TestLab(t *testing.T) {
 	t.Run("reach", func(t *testing.T) { r.in(t).reach(targets) })
 	t.Run("move", func(t *testing.T) { r.in(t).move() })
 	for _, part := range parts {
-		t.Run("kill "+part, func(t *testing.T) { r.in(t).kill(targets, part) })
+		t.Run("kill "+strings.ReplaceAll(part, "/", " "), func(t *testing.T) { r.in(t).kill(targets, part) })
 	}
 	r.checked()
 }
@@ -273,8 +273,8 @@ func (r *rack) kill(targets []target, killed ...string) {
 	r.all(killed, r.Kill)
 	at := time.Now()
 	pause(outage)
-	if dead != "" && !slices.Contains(killed, "tor") {
-		r.forgotten(targets, dead)
+	if dead != "" {
+		r.forgotten(dead, killed)
 	}
 	r.all(killed, r.Start)
 	if err := r.Ready(r.Context()); err != nil {
@@ -312,11 +312,12 @@ func (r *rack) all(parts []string, do func(context.Context, string) error) {
 	}
 }
 
-// forgotten: the router and the other hosts have no route to what was on a dead host any more.
-func (r *rack) forgotten(targets []target, dead string) {
+// forgotten: the router and the other hosts have no route to what was on a dead host any more. Where nobody is there to take
+// them away, routes stay: those to hosts that live are needed.
+func (r *rack) forgotten(dead string, killed []string) {
 	r.Helper()
 	for _, place := range append([]string{"tor"}, names(r.Hosts)...) {
-		if place == dead {
+		if place == dead || slices.Contains(killed, place) || slices.Contains(killed, place+"/net") {
 			continue
 		}
 		space, err := r.Space(place)

@@ -27,7 +27,7 @@ func TestLabPairs(t *testing.T) {
 	targets := r.pinned(2)
 	for i, a := range parts {
 		for _, b := range parts[:i] {
-			t.Run(b+" and "+a, func(t *testing.T) { r.in(t).kill(targets, a, b) })
+			t.Run(strings.ReplaceAll(b+" and "+a, "/", " "), func(t *testing.T) { r.in(t).kill(targets, a, b) })
 		}
 	}
 	r.checked()

@@ -27,14 +27,20 @@ type Daemon struct {
 	answers func(context.Context) error
 }
 
-// Start starts it unless it runs, and waits until it answers.
+// Start starts it unless it runs, and waits until it answers. Until then it is started again when it ends, as an init system
+// does: an agent needs its Docker Engine, which may be starting, too.
 func (d Daemon) Start(ctx context.Context) error {
-	if !d.Runs() {
-		if err := d.launch(); err != nil {
-			return fmt.Errorf("start %s: %w", d.Name, err)
-		}
-	}
+	var last time.Time
 	return eventually(ctx, 60*time.Second, d.Name+" answers", func() error {
+		if !d.Runs() {
+			if time.Since(last) < restartPause {
+				return fmt.Errorf("it has ended; see %s", d.log())
+			}
+			last = time.Now()
+			if err := d.launch(); err != nil {
+				return err
+			}
+		}
 		if err := d.answers(ctx); err != nil {
 			return err
 		}
@@ -44,6 +50,9 @@ func (d Daemon) Start(ctx context.Context) error {
 		return nil
 	})
 }
+
+// restartPause is the time between two starts of what does not stay.
+const restartPause = time.Second
 
 func (d Daemon) launch() error {
 	if d.before != nil {

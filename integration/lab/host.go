@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -221,12 +222,19 @@ func (h *Host) Net() Daemon {
 
 // Agent is its `berth agent`.
 func (h *Host) Agent() Daemon {
-	return Daemon{
+	d := Daemon{
 		Name: h.Name + "/agent", lab: h.lab, space: h.Space(), program: h.lab.o.Berth,
-		args:    append([]string{"agent", "--net", "external"}, h.common()...),
-		marks:   []string{"agent", h.path("state")},
-		answers: func(context.Context) error { _, err := os.Stat(h.path("run", "agent.pid")); return err },
+		args:  append([]string{"agent", "--net", "external"}, h.common()...),
+		marks: []string{"agent", h.path("state")},
 	}
+	d.answers = func(context.Context) error { // one that was killed has left its file
+		text, err := os.ReadFile(h.path("run", "agent.pid"))
+		if err == nil && fmt.Sprintln(d.PIDs()) != "["+strings.TrimSpace(string(text))+"]\n" {
+			err = errors.New("it is not ready yet")
+		}
+		return err
+	}
+	return d
 }
 
 // answers asks a Docker plugin.
