@@ -32,7 +32,7 @@ func (s *Scheduler) onEngine(ev mesos.Event) {
 		s.session.offeredAt = now
 		s.hold(e.Offers, now)
 		s.learnAgents(e.Offers, now)
-		s.refuseDead(now)
+		s.refuseDead(e.Offers)
 	case mesos.Rescinded:
 		s.fleet.Drop(e.OfferID)
 	case mesos.Update:

@@ -232,7 +232,11 @@ func (s *Scheduler) HostDead(ctx context.Context, name string) (*api.HostDeath, 
 			s.revoke(h, t) // in case that it lives
 			s.step(t, lifecycle.Expunged{Reason: "an operator declared host " + name + " dead"}, now)
 		}
-		s.refuseDead(now)
+		for agent, a := range s.agents {
+			if a.Host == name {
+				s.refuseDead(s.fleet.Of(agent, a.Host))
+			}
+		}
 		s.disown(name)
 		s.forgetOwn(name)
 		s.staleDocs[name] = true
@@ -252,16 +256,13 @@ func (s *Scheduler) alive(h *host, now time.Time) {
 	}
 }
 
-// refuseDead gives back the offers of hosts that were declared dead: the engine may not have noticed yet.
-func (s *Scheduler) refuseDead(now time.Time) {
+// refuseDead gives back those of the offers that are of hosts that were declared dead: the engine may not have noticed yet.
+func (s *Scheduler) refuseDead(offers []spec.Offer) {
 	var ids []string
-	for agent, a := range s.agents {
-		if h := s.hosts[a.Host]; h == nil || h.dead.IsZero() {
-			continue
-		}
-		for _, o := range s.fleet.Of(agent, a.Host) {
-			ids = append(ids, o.ID)
-			s.fleet.Drop(o.ID)
+	for i := range offers {
+		if h := s.hosts[offers[i].Host]; h != nil && !h.dead.IsZero() {
+			ids = append(ids, offers[i].ID)
+			s.fleet.Drop(offers[i].ID)
 		}
 	}
 	if slices.Sort(ids); len(ids) > 0 {
