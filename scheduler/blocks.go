@@ -25,7 +25,9 @@ const (
 // leasing is what the loop keeps about blocks beside the index.
 type leasing struct {
 	begun     time.Time            // since when hosts could have been heard
-	reclaimed time.Time            // when blocks to take back were looked for last
+	reclaimed map[string]time.Time // by pool: when blocks to take back were looked for last, and there were none
+	waiting   map[string]bool      // hosts that lack a block, and none was left
+	retry     time.Time            // when they are looked at again
 	selectors map[string]selector  // by pool: those that are for some hosts only
 	elsewhere map[[2]string]string // what selectors said, by pool and host
 }
@@ -37,7 +39,7 @@ type selector struct {
 
 // useBlocks finds out whether hosts get blocks: where there is BGP, or a pool names their size. It is called once.
 func (s *Scheduler) useBlocks(now time.Time) {
-	s.leasing = leasing{begun: now, selectors: map[string]selector{}, elsewhere: map[[2]string]string{}}
+	s.leasing = leasing{begun: now, reclaimed: map[string]time.Time{}, waiting: map[string]bool{}, selectors: map[string]selector{}, elsewhere: map[[2]string]string{}}
 	for _, p := range s.opts.Pools {
 		if p.NodeSelector != "" {
 			// The decoder has refused selectors that cannot be read; one that comes all the same selects nothing.
@@ -111,36 +113,41 @@ func (s *Scheduler) provide(now time.Time) {
 		clear(s.lacking)
 		return
 	}
+	l := &s.leasing
+	if len(l.waiting) > 0 && !now.Before(l.retry) {
+		maps.Copy(s.lacking, l.waiting)
+		clear(l.waiting)
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.lacking)) {
-		h, held, waits := s.hosts[name], map[netip.Addr]bool{}, false
+		waits := false
 		if s.goneFrom(name, now) {
-			delete(s.lacking, name) // until somebody there asks again
-			continue
-		}
-		for _, x := range h.held {
-			held[x.Address] = true
+			continue // until somebody there asks again
 		}
 		for _, p := range s.opts.Pools {
-			if !s.lacks(name, p, held) {
+			if !s.lacks(name, p) {
 				continue
 			}
 			if _, ok := s.claim(p, name, now); !ok {
 				waits = true
 			}
 		}
-		if !waits {
-			delete(s.lacking, name)
+		if waits {
+			l.waiting[name], l.retry = true, now.Add(reclaimAgain)
 		}
+	}
+	clear(s.lacking)
+	if len(l.waiting) > 0 {
+		s.wakeAt(l.retry)
 	}
 }
 
 // lacks says whether the host should have one more block of the pool.
-func (s *Scheduler) lacks(host string, p spec.Pool, held map[netip.Addr]bool) bool {
+func (s *Scheduler) lacks(host string, p spec.Pool) bool {
 	if p.Disabled || s.elsewhere(p.Name, host) != "" {
 		return false
 	}
 	has := slices.ContainsFunc(s.blocks.On(host), func(b spec.Block) bool { return b.Pool == p.Name })
-	return !has || s.blocks.Crowded(host, p, s.state.Leases, held)
+	return !has || s.blocks.Crowded(host, p, s.state.Leases, s.isHeld)
 }
 
 // claim gives a host one more block of a pool, if need be one of a host that is forgotten.
@@ -161,21 +168,19 @@ func (s *Scheduler) claim(p spec.Pool, host string, now time.Time) (spec.Block, 
 // reclaim takes blocks back in which nothing lives: of hosts of which nothing was heard for long, and of those that the pool is
 // no longer for.
 func (s *Scheduler) reclaim(p spec.Pool, now time.Time) bool {
-	if next := s.leasing.reclaimed.Add(reclaimAgain); now.Before(next) {
-		s.wakeAt(next)
+	if now.Before(s.leasing.reclaimed[p.Name].Add(reclaimAgain)) {
 		return false
 	}
-	held := map[netip.Addr]bool{}
-	for _, h := range s.held() {
-		held[h.Address] = true
+	gone := func(host string) bool {
+		h := s.hosts[host]
+		return s.goneFrom(host, now) || s.elsewhere(p.Name, host) != "" && h != nil && h.reported // what it has there is known
 	}
-	old := s.blocks.Returnable(p.Name, func(host string) bool { return s.goneFrom(host, now) || s.elsewhere(p.Name, host) != "" }, s.state.Leases, held)
+	old := s.blocks.Returnable(p.Name, gone, s.state.Leases, s.isHeld)
 	for _, b := range old {
 		s.dropBlock(b)
 	}
 	if len(old) == 0 {
-		s.leasing.reclaimed = now
-		s.wakeAt(now.Add(reclaimAgain))
+		s.leasing.reclaimed[p.Name] = now
 	}
 	return len(old) > 0
 }
@@ -216,7 +221,8 @@ func (s *Scheduler) disown(host string) {
 		b.Used = false
 		s.putBlock(b)
 	}
-	s.leasing.reclaimed = time.Time{} // a host may wait for them
+	clear(s.leasing.reclaimed)
+	s.leasing.retry = time.Time{} // a host may wait for them
 }
 
 func (s *Scheduler) used(b spec.Block) bool {
@@ -233,6 +239,7 @@ func (s *Scheduler) putBlock(b spec.Block) {
 func (s *Scheduler) dropBlock(b spec.Block) {
 	s.blocks.Delete(b.Prefix)
 	clear(s.searched) // what was passed over as the host's may be seats'
+	s.leasing.retry = time.Time{}
 	delete(s.state.Blocks, b.Prefix)
 	s.stale(b.Host)
 	s.batch.txn.DeleteBlock(b.Prefix)

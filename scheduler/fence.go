@@ -92,6 +92,9 @@ func (s *Scheduler) released(t *spec.Task, now time.Time) bool {
 	}
 	s.wakeAt(until)
 	h := s.hosts[t.Host]
+	if h == nil {
+		return false // nobody there was ever heard
+	}
 	if r := h.revoked[t.Address]; r != nil && r.task == t.ID {
 		return r.confirmed
 	}
@@ -166,6 +169,7 @@ func (s *Scheduler) NetDocument(ctx context.Context, name string, version, appli
 	if e := s.tell(context.WithoutCancel(ctx), func() { // a poll that must be answered at once has a ctx that has ended
 		if h, err = s.hostOf(name); err == nil {
 			s.hear(h, name)
+			s.alive(h, h.heard)
 			s.inForce(h, name, applied)
 		}
 	}); e != nil {
@@ -189,7 +193,6 @@ func (s *Scheduler) NetDocument(ctx context.Context, name string, version, appli
 		if e := s.tell(context.WithoutCancel(ctx), func() {
 			if newest = h.version == doc.Version; newest {
 				h.contact, h.told = time.Now(), doc.Version
-				s.alive(h, h.contact)
 			}
 		}); e != nil {
 			return nil, e

@@ -54,7 +54,7 @@ func (s *Scheduler) documents(now time.Time) {
 	if len(s.staleDocs) == 0 {
 		return
 	}
-	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.staleDocs)), Pools: s.opts.Pools, Routing: s.routing, Policing: s.policing.Policing, Blocks: s.blocks, Leases: s.state.Leases, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived(), Native: s.native}
+	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.staleDocs)), Pools: s.opts.Pools, Routing: s.routing, Policing: s.policing.Policing, Blocks: s.blocks, Leases: s.state.Leases, Elsewhere: s.heldElsewhere, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived(), Native: s.native}
 	for _, of := range []map[string][]string{in.FreeVolumes, in.Ended} {
 		maps.DeleteFunc(of, func(host string, _ []string) bool { return !s.staleDocs[host] })
 	}
@@ -134,7 +134,9 @@ func (s *Scheduler) outlived() map[string][]string {
 // hear takes note that somebody on the host asks for its document.
 func (s *Scheduler) hear(h *host, name string) {
 	h.heard = time.Now()
-	s.lacking[name] = s.lacking[name] || s.blocks != nil && len(s.blocks.On(name)) == 0
+	if s.blocks != nil && len(s.blocks.On(name)) == 0 {
+		s.lacking[name] = true
+	}
 }
 
 // HostDocument implements api.Backend.
@@ -191,6 +193,7 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	}
 	if !slices.Equal(h.held, r.Held) {
 		clear(s.searched) // what was passed over as held may be free
+		s.indexHeld(r.Host, h.held, r.Held)
 		s.staleDocs[r.Host], s.lacking[r.Host] = true, true
 		if delete(s.outliving, r.Host); slices.ContainsFunc(r.Held, func(h spec.Held) bool { return h.Task != "" }) {
 			s.outliving[r.Host] = true
@@ -223,6 +226,34 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// indexHeld keeps on which hosts addresses are held, and has hosts told that could give out one that another host has, or had.
+func (s *Scheduler) indexHeld(host string, was, now []spec.Held) {
+	for _, x := range was {
+		left := slices.DeleteFunc(s.holders[x.Address], func(h string) bool { return h == host })
+		if s.holders[x.Address] = left; len(left) == 0 {
+			delete(s.holders, x.Address)
+		}
+	}
+	for _, x := range now {
+		if !slices.Contains(s.holders[x.Address], host) {
+			s.holders[x.Address] = append(s.holders[x.Address], host)
+		}
+	}
+	for _, list := range [][]spec.Held{was, now} {
+		for _, x := range list {
+			s.tellHost(x.Address)
+		}
+	}
+}
+
+// isHeld says that something else holds the address somewhere.
+func (s *Scheduler) isHeld(a netip.Addr) bool { return len(s.holders[a]) > 0 }
+
+// heldElsewhere says that something on another host holds the address.
+func (s *Scheduler) heldElsewhere(host string, a netip.Addr) bool {
+	return slices.ContainsFunc(s.holders[a], func(h string) bool { return h != host })
 }
 
 // awaited says that a host can attach to a pool now that it could not before, for want of which apps may have refused its offers.

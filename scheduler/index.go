@@ -27,6 +27,7 @@ type indexes struct {
 	lacking   map[string]bool         // hosts that may need a block
 	holding   map[string]bool         // hosts on which something else holds addresses
 	outliving map[string]bool         // of those, where it is a container of Berth's
+	holders   map[netip.Addr][]string // the hosts on which something else holds an address
 	deploysOf map[spec.AppID][]string // running deployments that touch the app, by id
 	inTurn    []*spec.Deployment      // the running ones, oldest first; nil: to be computed again
 	targeted  map[spec.AppID]target
@@ -66,7 +67,7 @@ func newIndexes() *indexes {
 		byHost: map[string]map[string]*spec.Task{}, underway: map[string]*spec.Task{},
 		starting: map[string]map[string]*spec.Task{}, tallies: map[spec.AppID]*place.Tally{}, leasesOf: map[spec.AppID]map[netip.Addr]bool{},
 		seatsOf:  map[spec.AppID]map[spec.SeatID]bool{},
-		leasesOn: map[spec.SeatID][]netip.Addr{}, searched: map[string]netip.Addr{}, rosters: map[spec.AppID]*roster{}, lacking: map[string]bool{}, holding: map[string]bool{}, outliving: map[string]bool{},
+		leasesOn: map[spec.SeatID][]netip.Addr{}, searched: map[string]netip.Addr{}, rosters: map[spec.AppID]*roster{}, lacking: map[string]bool{}, holding: map[string]bool{}, outliving: map[string]bool{}, holders: map[netip.Addr][]string{},
 		done: map[spec.AppID]bool{}, launches: map[spec.AppID][]int{}, skip: map[spec.AppID]int{}, deferred: map[spec.AppID]bool{}, dirty: map[spec.AppID]bool{}, unsure: map[spec.AppID]bool{}, restless: map[spec.AppID]bool{},
 		unseen: map[spec.AppID]bool{}, untimed: map[string]bool{}, staleDocs: map[string]bool{}, retarget: map[spec.AppID]bool{}, unstepped: map[string]bool{}, deploysOf: map[spec.AppID][]string{}, targeted: map[spec.AppID]target{}, newTree: true, newFails: true,
 		lists: cow.New[spec.AppID, []*spec.Task](), seats: cow.New[spec.SeatID, spec.Seat](), leases: cow.New[netip.Addr, spec.Lease](),

@@ -200,6 +200,20 @@ func (s *Scheduler) consistentLeases(same func(string, any, any), fault func(str
 			}
 		}
 	}
+	holders := map[netip.Addr][]string{}
+	for name, h := range s.hosts {
+		for _, held := range h.held {
+			if !slices.Contains(holders[held.Address], name) {
+				holders[held.Address] = append(holders[held.Address], name)
+			}
+		}
+	}
+	for _, m := range []map[netip.Addr][]string{holders, s.holders} {
+		for _, names := range m {
+			slices.Sort(names)
+		}
+	}
+	same("who holds addresses", s.holders, holders)
 	same("hosts on which addresses are held", s.holding, holding)
 	same("hosts on which containers hold them", s.outliving, outliving)
 	for _, p := range s.opts.Pools {
@@ -219,7 +233,7 @@ func mark[K, V comparable](m map[K]map[V]bool, k K, v V) {
 }
 
 func (s *Scheduler) consistentDocs(fault func(string, ...any)) {
-	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.hosts)), Pools: s.opts.Pools, Routing: s.routing, Blocks: s.blocks, Leases: s.state.Leases, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived(),
+	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.hosts)), Pools: s.opts.Pools, Routing: s.routing, Blocks: s.blocks, Leases: s.state.Leases, Elsewhere: s.heldElsewhere, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived(),
 		FenceAfter: hostShare(s.opts.FenceAfter), Withdrawn: map[string][]netip.Addr{}}
 	for name, h := range s.hosts {
 		if len(h.revoked) > 0 {

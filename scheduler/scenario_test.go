@@ -87,6 +87,7 @@ type play struct {
 	bgp    *spec.BGP
 	nodes  []spec.BGPHost
 	held   map[string]spec.Held
+	holder map[string]string // the host that tells of a held address; all do of the others
 	hosts  map[string]bool
 	nets   map[string]uint64 // what the hosts' networks were answered last
 	fence  time.Duration
@@ -94,7 +95,7 @@ type play struct {
 }
 
 func newPlay(t *testing.T) *play {
-	p := &play{t: t, w: newWorld(), store: store.NewMemory(), held: map[string]spec.Held{}, hosts: map[string]bool{}, nets: map[string]uint64{},
+	p := &play{t: t, w: newWorld(), store: store.NewMemory(), held: map[string]spec.Held{}, holder: map[string]string{}, hosts: map[string]bool{}, nets: map[string]uint64{},
 		pools: []spec.Pool{{Name: "p", CIDR: netip.MustParsePrefix("10.1.0.0/28")}}}
 	p.start()
 	return p
@@ -127,7 +128,9 @@ func (p *play) report() {
 			r.Networks[pool.Name] = ""
 		}
 		for _, a := range slices.Sorted(maps.Keys(p.held)) {
-			r.Held = append(r.Held, p.held[a])
+			if on := p.holder[a]; on == "" || on == name {
+				r.Held = append(r.Held, p.held[a])
+			}
 		}
 		if err := p.s.Report(context.Background(), r); err != nil && !errors.Is(err, errStopped) {
 			p.t.Fatal(err)
@@ -229,7 +232,10 @@ func (p *play) command(f []string) error {
 		p.w.mu.Lock()
 		delete(p.w.hosts, f[1])
 		p.w.mu.Unlock()
-	case "hold": // hold ADDRESS BY
+	case "hold": // hold ADDRESS BY [HOST]: without one, all hosts tell of it
+		if len(f) > 3 {
+			p.holder[f[1]] = f[3]
+		}
 		p.held[f[1]] = spec.Held{Address: netip.MustParseAddr(f[1]), By: f[2]}
 		p.report()
 	case "outlive": // outlive SEAT: its task fails, and the container runs on
@@ -264,6 +270,7 @@ func (p *play) command(f []string) error {
 		return err
 	case "free":
 		delete(p.held, f[1])
+		delete(p.holder, f[1])
 		p.report()
 	case "put": // put {json}: create or update
 		return p.put(strings.Join(f[1:], " "), false)

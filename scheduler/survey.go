@@ -219,7 +219,7 @@ func (s *Scheduler) dropLease(l spec.Lease) {
 	clear(s.searched) // the address is unused now, and may be before where the search goes on
 	if s.blocks != nil {
 		s.blocks.Freed()
-		s.tellHost(l.Address)
+		s.leasing.retry = time.Time{} // a block may have room now
 	}
 	if s.state.Apps[l.Seat.App] == nil && len(s.leasesOn[l.Seat]) == 0 {
 		s.forgetSeat(l.Seat)

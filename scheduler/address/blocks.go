@@ -233,14 +233,15 @@ func ForHost(p spec.Pool, x spec.Block, taken func(netip.Addr) bool) int {
 	return n
 }
 
-// Taken are the parts of a host's blocks that are seats', sorted: from them the host gives out nothing by itself.
-func (b *Blocks) Taken(host string, leases map[netip.Addr]spec.Lease) []netip.Prefix {
+// Taken are the parts of a host's blocks that are seats', sorted, and the addresses that others hold (elsewhere says so): from them
+// the host gives out nothing by itself.
+func (b *Blocks) Taken(host string, leases map[netip.Addr]spec.Lease, elsewhere func(netip.Addr) bool) []netip.Prefix {
 	var out []netip.Prefix
 	for _, x := range b.On(host) {
 		out = append(out, seatShare(x.Prefix)...)
 		share := HostShare(x.Prefix)
 		for a := share.Addr(); share.Contains(a); a = a.Next() {
-			if _, ok := leases[a]; ok {
+			if _, ok := leases[a]; ok || elsewhere(a) {
 				out = append(out, netip.PrefixFrom(a, a.BitLen()))
 			}
 		}
@@ -249,14 +250,14 @@ func (b *Blocks) Taken(host string, leases map[netip.Addr]spec.Lease) []netip.Pr
 }
 
 // Crowded says whether the host has no address of the pool left for what names none: all that it may give out is held.
-func (b *Blocks) Crowded(host string, p spec.Pool, leases map[netip.Addr]spec.Lease, held map[netip.Addr]bool) bool {
+func (b *Blocks) Crowded(host string, p spec.Pool, leases map[netip.Addr]spec.Lease, held func(netip.Addr) bool) bool {
 	for _, x := range b.On(host) {
 		share := HostShare(x.Prefix)
 		if x.Pool != p.Name {
 			continue
 		}
 		for a := share.Addr(); share.Contains(a); a = a.Next() {
-			if _, ok := leases[a]; !ok && !held[a] && Usable(p, a) {
+			if _, ok := leases[a]; !ok && !held(a) && Usable(p, a) {
 				return false
 			}
 		}
@@ -266,7 +267,7 @@ func (b *Blocks) Crowded(host string, p spec.Pool, leases map[netip.Addr]spec.Le
 
 // Returnable are the blocks of the pool that can be taken from their hosts, as nothing of what is known lives in them: gone
 // says so of the host, held of an address.
-func (b *Blocks) Returnable(pool string, gone func(host string) bool, leases map[netip.Addr]spec.Lease, held map[netip.Addr]bool) []spec.Block {
+func (b *Blocks) Returnable(pool string, gone func(host string) bool, leases map[netip.Addr]spec.Lease, held func(netip.Addr) bool) []spec.Block {
 	var out []spec.Block
 	for _, x := range b.All() {
 		if x.Pool == pool && !x.Used && gone(x.Host) && !lives(x.Prefix, leases, held) {
@@ -276,9 +277,9 @@ func (b *Blocks) Returnable(pool string, gone func(host string) bool, leases map
 	return out
 }
 
-func lives(x netip.Prefix, leases map[netip.Addr]spec.Lease, held map[netip.Addr]bool) bool {
+func lives(x netip.Prefix, leases map[netip.Addr]spec.Lease, held func(netip.Addr) bool) bool {
 	for a := x.Addr(); x.Contains(a); a = a.Next() {
-		if l, ok := leases[a]; ok && l.IdleSince.IsZero() || held[a] {
+		if l, ok := leases[a]; ok && l.IdleSince.IsZero() || held(a) {
 			return true
 		}
 	}

@@ -59,8 +59,8 @@ func TestClaim(t *testing.T) {
 	if x, ok := b.Claim(p, "i", leases, t0); !ok || x != (spec.Block{Prefix: prefix("10.1.0.16/28"), Pool: "p", Host: "i", Since: t0}) {
 		t.Errorf("what was given back is %v", x)
 	}
-	if d := cmp.Diff([]netip.Prefix{prefix("10.1.0.0/29"), prefix("10.1.0.8/30"), prefix("10.1.0.14/32")},
-		NewBlocks(blockBook(spec.Block{Prefix: prefix("10.1.0.0/28"), Host: "h"})).Taken("h", book(spec.Lease{Address: ip("10.1.0.2")}, spec.Lease{Address: ip("10.1.0.14"), IdleSince: t0})),
+	if d := cmp.Diff([]netip.Prefix{prefix("10.1.0.0/29"), prefix("10.1.0.8/30"), prefix("10.1.0.13/32"), prefix("10.1.0.14/32")},
+		NewBlocks(blockBook(spec.Block{Prefix: prefix("10.1.0.0/28"), Host: "h"})).Taken("h", book(spec.Lease{Address: ip("10.1.0.2")}, spec.Lease{Address: ip("10.1.0.14"), IdleSince: t0}), func(a netip.Addr) bool { return a == ip("10.1.0.13") }),
 		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
 		t.Error(d)
 	}
@@ -70,7 +70,7 @@ func TestReturnable(t *testing.T) {
 	block := func(p, host string) spec.Block { return spec.Block{Prefix: prefix(p), Pool: "p", Host: host} }
 	b := NewBlocks(blockBook(block("10.1.0.0/28", "dead"), block("10.1.0.16/28", "dead"), block("10.1.0.32/28", "dead"), block("10.1.0.48/28", "alive"), spec.Block{Prefix: prefix("10.2.0.0/28"), Pool: "q", Host: "dead"}))
 	leases := book(spec.Lease{Address: ip("10.1.0.2"), IdleSince: t0}, spec.Lease{Address: ip("10.1.0.17")})
-	got := b.Returnable("p", func(host string) bool { return host == "dead" }, leases, map[netip.Addr]bool{ip("10.1.0.33"): true})
+	got := b.Returnable("p", func(host string) bool { return host == "dead" }, leases, func(a netip.Addr) bool { return a == ip("10.1.0.33") })
 	if len(got) != 1 || got[0] != block("10.1.0.0/28", "dead") {
 		t.Errorf("got %v", got)
 	}
@@ -148,7 +148,7 @@ func (f *fleet) near(host string) bool {
 
 // give gives out an address on a host, as its document says.
 func (f *fleet) give(host string) {
-	taken := f.blocks.Taken(host, f.leases)
+	taken := f.blocks.Taken(host, f.leases, nowhere)
 	for _, b := range f.blocks.On(host) {
 		for a := b.Prefix.Addr(); b.Prefix.Contains(a); a = a.Next() {
 			if _, running := f.run[a]; !running && Usable(f.pool, a) && !slices.ContainsFunc(taken, func(p netip.Prefix) bool { return p.Contains(a) }) {
@@ -192,6 +192,8 @@ func TestBlocksKeepHostsApart(t *testing.T) {
 		}
 	})
 }
+
+func nowhere(netip.Addr) bool { return false }
 
 func (f *fleet) start(t *rapid.T, seat spec.SeatID, host string) {
 	w := Want{Seat: seat, Pool: "p"}
@@ -242,7 +244,7 @@ func (f *fleet) check(t *rapid.T) {
 		t.Fatalf("kept %v, stored %v", f.blocks.All(), again.All())
 	}
 	for _, h := range []string{"h1", "h2", "h3"} {
-		if !slices.Equal(again.On(h), f.blocks.On(h)) || !slices.Equal(again.Taken(h, f.leases), f.blocks.Taken(h, f.leases)) {
+		if !slices.Equal(again.On(h), f.blocks.On(h)) || !slices.Equal(again.Taken(h, f.leases, nowhere), f.blocks.Taken(h, f.leases, nowhere)) {
 			t.Fatalf("%s: kept %v, stored %v", h, f.blocks.On(h), again.On(h))
 		}
 	}

@@ -37,8 +37,10 @@ type Input struct {
 	FenceAfter  time.Duration           // of hosts with BGP; without, nobody else is led to an address that moved
 	Blocks      *address.Blocks         // nil: hosts have none
 	Leases      map[netip.Addr]spec.Lease
-	Routing     *Routing  // nil: no BGP
-	Policing    *Policing // nil: no network policies
+	// Elsewhere says that something on another host than this one holds an address; nil: nothing does.
+	Elsewhere func(host string, a netip.Addr) bool
+	Routing   *Routing  // nil: no BGP
+	Policing  *Policing // nil: no network policies
 }
 
 // Compile makes one document a host. A task that ended is in none.
@@ -55,7 +57,7 @@ func Compile(in Input) map[string]spec.HostDocument {
 				for _, b := range in.Blocks.On(host) {
 					d.Blocks = append(d.Blocks, b.Prefix)
 				}
-				d.Taken = in.Blocks.Taken(host, in.Leases)
+				d.Taken = in.Blocks.Taken(host, in.Leases, func(a netip.Addr) bool { return in.Elsewhere != nil && in.Elsewhere(host, a) })
 			}
 		}
 		return d
