@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -171,6 +172,7 @@ func TestLab(t *testing.T) {
 	for _, part := range parts {
 		t.Run("kill "+strings.ReplaceAll(part, "/", " "), func(t *testing.T) { r.in(t).kill(targets, part) })
 	}
+	t.Run("declared dead", func(t *testing.T) { r.in(t).declaredDead(targets) })
 	r.checked()
 }
 
@@ -220,10 +222,7 @@ func (r *rack) move() {
 		key, name, err = r.login(before.Address())
 		return err
 	})
-	old, err := r.Host(before.Host)
-	if err != nil {
-		r.Fatal(err)
-	}
+	old := r.hostOf(before)
 	r.berth.Create(r.berth.App("filler", baseImage, 1, big, on(old.Name))) // waits for the room
 	defer r.berth.Settle(time.Minute)
 	defer r.berth.Want(200, "DELETE", "/v2/apps"+r.berth.AppID("filler")+"?force=true", nil, nil)
@@ -232,6 +231,12 @@ func (r *rack) move() {
 	if _, err := old.Docker(r.Context(), "kill", id); err != nil {
 		r.Fatal(err)
 	}
+	r.comesBack(before, key, name)
+}
+
+// comesBack waits for an instance on another host: with the same address, host key and name, and soon.
+func (r *rack) comesBack(before rig.Task, key, name string) {
+	r.Helper()
 	var reached time.Time
 	var key2, name2 string
 	rig.Eventually(r, time.Minute, "the instance can be reached again", func() (err error) {
@@ -239,12 +244,8 @@ func (r *rack) move() {
 		reached = time.Now()
 		return err
 	})
-	after := r.one("mover", time.Minute)
-	host, err := r.Host(after.Host)
-	if err != nil {
-		r.Fatal(err)
-	}
-	_, started := r.container(host, "mover")
+	after := r.one(path.Base(before.AppID), time.Minute)
+	_, started := r.container(r.hostOf(after), path.Base(before.AppID))
 	if after.Host == before.Host || after.Address() != before.Address() || key2 != key || name2 != name {
 		r.Errorf("on %s it was %s %s %s; on %s it is %s %s %s", before.Host, before.Address(), name, key, after.Host, after.Address(), name2, key2)
 	}
@@ -253,6 +254,47 @@ func (r *rack) move() {
 	if took > moveLimit {
 		r.Errorf("it was reached %s after its container's start, want %s", took, moveLimit)
 	}
+}
+
+// declaredDead: the instances of a host that lost its power start elsewhere as soon as an operator says that it is off.
+func (r *rack) declaredDead(targets []target) {
+	r.berth.Create(r.berth.App("survivor", webImage, 1))
+	r.berth.Settle(time.Minute)
+	before := r.one("survivor", time.Minute)
+	var key, name string
+	rig.Eventually(r, 30*time.Second, "sshd of the instance answers", func() (err error) {
+		key, name, err = r.login(before.Address())
+		return err
+	})
+	if err := r.Kill(r.Context(), before.Host); err != nil {
+		r.Fatal(err)
+	}
+	r.berth.CLI("host", "dead", before.Host, "--yes")
+	r.comesBack(before, key, name)
+	if err := r.Start(r.Context(), before.Host); err != nil {
+		r.Fatal(err)
+	}
+	if err := r.Ready(r.Context()); err != nil {
+		r.Error(err)
+	}
+	r.alive(targets)
+	if now := r.one("survivor", time.Minute); now.Host == before.Host {
+		r.Errorf("it went back to %s", now.Host)
+	}
+	if left, err := r.hostOf(before).Docker(r.Context(), "ps", "-q", "--filter", "label=berth.app="+before.AppID); err != nil || left != "" {
+		r.Errorf("what is left of it on %s: %q %v", before.Host, left, err)
+	}
+	r.berth.Want(200, "DELETE", "/v2/apps"+before.AppID+"?force=true", nil, nil)
+	r.berth.Settle(time.Minute)
+}
+
+func (r *rack) hostOf(task rig.Task) *lab.Host {
+	r.Helper()
+	h, err := r.Host(task.Host)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return h
 }
 
 // parts are what is killed: processes of h1, BIRD, and h2 as a whole.

@@ -31,14 +31,12 @@ func TestLabPartition(t *testing.T) {
 		rig.With("unreachableStrategy", map[string]any{"inactiveAfterSeconds": 0, "expungeAfterSeconds": 0})))
 	r.berth.Settle(time.Minute)
 	before := r.one("wanderer", time.Minute)
-	key, _, err := r.login(before.Address())
-	if err != nil {
-		t.Fatal(err)
-	}
-	old, err := r.Host(before.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var key string
+	rig.Eventually(t, 30*time.Second, "sshd of the instance answers", func() (err error) {
+		key, _, err = r.login(before.Address())
+		return err
+	})
+	old := r.hostOf(before)
 	first, _ := r.container(old, "wanderer")
 	// The first container is known by a page that the next one does not have.
 	if _, err := old.Docker(t.Context(), "exec", first, "sh", "-c", "echo first > /var/www/legacy-web/which"); err != nil {
