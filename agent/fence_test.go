@@ -172,3 +172,27 @@ func TestUnreadableFence(t *testing.T) {
 		one.wantRoutes(fenced)
 	})
 }
+
+// A process that has lost the document keeps withdrawn what the one before it withdrew.
+func TestFenceWithoutDocument(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two := fenceWorld(t)
+		defer func() { one.stop(); two.stop() }()
+		one.away(true)
+		one.speaker.Cut(true)
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		one.wantRoutes(fenced)
+		one.stop()
+		if err := os.Remove(filepath.Join(one.dir, "net-document.json")); err != nil {
+			t.Fatal(err)
+		}
+		one.start()
+		one.wantRoutes("10.1.0.3/32 brtccccccccccc")
+		for _, l := range one.router.Path().Links {
+			if closed := l.Name != "brtccccccccccc"; closed != (len(l.Senders) == 0) {
+				t.Errorf("link %s may send as %v", l.Name, l.Senders)
+			}
+		}
+	})
+}

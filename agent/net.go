@@ -475,6 +475,9 @@ func (n *Net) survey(_ context.Context, j surveyJob) spec.HostEndpoints {
 // input is what the routed network is compiled from.
 func (w *netOwner) input() hostnet.PathInput {
 	in := hostnet.PathInput{Endpoints: slices.Clone(w.endpoints.List), Partial: w.doc == nil}
+	for i, e := range in.Endpoints { // also while there is no document: what an earlier process has withdrawn may be another host's by now
+		in.Endpoints[i].Closed = slices.ContainsFunc(e.Addresses, func(a netip.Addr) bool { return w.fence.withdrawn[a] != "" })
+	}
 	if w.doc == nil {
 		return in
 	}
@@ -487,9 +490,6 @@ func (w *netOwner) input() hostnet.PathInput {
 	}
 	for i, e := range in.Endpoints {
 		for _, a := range e.Addresses {
-			if w.fence.withdrawn[a] != "" {
-				in.Endpoints[i].Closed = true
-			}
 			if rate, err := spec.ParseRate(seats[a][spec.AppLabelIngress]); err == nil {
 				in.Endpoints[i].Rate = rate
 			}
