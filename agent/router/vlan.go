@@ -51,6 +51,12 @@ func (s system) ownShim(l netlink.Link) bool {
 	return l.Type() == "macvlan" && strings.HasPrefix(l.Attrs().Name, hostnet.ShimPrefix) && l.Attrs().Alias == s.alias
 }
 
+// halfMade says whether a link with the name of a shim is one of which a process that was killed has made no more: the kernel takes no
+// alias for a link that is not there yet.
+func halfMade(l netlink.Link) bool {
+	return l.Type() == "macvlan" && l.Attrs().Alias == "" && l.Attrs().Flags&net.FlagUp == 0
+}
+
 // setShim makes one.
 func (s system) setShim(w hostnet.Shim, links []netlink.Link) error {
 	at := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == w.Parent })
@@ -62,6 +68,12 @@ func (s system) setShim(w hostnet.Shim, links []netlink.Link) error {
 		return fmt.Errorf("%s is down: set it up (ip link set %s up)", w.Parent, w.Parent)
 	}
 	at = slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == w.Name })
+	if at >= 0 && halfMade(links[at]) {
+		if err := netlink.LinkDel(links[at]); err != nil && !errors.Is(err, unix.ENODEV) {
+			return err
+		}
+		at = -1
+	}
 	if at >= 0 && !s.ownShim(links[at]) {
 		return fmt.Errorf("an interface of that name is there, and not Berth's: rename it, or remove it (ip link del %s)", w.Name)
 	}
@@ -88,7 +100,7 @@ func (s system) setShim(w hostnet.Shim, links []netlink.Link) error {
 	return shimEntries(shim.Attrs().Index, w)
 }
 
-// addShim makes the link. A name that it does not get would leave a link that nobody knows as ours, so that is undone.
+// addShim makes the link. Without its alias nobody would know it as ours, so what does not get it is undone.
 func (s system) addShim(name string, parent int) (netlink.Link, error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.ParentIndex = name, parent
