@@ -70,6 +70,9 @@ func (s *scheduler) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		s.mu.Lock()
+		if report.Endpoints == nil && s.report != nil {
+			report.Endpoints = s.report.Endpoints // they are told when they change
+		}
 		s.report = &report
 		s.mu.Unlock()
 		return answer(204, nil)
