@@ -46,6 +46,7 @@ func adopt(t *testing.T, c container) {
 	if !strings.Contains(c.address, ":") { // as Docker does
 		sh(t, "ip netns exec "+c.ns+" sh -c 'echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6'")
 	}
+	sh(t, "ip netns exec "+c.ns+" sh -c 'echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad'") // its link-local address can be used at once
 	gw := "169.254.1.1"
 	family := ""
 	if strings.Contains(c.address, ":") {
