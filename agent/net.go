@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -209,7 +210,11 @@ type pathJob struct {
 	version uint64 // of the plugin's endpoints
 	path    hostnet.Path
 	filter  *hostnet.Filter // of network policies; nil: unknown, what is there stays
-	again   int             // differs when the same must be checked once more
+	// unfit is why the newest policies cannot be set, and selected are those that they select; "": they can.
+	unfit    string
+	selected map[netip.Addr]bool
+	unknown  []string // links of which the document does not tell yet
+	again    int      // differs when the same must be checked once more
 }
 
 // pathDone is what came of it.
@@ -240,19 +245,27 @@ func (p *pathSetter) apply(ctx context.Context, j pathJob) pathDone {
 	ctx, cancel := context.WithTimeout(ctx, pathTimeout)
 	defer cancel()
 	d := pathDone{job: j}
-	path, held := j.path, []string(nil)
+	path, held := j.path, map[string]string{}
+	withheld := func(why string, selected func(netip.Addr) bool) {
+		var links []string
+		path, links = withhold(path, selected)
+		for _, link := range links {
+			held[link] = "the network policies for it are not set: " + why
+		}
+	}
 	// Policies come first, so that a container meets them from its first packet.
 	if j.filter != nil && (j.filter != p.filter || j.again != p.again) {
 		p.filter, p.again = j.filter, j.again
 		if d.policies = p.router.SetPolicies(ctx, *j.filter); d.policies != nil {
 			p.filter = nil
-			path, held = withhold(path, *j.filter)
+			withheld(oneLine(d.policies), j.filter.Judges)
 		}
 	}
-	d.outcome, d.err = p.router.SetPath(ctx, path)
-	for _, link := range held {
-		d.outcome.Failed[link] = "the network policies for it are not set: " + oneLine(d.policies)
+	if j.unfit != "" {
+		withheld(j.unfit, func(a netip.Addr) bool { return j.selected[a] })
 	}
+	d.outcome, d.err = p.router.SetPath(ctx, path)
+	maps.Copy(d.outcome.Failed, held)
 	if j.filter != nil && j.again%policyCountsEvery == 0 {
 		var err error
 		d.counts, err = p.router.PolicyCounts(*j.filter)
@@ -418,7 +431,11 @@ func (w *netOwner) decide(now time.Time) (again time.Time) {
 	w.policing.look(w.doc, func(err error) {
 		w.o.Log.WithError(err).Error("the document's network policies are no policies; those before stay in force")
 	})
-	j := pathJob{version: w.endpoints.Version, path: hostnet.CompilePath(w.input(), hostnet.Options{MTU: w.mtu}), filter: w.policing.filter, again: w.again}
+	j := pathJob{version: w.endpoints.Version, path: hostnet.CompilePath(w.input(), hostnet.Options{MTU: w.mtu}), filter: w.policing.filter, again: w.again,
+		unfit: w.policing.fault, selected: w.policing.selected}
+	if w.client != nil { // a document of people's own may tell of addresses without seats, and comes with nobody's start
+		j.unknown = unknown(w.doc, w.endpoints.List)
+	}
 	if !reflect.DeepEqual(j, w.job) {
 		w.job, w.done = j, false
 		w.path.give(j)
@@ -503,7 +520,7 @@ func (w *netOwner) input() hostnet.PathInput {
 
 // pathDone tells the plugin, which may be asked to wait for it, and says what became different.
 func (w *netOwner) pathDone(d pathDone) {
-	s := netplugin.Settled{Version: d.job.version, Failed: d.outcome.Failed, Missing: d.outcome.Missing, Idle: d.outcome.Idle, Err: d.err}
+	s := netplugin.Settled{Version: d.job.version, Failed: d.outcome.Failed, Missing: d.outcome.Missing, Idle: d.outcome.Idle, Unknown: d.job.unknown, Err: d.err}
 	for id, reason := range d.job.path.Refused {
 		if link, _, err := hostnet.LinkNames(id); err == nil {
 			s.Failed[link] = reason

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/berth-project/berth/agent/hostnet"
@@ -12,7 +13,9 @@ type policing struct {
 	of     *spec.HostDocument // what filter was compiled from
 	filter *hostnet.Filter    // nil: unknown, what is in the kernel stays
 	fault  string             // why the document's policies cannot be compiled; those before stay in force
-	report *spec.PolicyReport // nil: nothing was set yet
+	// selected are the containers that they select all the same. New ones do not start.
+	selected map[netip.Addr]bool
+	report   *spec.PolicyReport // nil: nothing was set yet
 }
 
 // look compiles a new document's policies. said is told of a new fault.
@@ -23,7 +26,13 @@ func (p *policing) look(doc *spec.HostDocument, said func(error)) {
 	p.of = doc
 	f, err := hostnet.CompilePolicies(doc.Policies)
 	was := p.fault
-	if p.fault = ""; err != nil {
+	if p.fault, p.selected = "", nil; err != nil {
+		p.selected = map[netip.Addr]bool{}
+		for _, policy := range doc.Policies.Policies {
+			for _, a := range policy.Addresses {
+				p.selected[a] = true
+			}
+		}
 		if p.fault = oneLine(err); p.fault != was {
 			said(err)
 		}
@@ -55,16 +64,38 @@ func (p *policing) done(d pathDone) {
 	}
 }
 
-// withhold takes the links of new containers out of a path when the policies that select them could not be set: they do not start
+// withhold takes the links of new containers out of a path when the policies that select them are not in force: they do not start
 // rather than start unpoliced. It says which those are.
-func withhold(p hostnet.Path, f hostnet.Filter) (hostnet.Path, []string) {
+func withhold(p hostnet.Path, selected func(netip.Addr) bool) (hostnet.Path, []string) {
 	var out []string
 	p.Links = slices.DeleteFunc(slices.Clone(p.Links), func(l hostnet.Link) bool {
-		held := l.Create && slices.ContainsFunc(l.Addresses, f.Judges)
+		held := l.Create && slices.ContainsFunc(l.Addresses, selected)
 		if held {
 			out = append(out, l.Name)
 		}
 		return held
 	})
 	return p, out
+}
+
+// unknown are the links of new containers that are on seats' addresses, or on none that is this host's to give, and of whose seats the
+// document does not tell yet: nor does it tell which policies select them.
+func unknown(doc *spec.HostDocument, endpoints []hostnet.Endpoint) []string {
+	if doc == nil || doc.Policies == nil {
+		return nil
+	}
+	within := func(parts []netip.Prefix, a netip.Addr) bool {
+		return slices.ContainsFunc(parts, func(p netip.Prefix) bool { return p.Contains(a) })
+	}
+	var out []string
+	for _, e := range endpoints {
+		told := !e.Create || slices.ContainsFunc(e.Addresses, func(a netip.Addr) bool {
+			seat := slices.ContainsFunc(doc.Seats, func(s spec.HostSeat) bool { return s.Address == a })
+			return seat || within(doc.Blocks, a) && !within(doc.Taken, a)
+		})
+		if link, _, err := hostnet.LinkNames(e.ID); err == nil && !told {
+			out = append(out, link)
+		}
+	}
+	return out
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
@@ -75,7 +76,7 @@ func TestNobodyStartsUnpoliced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	left, held := withhold(path, f)
+	left, held := withhold(path, f.Judges)
 	if !slices.Equal(held, []string{"new"}) || len(left.Links) != 2 || len(path.Links) != 3 {
 		t.Errorf("withheld %v, left %+v", held, left.Links)
 	}
@@ -107,4 +108,73 @@ func TestBridgesDoNotPolice(t *testing.T) {
 			t.Errorf("%s: %q", driver, reason)
 		}
 	}
+}
+
+// TestPoliciesComeBeforeTheContainer: a container that starts before the document tells of its seat waits for it.
+func TestPoliciesComeBeforeTheContainer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fabric bgptest.Fabric
+		w := newNetWorld(t, fabric.Speaker(addr("192.0.2.1")))
+		defer func() { w.stop() }()
+		empty := policed(1, "10.1.0.77")
+		empty.Policies.Policies = nil
+		w.sched.doc.Set(empty)
+		synctest.Wait()
+		began := time.Now()
+		took := make(chan time.Duration)
+		start := func(id, address string) {
+			go func() {
+				w.attach(id, address)
+				took <- time.Since(began)
+			}()
+		}
+		start("aaaaaaaaaaaa", "10.1.0.77")
+		time.Sleep(2 * time.Second)
+		doc := policed(2, "10.1.0.77")
+		s := seat("/web", 0)
+		s.Address = addr("10.1.0.77")
+		doc.Seats = append(doc.Seats, s)
+		w.sched.doc.Set(doc)
+		if d := <-took; d != 2*time.Second {
+			t.Errorf("the container started after %v", d)
+		}
+		if f := w.router.Filter(); f.Ingress[addr("10.1.0.77")] == "" {
+			t.Errorf("it started, and the policy is not in force: %+v", f)
+		}
+
+		// What people start from the host's own block waits for nobody; what no document ever tells of starts all the same.
+		began = time.Now()
+		start("bbbbbbbbbbbb", "10.1.0.2")
+		if d := <-took; d != 0 {
+			t.Errorf("one in the block started after %v", d)
+		}
+		start("cccccccccccc", "10.1.0.99")
+		if d := <-took; d != 5*time.Second {
+			t.Errorf("one that nobody knows started after %v", d)
+		}
+	})
+}
+
+// TestUnfitPolicies: what policies select that make no sense does not start; what runs goes on.
+func TestUnfitPolicies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fabric bgptest.Fabric
+		w := newNetWorld(t, fabric.Speaker(addr("192.0.2.1")))
+		defer func() { w.stop() }()
+		bad := policed(1, "10.1.0.3")
+		bad.Policies.Policies = append(bad.Policies.Policies, bad.Policies.Policies[0])
+		w.sched.doc.Set(bad)
+		synctest.Wait()
+		w.attach("aaaaaaaaaaaa", "10.1.0.2")
+		w.docker("NetworkDriver.CreateEndpoint", `{"EndpointID":"bbbbbbbbbbbb","Interface":{"Address":"10.1.0.3/32"}}`)
+		rec := httptest.NewRecorder()
+		w.net.plugin.Handler().ServeHTTP(rec, httptest.NewRequest("POST", "/NetworkDriver.Join", strings.NewReader(`{"EndpointID":"bbbbbbbbbbbb"}`)))
+		synctest.Wait()
+		if !strings.Contains(rec.Body.String(), "two with the name shop/db") {
+			t.Errorf("join: %s", rec.Body)
+		}
+		if links := w.router.Path().Links; len(links) != 1 || links[0].Name != "brtaaaaaaaaaaa" {
+			t.Errorf("links %+v", links)
+		}
+	})
 }

@@ -37,8 +37,14 @@ type Settled struct {
 	Failed  map[string]string // link -> why it does not work
 	Missing []string          // links that are gone although nobody left
 	Idle    []string          // links whose other end is in no container
-	Err     error             // of the whole
+	// Unknown are the links of new containers that network policies may select, as far as the host's document knows.
+	Unknown []string
+	Err     error // of the whole
 }
+
+// unknown is how long a container waits for a document that says which policies select it. The scheduler starts a container and tells
+// the host of it at the same time. One that is told of nowhere is not the scheduler's.
+const unknown = 5 * time.Second
 
 // settle is how long a callback waits for the host's network. Docker gives up after 30 s.
 const settle = 10 * time.Second
@@ -119,6 +125,24 @@ func (p *Plugin) wait(ctx context.Context, version uint64) (Settled, error) {
 		select {
 		case <-ctx.Done():
 			return s, errors.New("the host's network did not settle in time")
+		case <-changed:
+		}
+	}
+}
+
+// known waits, once the version is settled, until the link is no longer unknown.
+func (p *Plugin) known(ctx context.Context, link string) Settled {
+	ctx, cancel := context.WithTimeout(ctx, unknown)
+	defer cancel()
+	for {
+		s, changed := p.settled.Get()
+		if !slices.Contains(s.Unknown, link) {
+			return s
+		}
+		select {
+		case <-ctx.Done():
+			p.o.Log.WithField("link", link).Warn("a container starts of which the host document does not know; no network policy selects it")
+			return s
 		case <-changed:
 		}
 	}
@@ -347,6 +371,9 @@ func (p *Plugin) join(ctx context.Context, q network.JoinRequest) (network.JoinR
 		return fail(err)
 	}
 	s, err := p.wait(ctx, p.publish())
+	if err == nil {
+		s = p.known(ctx, link)
+	}
 	if reason := s.Failed[link]; err == nil && reason != "" {
 		err = errors.New(reason)
 	} else if err == nil && s.Err != nil {
