@@ -241,6 +241,7 @@ func (s *Scheduler) HostDead(ctx context.Context, name string) (*api.HostDeath, 
 			}
 		}
 		s.disown(name)
+		delete(s.condemned, name) // what was to be stopped there is off
 		s.forgetOwn(name)
 		s.staleDocs[name] = true
 		return nil

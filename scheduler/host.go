@@ -44,12 +44,10 @@ func (s *Scheduler) documents(now time.Time) {
 		}
 		s.docsDirty = false
 	}
-	for name := range s.condemned {
-		s.staleDocs[name] = true
-	}
 	for name := range s.outliving {
 		s.staleDocs[name] = true // whether they have outlived their tasks depends on much, and they are few
 	}
+	s.reroute(now)
 	s.police(now)
 	if len(s.staleDocs) == 0 {
 		return

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/berth-project/berth/scheduler/api"
 	"github.com/berth-project/berth/scheduler/enginetest"
@@ -61,6 +62,7 @@ func TestHostsTellWhereTheyAre(t *testing.T) {
 		}
 		peers := func(s *Scheduler, host, want string) {
 			t.Helper()
+			time.Sleep(time.Second) // changes that follow on one another are decided together
 			doc, err := s.HostDocument(t.Context(), host, 0)
 			if err != nil || doc.BGP == nil {
 				t.Fatalf("%s: %+v, %v", host, doc, err)

@@ -47,6 +47,8 @@ type Scheduler struct {
 	lastVersion time.Time
 	began       time.Time
 	docsDirty   bool            // of every host
+	rerouting   bool            // a host's own address changed since who peers with whom was decided
+	rerouteAt   time.Time       // when that may be decided again
 	launchedAt  time.Time       // when something was launched last
 	answers     []chan struct{} // commands that are done, to be told after the decision
 	asked       bool            // one of them is of somebody who will look for what it changed

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 
@@ -113,7 +114,7 @@ func (s *Scheduler) onOwn(name string, own []netip.Addr) {
 	}
 	s.state.Addresses[name] = told
 	s.batch.txn.PutAddress(told)
-	s.reroute()
+	s.rerouting = true
 }
 
 // forgetOwn lets nobody peer any more with a host that is dead.
@@ -121,14 +122,29 @@ func (s *Scheduler) forgetOwn(name string) {
 	if _, known := s.state.Addresses[name]; known {
 		delete(s.state.Addresses, name)
 		s.batch.txn.DeleteAddress(name)
-		s.reroute()
+		s.rerouting = true
 	}
 }
 
-// reroute decides anew who peers with whom.
-func (s *Scheduler) reroute() {
-	if s.routing != nil {
-		s.routing, s.docsDirty = hostdoc.NewRouting(s.opts.BGP, s.state.Addresses), true
+// reroutePerHost makes the pause between two decisions about who peers with whom: a second for 10,000 hosts. While a fleet tells of
+// itself for the first time, each of them would otherwise cost a look at all.
+const reroutePerHost = 100 * time.Microsecond
+
+// reroute decides anew who peers with whom, after hosts' addresses changed, and marks the documents in which that changed.
+func (s *Scheduler) reroute(now time.Time) {
+	if !s.rerouting || s.routing == nil {
+		return
+	}
+	if now.Before(s.rerouteAt) {
+		s.wakeAt(s.rerouteAt)
+		return
+	}
+	s.rerouting, s.rerouteAt = false, now.Add(time.Duration(len(s.hosts))*reroutePerHost)
+	s.routing = hostdoc.NewRouting(s.opts.BGP, s.state.Addresses)
+	for name, h := range s.hosts {
+		if !reflect.DeepEqual(s.routing.Of(name), h.last.BGP) {
+			s.staleDocs[name] = true
+		}
 	}
 }
 

@@ -12,10 +12,13 @@ import (
 	"github.com/berth-project/berth/spec"
 )
 
-// Routing makes each host's part of what the operators want of BGP. It is made once, as it reads all their selectors.
+// Routing makes each host's part of what the operators want of BGP. It is made anew only when a host's address changes, as it asks
+// all selectors about all hosts; a host's part costs what is in it.
 type Routing struct {
 	fleet spec.BGP
-	hosts []spec.BGPHost // by name, each with its AS
+	hosts []spec.BGPHost        // by name, each with its AS
+	named map[string]int        // where a host is among them
+	at    map[netip.Addr]string // whose an address is
 	peers []peering
 }
 
@@ -23,6 +26,8 @@ type Routing struct {
 type peering struct {
 	spec.BGPPeer
 	near, far calico.Selector
+	// nears and fars are the hosts at its two ends, for a peering between hosts.
+	nears, fars []spec.BGPHost
 }
 
 // NewRouting reads what the operators want; nil: there is no BGP. told is where hosts say that others reach them.
@@ -30,17 +35,32 @@ func NewRouting(fleet *spec.BGP, told map[string]spec.HostAddress) *Routing {
 	if fleet == nil {
 		return nil
 	}
-	r := &Routing{fleet: *fleet, hosts: located(fleet.Hosts, told)}
-	for i := range r.hosts {
-		r.hosts[i].AS = cmp.Or(r.hosts[i].AS, fleet.AS)
-		r.hosts[i].Labels = calico.Labels(fleet.Hosts, r.hosts[i].Name)
+	r := &Routing{fleet: *fleet, hosts: located(fleet.Hosts, told), named: map[string]int{}, at: map[netip.Addr]string{}}
+	for i, h := range r.hosts {
+		r.hosts[i].AS = cmp.Or(h.AS, fleet.AS)
+		r.hosts[i].Labels = calico.Labels([]spec.BGPHost{h}, h.Name)
 	}
 	slices.SortFunc(r.hosts, func(a, b spec.BGPHost) int { return strings.Compare(a.Name, b.Name) })
+	for i, h := range r.hosts {
+		r.named[h.Name] = i
+		for _, a := range addresses(h) {
+			r.at[a] = h.Name
+		}
+	}
 	for _, p := range fleet.Peers {
 		// The decoder has refused selectors that cannot be read; one that comes all the same selects nothing.
 		near, _ := calico.ParseSelector(p.NodeSelector)
 		far, _ := calico.ParseSelector(p.PeerSelector)
-		r.peers = append(r.peers, peering{p, near, far})
+		x := peering{BGPPeer: p, near: near, far: far}
+		for _, h := range r.hosts {
+			if p.PeerSelector != "" && x.selects(h) {
+				x.nears = append(x.nears, h)
+			}
+			if p.PeerSelector != "" && far.Matches(h.Labels) {
+				x.fars = append(x.fars, h)
+			}
+		}
+		r.peers = append(r.peers, x)
 	}
 	return r
 }
@@ -49,21 +69,21 @@ func NewRouting(fleet *spec.BGP, told map[string]spec.HostAddress) *Routing {
 // of two hosts that tell of one address the first counts, by name, as the other cannot be told from it.
 func located(hosts []spec.BGPHost, told map[string]spec.HostAddress) []spec.BGPHost {
 	out := slices.Clone(hosts)
-	taken := map[netip.Addr]bool{}
-	for _, h := range hosts {
-		taken[h.IPv4], taken[h.IPv6] = true, true
+	taken, named := map[netip.Addr]bool{}, map[string]int{}
+	for i, h := range hosts {
+		taken[h.IPv4], taken[h.IPv6], named[h.Name] = true, true, i
 	}
 	taken[netip.Addr{}] = false
 	for _, name := range slices.Sorted(maps.Keys(told)) {
-		at := slices.IndexFunc(out, func(h spec.BGPHost) bool { return h.Name == name })
-		if at >= 0 && (out[at].IPv4.IsValid() || out[at].IPv6.IsValid()) {
+		at, there := named[name]
+		if there && (out[at].IPv4.IsValid() || out[at].IPv6.IsValid()) {
 			continue
 		}
 		t := told[name]
 		if taken[t.IPv4] || taken[t.IPv6] {
 			continue
 		}
-		if at < 0 {
+		if !there {
 			at, out = len(out), append(out, spec.BGPHost{Name: name})
 		}
 		out[at].IPv4, out[at].IPv6 = t.IPv4, t.IPv6
@@ -89,7 +109,7 @@ func (r *Routing) Of(name string) *spec.HostBGP {
 		return nil
 	}
 	self := spec.BGPHost{Name: name, AS: r.fleet.AS, Labels: calico.Labels(nil, name)}
-	if i := slices.IndexFunc(r.hosts, func(h spec.BGPHost) bool { return h.Name == name }); i >= 0 {
+	if i, ok := r.named[name]; ok {
 		self = r.hosts[i]
 	}
 	port, own := r.listen(name)
@@ -130,9 +150,15 @@ func (r *Routing) explicit(self spec.BGPHost, p peering, add func(spec.HostPeer)
 		}
 		return
 	}
-	near, far := p.selects(self), p.far.Matches(self.Labels)
-	for _, other := range r.hosts {
-		if other.Name != self.Name && (near && p.far.Matches(other.Labels) || far && p.selects(other)) {
+	var others []spec.BGPHost
+	if p.selects(self) {
+		others = p.fars
+	}
+	if p.far.Matches(self.Labels) {
+		others = slices.Concat(others, p.nears)
+	}
+	for _, other := range others {
+		if other.Name != self.Name {
 			r.between(self, other, p.BGPPeer, add)
 		}
 	}
@@ -143,12 +169,10 @@ func (r *Routing) router(self spec.BGPHost, p spec.BGPPeer) spec.HostPeer {
 	out := session(self, p, p.Name, p.Address, p.AS)
 	out.Port = cmp.Or(p.Port, spec.DefaultBGPPort)
 	var other spec.BGPHost
-	for _, h := range r.hosts {
-		if h.IPv4 == p.Address || h.IPv6 == p.Address {
-			other = h
-			if p.Port == 0 {
-				out.Port, _ = r.listen(h.Name)
-			}
+	if name, ok := r.at[p.Address]; ok {
+		other = r.hosts[r.named[name]]
+		if p.Port == 0 {
+			out.Port, _ = r.listen(name)
 		}
 	}
 	out.Client = reflects(self, other, p.AS)
