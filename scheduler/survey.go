@@ -150,27 +150,39 @@ func (s *Scheduler) reroute(now time.Time) {
 
 // RepairAddresses implements api.Backend. What was found is looked at once more: it may have changed since.
 func (s *Scheduler) RepairAddresses(ctx context.Context, found []ipcheck.Finding) ([]string, error) {
+	done := make([]string, 0, len(found))
+	for part := range slices.Chunk(found, repairsAtOnce) {
+		if err := s.doDurably(ctx, func() error { done = append(done, s.repair(part)...); return nil }); err != nil {
+			return nil, err
+		}
+	}
+	return done, nil
+}
+
+// repairsAtOnce bounds what the loop repairs before it looks at anything else.
+const repairsAtOnce = 500
+
+func (s *Scheduler) repair(found []ipcheck.Finding) []string {
 	done := make([]string, len(found))
-	err := s.doDurably(ctx, func() error {
-		for i, f := range found {
-			switch f.Action {
-			case ipcheck.DropLease:
-				done[i] = s.dropOrphan(f)
-			case ipcheck.StopOver:
-				done[i] = s.condemn(f)
-			case ipcheck.AskEngine:
-				done[i] = "not done: the task is over meanwhile"
-				if t := s.state.Tasks[f.Task]; t != nil && !s.session.connected {
-					done[i] = "not done: there is no connection to the engine"
-				} else if t != nil {
-					s.ask([]*spec.Task{t})
-					done[i] = "the engine was asked about the task"
-				}
+	var ask []*spec.Task
+	for i, f := range found {
+		switch f.Action {
+		case ipcheck.DropLease:
+			done[i] = s.dropOrphan(f)
+		case ipcheck.StopOver:
+			done[i] = s.condemn(f)
+		case ipcheck.AskEngine:
+			done[i] = "not done: the task is over meanwhile"
+			if t := s.state.Tasks[f.Task]; t != nil && !s.session.connected {
+				done[i] = "not done: there is no connection to the engine"
+			} else if t != nil {
+				ask = append(ask, t)
+				done[i] = "the engine was asked about the task"
 			}
 		}
-		return nil
-	})
-	return done, err
+	}
+	s.ask(ask)
+	return done
 }
 
 // dropOrphan gives up a lease that nobody wants.

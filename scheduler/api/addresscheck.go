@@ -149,9 +149,9 @@ func (s *Server) repairAddresses(ctx context.Context, out *AddressCheck, found [
 			return err
 		}
 		anew, out.Left = false, 0
-		pending := false
+		pending, still := false, ipcheck.NewSet(now)
 		for i, f := range found {
-			out.Findings[i].Gone = !slices.ContainsFunc(now, f.Same)
+			out.Findings[i].Gone = !still.Has(f)
 			if !out.Findings[i].Gone {
 				out.Left++
 				pending = pending || out.Findings[i].Done != ""

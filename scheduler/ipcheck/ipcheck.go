@@ -92,13 +92,13 @@ const startsWithin = 5 * time.Second
 
 // Compare finds the differences, sorted by kind, address and text.
 func Compare(in Input) []Finding {
-	c := &check{in: in, leases: map[netip.Addr]spec.Lease{}, tasks: map[string]*spec.Task{}, on: map[netip.Addr][]*spec.Task{}, holders: map[netip.Addr][]holder{}}
+	c := &check{in: in, leases: map[netip.Addr]spec.Lease{}, tasks: map[string]*spec.Task{}, on: map[netip.Addr][]*spec.Task{}, seated: map[spec.SeatID]bool{}, holders: map[netip.Addr][]holder{}}
 	for _, l := range in.Leases {
 		c.leases[l.Address] = l
 	}
 	for _, tasks := range in.Tasks {
 		for _, t := range tasks {
-			c.tasks[t.ID] = t
+			c.tasks[t.ID], c.seated[t.Seat] = t, true
 			if t.Address.IsValid() {
 				c.on[t.Address] = append(c.on[t.Address], t)
 			}
@@ -126,19 +126,43 @@ func Compare(in Input) []Finding {
 
 // Lasting keeps the findings of now that an earlier comparison had, too: same kind, address, hosts, task and container.
 func Lasting(before, now []Finding) []Finding {
+	had := NewSet(before)
 	var out []Finding
 	for _, f := range now {
-		if slices.ContainsFunc(before, f.Same) {
+		if had.Has(f) {
 			out = append(out, f)
 		}
 	}
 	return out
 }
 
-// Same says whether both are about the same difference, whatever their words.
-func (f Finding) Same(o Finding) bool {
-	return f.Kind == o.Kind && f.Address == o.Address && f.Seat == o.Seat && f.Task == o.Task && f.Container == o.Container && slices.Equal(f.Hosts, o.Hosts)
+// Set are findings, found by what they are about: a fleet that lost its network has one for each container.
+type Set map[difference]bool
+
+// difference is what a finding is about, whatever its words.
+type difference struct {
+	kind            Kind
+	address         netip.Addr
+	hosts           string
+	seat            spec.SeatID
+	task, container string
 }
+
+func (f Finding) difference() difference {
+	return difference{f.Kind, f.Address, strings.Join(f.Hosts, "\n"), f.Seat, f.Task, f.Container}
+}
+
+// NewSet is a set of these findings.
+func NewSet(found []Finding) Set {
+	s := make(Set, len(found))
+	for _, f := range found {
+		s[f.difference()] = true
+	}
+	return s
+}
+
+// Has says whether one of them is about the same difference.
+func (s Set) Has(f Finding) bool { return s[f.difference()] }
 
 func (k Kind) rank() int {
 	return slices.Index([]Kind{Duplicate, WrongSeat, WrongHost, Foreign, NoTask, NoContainer, NotConnected, NotAnnounced, StaleRoute, NoLease, Orphan, OutsidePools, Silent, Unread}, k)
@@ -163,6 +187,7 @@ type check struct {
 	leases  map[netip.Addr]spec.Lease
 	tasks   map[string]*spec.Task
 	on      map[netip.Addr][]*spec.Task
+	seated  map[spec.SeatID]bool // that have a task
 	holders map[netip.Addr][]holder
 	found   []Finding
 }
@@ -223,7 +248,8 @@ func (c *check) poolFault(l spec.Lease) string {
 
 // unused says that nobody wants the seat and that it has no task.
 func (c *check) unused(l spec.Lease) bool {
-	return c.unwanted(l.Seat) != "" && !slices.ContainsFunc(c.in.Tasks[l.Seat.App], func(t *spec.Task) bool { return t.Seat == l.Seat || t.Address == l.Address })
+	sameApp := func(t *spec.Task) bool { return t.Seat.App == l.Seat.App }
+	return c.unwanted(l.Seat) != "" && !c.seated[l.Seat] && !slices.ContainsFunc(c.on[l.Address], sameApp)
 }
 
 // unwanted is why nobody wants a seat; "" when its app does. Those of apps whose instances float are wanted by their tasks only.
@@ -241,15 +267,14 @@ func (c *check) unwanted(seat spec.SeatID) string {
 
 // hosts finds those of which nothing, or not all, is known.
 func (c *check) hosts() {
+	tasks := map[string]int{}
+	for _, t := range c.tasks {
+		tasks[t.Host]++
+	}
 	for _, h := range c.in.Hosts {
 		switch {
 		case !h.Fresh:
-			live := 0
-			for _, t := range c.tasks {
-				if t.Host == h.Name {
-					live++
-				}
-			}
+			live := tasks[h.Name]
 			if live == 0 && (h.Seen == nil || len(h.Seen.List) == 0) {
 				continue // it has nothing, and is wanted for nothing
 			}

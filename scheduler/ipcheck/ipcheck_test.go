@@ -319,3 +319,28 @@ func TestLasting(t *testing.T) {
 		t.Errorf("lasting: %v", got)
 	}
 }
+
+// BenchmarkFleetWithoutAnswer is a check of 10,000 hosts with 100,000 tasks of which half do not answer and the others lost all links.
+func BenchmarkFleetWithoutAnswer(b *testing.B) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	in := Input{Pools: []spec.Pool{{Name: "p", CIDR: netip.MustParsePrefix("10.0.0.0/8")}}, Tasks: map[spec.AppID][]*spec.Task{}, Now: now}
+	a := netip.MustParseAddr("10.0.0.1")
+	for h := range 10_000 {
+		host := Host{Name: fmt.Sprintf("h%d", h), Fresh: h%2 == 0, Seen: &spec.HostEndpoints{Engine: true}}
+		for n := range 10 {
+			a = a.Next()
+			seat := spec.SeatID{App: "/gone", Index: 10*h + n}
+			t := &spec.Task{ID: fmt.Sprintf("t%d.%d", h, n), Seat: seat, Host: host.Name, Address: a, Pool: "p", Rung: spec.Running, StartedAt: now.Add(-time.Hour)}
+			in.Tasks[seat.App] = append(in.Tasks[seat.App], t)
+			in.Leases = append(in.Leases, spec.Lease{Seat: seat, Pool: "p", Address: a})
+			host.Seen.List = append(host.Seen.List, spec.HostEndpoint{Address: a, Container: t.ID, Name: t.ID, TaskID: t.ID, Seat: seat, Fault: "no link"})
+		}
+		in.Hosts = append(in.Hosts, host)
+	}
+	for b.Loop() {
+		found := Compare(in)
+		if n := len(Lasting(found, found)); n < 50_000 {
+			b.Fatal(n)
+		}
+	}
+}
