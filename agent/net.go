@@ -86,6 +86,7 @@ type Net struct {
 	path     *worker[pathJob, pathDone]
 	routing  *worker[routingJob, routingDone]
 	vlan     *worker[vlanJob, error]
+	around   *worker[int, surroundings]
 	status   watch.Value[NetStatus]
 }
 
@@ -114,7 +115,7 @@ func NewNet(o NetOptions) (*Net, error) {
 	}
 	o.Log = o.Log.WithField("component", "net")
 	n := &Net{o: o, networks: newWorker[networksJob, networksDone](), path: newWorker[pathJob, pathDone](), routing: newWorker[routingJob, routingDone](),
-		vlan: newWorker[vlanJob, error]()}
+		vlan: newWorker[vlanJob, error](), around: newWorker[int, surroundings]()}
 	if n.o.Source == nil {
 		n.o.Source = sourceTo
 	}
@@ -192,6 +193,9 @@ func (n *Net) work(ctx context.Context, own *netOwner, beside ...func(context.Co
 		},
 		func(ctx context.Context) error {
 			return n.vlan.run(ctx, func(ctx context.Context, j vlanJob) error { return applyVLAN(ctx, n.o.Path, j) })
+		},
+		func(ctx context.Context) error {
+			return n.around.run(ctx, func(context.Context, int) surroundings { return n.lookAround() })
 		},
 	} {
 		start(&wg, inner, part)
@@ -323,7 +327,9 @@ func (w *netOwner) run(ctx context.Context) error {
 	defer tick.Stop()
 	fence := time.NewTimer(0)
 	defer fence.Stop()
-	w.lookAround()
+	if w.o.Mode == hostnet.Routed {
+		w.surrounded(w.lookAround()) // before anything is decided: Docker's networks must not be open to containers meanwhile
+	}
 	for {
 		w.look()
 		if again := w.decide(time.Now()); again.IsZero() {
@@ -358,6 +364,8 @@ func (w *netOwner) run(ctx context.Context) error {
 			w.vlans.repeated()
 		case err := <-w.vlan.done:
 			w.vlanDone(err)
+		case s := <-w.around.done:
+			w.surrounded(s)
 		}
 	}
 }
@@ -366,23 +374,34 @@ func (w *netOwner) run(ctx context.Context) error {
 func (w *netOwner) anew() {
 	w.again++
 	w.pools.recheck()
-	w.lookAround()
+	if w.o.Mode == hostnet.Routed {
+		w.around.give(w.again)
+	}
 }
 
-// lookAround finds out what others have made of the host.
-func (w *netOwner) lookAround() {
-	if w.o.Mode != hostnet.Routed {
+// surroundings are what others have made of the host.
+type surroundings struct {
+	closed []string // the bridges of Docker's own networks
+	err    error    // why they are unknown
+	mtu    int
+}
+
+// lookAround finds them out. It may take as long as somebody else holds the lock of the packet filter.
+func (n *Net) lookAround() surroundings {
+	s := surroundings{mtu: n.o.MTU}
+	if s.closed, s.err = n.o.Path.DockerBridges(); s.mtu == 0 {
+		s.mtu = router.DefaultMTU()
+	}
+	return s
+}
+
+// surrounded takes them in.
+func (w *netOwner) surrounded(s surroundings) {
+	if w.mtu = s.mtu; s.err != nil {
+		w.o.Log.WithError(s.err).Warn("Docker's own networks are unknown; those known before stay closed to containers")
 		return
 	}
-	closed, err := w.o.Path.DockerBridges()
-	if err != nil {
-		w.o.Log.WithError(err).Warn("Docker's own networks are unknown; those known before stay closed to containers")
-	} else {
-		w.pools.closed = closed
-	}
-	if w.mtu = w.o.MTU; w.mtu == 0 {
-		w.mtu = router.DefaultMTU()
-	}
+	w.pools.closed = s.closed
 }
 
 func (w *netOwner) look() {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/sirupsen/logrus/hooks/test"
 
@@ -231,5 +232,25 @@ func TestNetWithoutDocument(t *testing.T) {
 		if said := w.speaker.Announced(); len(said) == 0 {
 			t.Error("what was announced is withdrawn")
 		}
+	})
+}
+
+// A packet filter whose lock somebody else has, for as long as it takes, keeps no container from its link.
+func TestNetWaitsForNoLock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fabric bgptest.Fabric
+		w := newNetWorld(t, fabric.Speaker(addr("192.0.2.1")))
+		defer func() { w.stop() }()
+		w.sched.doc.Set(netDoc(1, "10.1.0.0/28", "192.0.2.1", "192.0.2.2"))
+		synctest.Wait()
+		unlock := w.router.Lock()
+		defer unlock()
+		time.Sleep(recheck + time.Second)
+		began := time.Now()
+		w.attach("aaaaaaaaaaaa", "10.1.0.2")
+		if took := time.Since(began); took > 0 {
+			t.Errorf("it took %v", took)
+		}
+		w.wantRoutes("10.1.0.0/28 , 10.1.0.2/32 brtaaaaaaaaaaa")
 	})
 }

@@ -28,6 +28,7 @@ type Fake struct {
 	shims     []hostnet.Shim
 	announced []netip.Addr
 	others    map[netip.Addr]string
+	locked    chan struct{} // nil: nobody has the packet filter's lock
 }
 
 // Set replaces the rules, or fails as Fail told it to.
@@ -128,8 +129,25 @@ func (f *Fake) Carry(bridge string, gateway netip.Prefix) error {
 	return f.err
 }
 
-// DockerBridges says that Docker has no networks of its own.
-func (f *Fake) DockerBridges() ([]string, error) { return nil, nil }
+// DockerBridges says that Docker has no networks of its own, once nobody else has the packet filter's lock.
+func (f *Fake) DockerBridges() ([]string, error) {
+	f.mu.Lock()
+	locked := f.locked
+	f.mu.Unlock()
+	if locked != nil {
+		<-locked
+	}
+	return nil, nil
+}
+
+// Lock is somebody else who has the packet filter's lock, until unlock.
+func (f *Fake) Lock() (unlock func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	locked := make(chan struct{})
+	f.locked = locked
+	return func() { close(locked) }
+}
 
 // SetShims replaces the shims, or fails as Fail told it to.
 func (f *Fake) SetShims(_ context.Context, want []hostnet.Shim) error {
