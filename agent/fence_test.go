@@ -3,6 +3,7 @@ package agent
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,6 +68,9 @@ func TestPartitionedHostComesBack(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
 		one.wantRoutes(fenced)
+		if errs := one.net.Status(t.Context()).Errors; len(errs) != 1 || !strings.Contains(errs[0], "fencing: ") {
+			t.Errorf("status says %q", errs)
+		}
 		for _, l := range one.router.Path().Links {
 			if closed := l.Name != "brtccccccccccc"; closed != (len(l.Senders) == 0) {
 				t.Errorf("link %s may send as %v", l.Name, l.Senders)

@@ -243,7 +243,12 @@ type pathSetter struct {
 	// hold many addresses.
 	filter *hostnet.Filter
 	again  int
+	next   time.Time // no recheck before
 }
+
+// policiesShare is how much longer than it took the policies rest until they are looked at again: reading a hundred thousand addresses
+// from the kernel takes a second or two.
+const policiesShare = 20
 
 func (p *pathSetter) apply(ctx context.Context, j pathJob) pathDone {
 	ctx, cancel := context.WithTimeout(ctx, pathTimeout)
@@ -258,9 +263,11 @@ func (p *pathSetter) apply(ctx context.Context, j pathJob) pathDone {
 		}
 	}
 	// Policies come first, so that a container meets them from its first packet.
-	if j.filter != nil && (j.filter != p.filter || j.again != p.again) {
+	if began := time.Now(); j.filter != nil && (j.filter != p.filter || j.again != p.again && !began.Before(p.next)) {
 		p.filter, p.again = j.filter, j.again
-		if d.policies = p.router.SetPolicies(ctx, *j.filter); d.policies != nil {
+		d.policies = p.router.SetPolicies(ctx, *j.filter)
+		p.next = began.Add(policiesShare * time.Since(began))
+		if d.policies != nil {
 			p.filter = nil
 			withheld(oneLine(d.policies), j.filter.Judges)
 		}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"net/http/httptest"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/berth-project/berth/agent/bgp/bgptest"
 	"github.com/berth-project/berth/agent/hostnet"
+	"github.com/berth-project/berth/agent/router/routertest"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -173,8 +175,46 @@ func TestUnfitPolicies(t *testing.T) {
 		if !strings.Contains(rec.Body.String(), "two with the name shop/db") {
 			t.Errorf("join: %s", rec.Body)
 		}
+		if errs := w.net.Status(t.Context()).Errors; len(errs) != 1 || !strings.Contains(errs[0], "network policies: ") {
+			t.Errorf("status says %q", errs)
+		}
 		if links := w.router.Path().Links; len(links) != 1 || links[0].Name != "brtaaaaaaaaaaa" {
 			t.Errorf("links %+v", links)
 		}
 	})
+}
+
+// slowPolicies are so many that it takes a while to look at them.
+type slowPolicies struct {
+	routertest.Fake
+	takes time.Duration
+	looks int
+}
+
+func (s *slowPolicies) SetPolicies(context.Context, hostnet.Filter) error {
+	s.looks++
+	time.Sleep(s.takes)
+	return nil
+}
+
+// TestManyPoliciesRest: rechecks of policies take a small part of the time; new ones do not wait.
+func TestManyPoliciesRest(t *testing.T) {
+	for takes, want := range map[time.Duration]int{time.Millisecond: 30, 2 * time.Second: 8} {
+		synctest.Test(t, func(t *testing.T) {
+			r := &slowPolicies{takes: takes}
+			p, f := pathSetter{router: r}, &hostnet.Filter{}
+			for i := range 30 {
+				p.apply(t.Context(), pathJob{filter: f, again: i})
+				time.Sleep(recheck)
+			}
+			if r.looks != want {
+				t.Errorf("of 30 rechecks %d looked for %v at the policies, want %d", r.looks, takes, want)
+			}
+			p.apply(t.Context(), pathJob{filter: &hostnet.Filter{}, again: 30})
+			p.apply(t.Context(), pathJob{filter: f, again: 30})
+			if r.looks < want+2 {
+				t.Error("new ones wait")
+			}
+		})
+	}
 }

@@ -95,7 +95,11 @@ func (w *netOwner) faults() []string {
 	if !w.snap.Connected {
 		out = append(out, "docker: the Docker Engine does not answer")
 	}
-	for _, f := range [][2]string{{"links and routes", w.complaint}, {"BGP", w.unsaid}, {"VLAN", w.vlans.complaint}} {
+	cutOff := ""
+	if w.fence.cutOff {
+		cutOff = "neither the scheduler nor a BGP peer is heard; the seats' addresses are withdrawn"
+	}
+	for _, f := range [][2]string{{"links and routes", w.complaint}, {"network policies", w.policing.fault}, {"BGP", w.unsaid}, {"VLAN", w.vlans.complaint}, {"fencing", cutOff}} {
 		if f[1] != "" {
 			out = append(out, f[0]+": "+f[1])
 		}
