@@ -83,7 +83,7 @@ func (s *Scheduler) hostViews(now time.Time) []api.HostView {
 	}
 	for name, h := range s.hosts {
 		v := view(name)
-		v.Reported, v.Networks, v.Held = h.reported, h.networks, h.held
+		v.Reported, v.Networks, v.Held = h.reported, h.attaches(), h.held
 		v.Endpoints, v.ToldAt, v.Contact, v.Dead = h.endpoints, h.toldAt, h.contact, h.dead
 		if s.blocks != nil {
 			v.Blocks = s.blocks.On(name)

@@ -183,11 +183,13 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	}
 	h.heard = now
 	s.onEndpoints(r.Host, h, r.Endpoints, now)
+	before := h.attaches()
 	if r.Policies != nil {
 		h.policies = r.Policies
 	}
-	if r.Networks == nil {
-		return nil // of a process that keeps the network, and knows nothing of the rest
+	if r.Networks == nil { // of a process that keeps the network, and knows nothing of the rest
+		s.attachable(r.Host, h, before, now)
+		return nil
 	}
 	if !slices.Equal(h.held, r.Held) {
 		clear(s.searched) // what was passed over as held may be free
@@ -197,16 +199,13 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 			s.outliving[r.Host] = true
 		}
 	}
-	if s.awaited(h.networks, r.Networks) {
-		s.wantAnew(now)
-	}
 	s.alive(h, now)
 	h.reported, h.networks, h.held = true, r.Networks, r.Held
 	if s.holding[r.Host] = len(r.Held) > 0; !s.holding[r.Host] {
 		delete(s.holding, r.Host)
 	}
 	s.noteUsed(r.Host)
-	s.fleet.Ready(r.Host, r.Networks)
+	s.attachable(r.Host, h, before, now)
 	for _, id := range slices.Sorted(maps.Keys(r.Health)) {
 		if t := s.state.Tasks[id]; t != nil && t.Host == r.Host {
 			s.onHealth(t, s.withNative(t, r.Health[id]), now)
@@ -252,6 +251,32 @@ func (s *Scheduler) isHeld(a netip.Addr) bool { return len(s.holders[a]) > 0 }
 // heldElsewhere says that something on another host holds the address.
 func (s *Scheduler) heldElsewhere(host string, a netip.Addr) bool {
 	return slices.ContainsFunc(s.holders[a], func(h string) bool { return h != host })
+}
+
+// attaches says for each pool why the host cannot attach containers to it; "": it can. Where network policies are not in force, those
+// that they select would not start.
+func (h *host) attaches() map[string]string {
+	if h.policies == nil || h.policies.Fault == "" {
+		return h.networks
+	}
+	out := maps.Clone(h.networks)
+	for pool, why := range out {
+		if why == "" {
+			out[pool] = "its network policies are not in force: " + h.policies.Fault
+		}
+	}
+	return out
+}
+
+// attachable acts on what a host can attach containers to now.
+func (s *Scheduler) attachable(name string, h *host, before map[string]string, now time.Time) {
+	pools := h.attaches()
+	if s.awaited(before, pools) {
+		s.wantAnew(now)
+	}
+	if h.reported {
+		s.fleet.Ready(name, pools)
+	}
 }
 
 // awaited says that a host can attach to a pool now that it could not before, for want of which apps may have refused its offers.

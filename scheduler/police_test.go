@@ -98,3 +98,33 @@ func TestPoliciesFollowTheState(t *testing.T) {
 	now = now.Add(policePause)
 	want("h2", "[10.0.0.9 2001:db8::9] from [10.0.0.2-10.0.0.3 2001:db8::2-2001:db8::3]")
 }
+
+// TestUnpolicedHost: a host whose network policies are not in force is ready for nothing until they are.
+func TestUnpolicedHost(t *testing.T) {
+	began := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	s, err := New(Options{Store: store.NewMemory(), State: store.NewState(), Engine: enginetest.New(enginetest.Options{}), Launch: launch.Options{SeatsDir: "/seats"},
+		Pools: []spec.Pool{{Name: "p", CIDR: netip.MustParsePrefix("10.0.0.0/24")}}, Policies: &spec.NetworkPolicies{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		report spec.HostReport
+		want   string
+	}{
+		{spec.HostReport{Networks: map[string]string{"p": ""}}, ""},
+		{spec.HostReport{Policies: &spec.PolicyReport{Fault: "no nftables"}}, "its network policies are not in force: no nftables"},
+		{spec.HostReport{Networks: map[string]string{"p": ""}}, "its network policies are not in force: no nftables"},
+		{spec.HostReport{Networks: map[string]string{"p": "no bridge"}}, "no bridge"},
+		{spec.HostReport{Policies: &spec.PolicyReport{}}, "no bridge"},
+		{spec.HostReport{Networks: map[string]string{"p": ""}}, ""},
+	} {
+		step.report.Host = "h1"
+		if err := s.report(step.report, began); err != nil {
+			t.Fatal(err)
+		}
+		views := s.hostViews(began)
+		if len(views) != 1 || views[0].Networks["p"] != step.want {
+			t.Errorf("after %+v the host says %q, want %q", step.report, views[0].Networks, step.want)
+		}
+	}
+}
