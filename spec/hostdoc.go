@@ -25,7 +25,8 @@ type HostDocument struct {
 	// Blocks are the parts of pools that are this host's, sorted: from them containers that name no address (docker run) get
 	// theirs, and each is announced as a whole.
 	Blocks []netip.Prefix `json:",omitempty"`
-	// Taken are the parts of Blocks that are seats', sorted: only containers that name an address there get it.
+	// Taken are the parts of Blocks that are seats', or that something on another host is on, sorted: only containers that name an
+	// address there get it.
 	Taken []netip.Prefix `json:",omitempty"`
 	// BGP is with whom this host exchanges routes; nil: with nobody.
 	BGP *HostBGP `json:",omitempty"`

@@ -129,11 +129,11 @@ func (c *cli) declareDead(a *apiClient, name string, yes bool) error {
 
 // confirmDead says what is going to happen, and asks.
 func (c *cli) confirmDead(h api.HostRow, now string, yes bool) error {
-	heard := "has not been heard of since the scheduler began"
+	heard := "no berth net there has asked since the scheduler began"
 	if ago := lastContact(h, now); ago != "" {
-		heard = "was last heard of " + ago
+		heard = "its berth net was last answered " + ago
 	}
-	c.say("Host %s %s. Its %d tasks are given up, %d of them unreachable, and start on other hosts at once with their addresses: %s",
+	c.say("Host %s: %s. Its %d tasks are given up, %d of them unreachable, and start on other hosts at once with their addresses: %s",
 		h.Name, heard, len(h.Tasks), h.Unreachable, shortList(h.Addresses, 10))
 	if yes {
 		return nil

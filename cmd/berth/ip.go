@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,18 +60,11 @@ as it should be.`,
 			if idle {
 				q.Set("idle", "true")
 			}
-			rows := []api.Address{}
-			for {
-				var page api.AddressList
-				if _, err := a.call("GET", "/berth/v1/addresses?"+q.Encode(), nil, &page); err != nil {
-					return doing(err, "list addresses")
-				}
-				rows = append(rows, page.Addresses...)
-				if page.Next == "" {
-					return c.printAddresses(rows, page.Now)
-				}
-				q.Set("after", page.Next)
+			rows, now, err := a.addresses(q)
+			if err != nil {
+				return doing(err, "list addresses")
 			}
+			return c.printAddresses(rows, now)
 		}),
 	}
 	f := cmd.Flags()
@@ -80,6 +74,23 @@ as it should be.`,
 	f.BoolVar(&idle, "idle", false, "only those whose seats nobody wants just now")
 	_ = cmd.RegisterFlagCompletionFunc("app", c.completeApps(false, 0))
 	return cmd
+}
+
+// addresses are those that the query selects, on all pages.
+func (a *apiClient) addresses(q url.Values) (rows []api.Address, now string, err error) {
+	rows = []api.Address{}
+	q.Set("limit", "10000")
+	for {
+		var page api.AddressList
+		if _, err := a.call("GET", "/berth/v1/addresses?"+q.Encode(), nil, &page); err != nil {
+			return nil, "", err
+		}
+		rows = append(rows, page.Addresses...)
+		if page.Next == "" {
+			return rows, page.Now, nil
+		}
+		q.Set("after", page.Next)
+	}
 }
 
 func (c *cli) printAddresses(rows []api.Address, now string) error {
@@ -176,18 +187,13 @@ func storyOf(a *apiClient, what string) ([]api.Address, error) {
 	if err != nil {
 		return nil, fmt.Errorf("it is no address, and %w", err)
 	}
-	var list api.AddressList
-	if _, err := a.call("GET", "/berth/v1/addresses?limit=10000&app="+url.QueryEscape(string(seat.App)), nil, &list); err != nil {
+	rows, _, err := a.addresses(url.Values{"app": {string(seat.App)}})
+	if err != nil {
 		return nil, err
 	}
-	var rows []api.Address
-	for _, r := range list.Addresses {
-		if *r.Seat == seat.Index {
-			rows = append(rows, r)
-		}
-	}
+	rows = slices.DeleteFunc(rows, func(r api.Address) bool { return r.Seat == nil || *r.Seat != seat.Index })
 	if len(rows) == 0 {
-		return nil, fmt.Errorf("no address is leased to %s", seat)
+		return nil, fmt.Errorf("no address is leased to %s (berth ip ls --app %s lists those of its app)", seat, seat.App)
 	}
 	return rows, nil
 }

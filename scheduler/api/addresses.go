@@ -158,6 +158,11 @@ func (s *Server) deleteAddress(text string) handler {
 		if err != nil {
 			return err
 		}
+		snap, err := s.o.Backend.Snapshot(r.Context())
+		if err != nil {
+			return err
+		}
+		a = leasable(snap.Pools, a)
 		l, err := s.o.Backend.ReleaseAddress(r.Context(), a)
 		if err != nil {
 			return err
