@@ -339,13 +339,14 @@ func (r *rack) kill(targets []target, killed ...string) {
 }
 
 // bothEnds says whether the losses are those that graceful restart allows when both ends of a session begin anew: neither waits
-// for what the other has to say (RFC 4724, 4.1), so BIRD may be without the host's routes until they arrive, some milliseconds later.
+// for what the other has to say (RFC 4724, 4.1), so BIRD may be without the host's routes until they arrive, up to a second later (agent/bgp's deferral). Most requests of that second are
+// only late: the router says seldom that it has no route.
 func bothEnds(killed []string, lost []loss) bool {
 	if !slices.Contains(killed, "h1/net") || !slices.Contains(killed, "tor") {
 		return false
 	}
 	for _, x := range lost {
-		if x.target.Host != "h1" || x.at.Sub(lost[0].at).Abs() > 200*time.Millisecond {
+		if x.target.Host != "h1" || x.at.Sub(lost[0].at).Abs() > 1500*time.Millisecond {
 			return false
 		}
 	}
