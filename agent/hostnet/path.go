@@ -12,7 +12,7 @@ import (
 )
 
 // Names of the pair of interfaces that connects a container in routed mode: the host's end stays, Docker moves the other
-// into the container and renames it. What begins with LinkPrefix on a host is Berth's.
+// into the container and renames it. See LinkDigits for which are Berth's.
 const (
 	LinkPrefix = "brt"
 	PeerPrefix = "brp"
@@ -39,10 +39,18 @@ const DefaultMTU = 1500
 
 // LinkNames derives the names of an endpoint's two interfaces from its id, which Docker makes of hexadecimal digits.
 func LinkNames(endpoint string) (link, peer string, err error) {
-	if len(endpoint) < linkDigits || strings.Trim(endpoint[:linkDigits], "0123456789abcdef") != "" {
+	if len(endpoint) < linkDigits || !hexadecimal(endpoint[:linkDigits]) {
 		return "", "", fmt.Errorf("name interfaces: endpoint id %q does not begin with %d hexadecimal digits", endpoint, linkDigits)
 	}
 	return LinkPrefix + endpoint[:linkDigits], PeerPrefix + endpoint[:linkDigits], nil
+}
+
+func hexadecimal(text string) bool { return strings.Trim(text, "0123456789abcdef") == "" }
+
+// LinkDigits are the digits in an interface's name that begins with one of the prefixes; false: somebody else has made it.
+func LinkDigits(name, prefix string) (digits string, ours bool) {
+	digits, ours = strings.CutPrefix(name, prefix)
+	return digits, ours && len(digits) == linkDigits && hexadecimal(digits)
 }
 
 // MAC derives a container's hardware address from its address, as Docker's bridge driver does: a seat keeps both.

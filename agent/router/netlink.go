@@ -50,14 +50,14 @@ func (s system) look(want hostnet.Path) (facts, error) {
 	names, peers, shapers := map[int]string{}, map[string]bool{}, map[int]shaper{}
 	for _, l := range links {
 		a := l.Attrs()
-		if name, ok := strings.CutPrefix(a.Name, hostnet.PeerPrefix); ok && l.Type() == "veth" {
+		if name, ok := hostnet.LinkDigits(a.Name, hostnet.PeerPrefix); ok && l.Type() == "veth" {
 			peers[hostnet.LinkPrefix+name] = true
 		}
-		if name, ok := strings.CutPrefix(a.Name, hostnet.ShaperPrefix); ok && l.Type() == "ifb" {
+		if name, ok := hostnet.LinkDigits(a.Name, hostnet.ShaperPrefix); ok && l.Type() == "ifb" {
 			f.shapers[hostnet.LinkPrefix+name] = true
 			shapers[a.Index] = shaper{link: hostnet.LinkPrefix + name, up: a.Flags&net.FlagUp != 0}
 		}
-		if l.Type() == "veth" && strings.HasPrefix(a.Name, hostnet.LinkPrefix) {
+		if _, ok := hostnet.LinkDigits(a.Name, hostnet.LinkPrefix); ok && l.Type() == "veth" {
 			names[a.Index] = a.Name
 			f.links[a.Name] = linkFacts{up: a.Flags&net.FlagUp != 0, gateways: map[netip.Addr]bool{}, neighbours: map[netip.Addr]string{}}
 		}

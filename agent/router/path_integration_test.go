@@ -283,6 +283,7 @@ func (b *bed) dropped(t *testing.T, c container) uint64 {
 
 func TestRoutedPath(t *testing.T) {
 	b := newBed(t)
+	sh(t, "ip link add brtower type veth peer name brpeer; ip link add bright type ifb") // somebody else's
 	b.settled(t)
 	part(t, "without a default route, and with nothing but containers", func(t *testing.T) {
 		if strings.Contains(sh(t, "ip route"), "default") {
@@ -329,6 +330,9 @@ func TestRoutedPath(t *testing.T) {
 		}
 	})
 	b.settled(t)
+	b.in.Endpoints = nil
+	b.set(t)
+	sh(t, "ip link show brtower && ip link show bright")
 }
 
 func TestSpoofing(t *testing.T) {

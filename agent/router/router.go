@@ -2,7 +2,7 @@
 // the links, routes and anti-spoofing rules of routed mode. Both take everything that should be there, compare with what is
 // there, add before they remove, and are safe to repeat. What is someone else's is never touched: our rules live in two
 // chains of our own, each entered by one jump, the anti-spoofing rules in tables of our own; our links are known by their
-// prefix, our routes by their protocol number.
+// names, our routes by their protocol number.
 package router
 
 import (
