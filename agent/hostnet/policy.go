@@ -19,7 +19,7 @@ type Filter struct {
 	Counters []FilterCounter // by name
 	// Egress judges what comes from an address, Ingress what goes to it.
 	Egress, Ingress map[netip.Addr]string
-	// CloseLinkLocal: what containers send from link-local addresses is dropped, but for neighbour discovery. Policies know
+	// CloseLinkLocal: what containers send from link-local addresses, and from none, is dropped, but for neighbour discovery. Policies know
 	// their other addresses only.
 	CloseLinkLocal bool
 }

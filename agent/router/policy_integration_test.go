@@ -384,11 +384,42 @@ func TestRealPolicies6(t *testing.T) {
 	if err := <-host; err != nil {
 		t.Fatal(err)
 	}
-	if err := pings(c.ns, d.address, 0); err != nil { // what was sent before has been dealt with
-		t.Error(err)
+	closed := func() uint64 {
+		t.Helper()
+		if err := pings(c.ns, d.address, 0); err != nil { // what was sent before has been dealt with
+			t.Error(err)
+		}
+		counts, err := b.r.kernel.countPolicies()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return counts[closedCounter].packets
 	}
-	counts, err := b.r.kernel.countPolicies()
-	if err != nil || counts[closedCounter].packets == 0 {
-		t.Errorf("from its link-local address: %+v, %v", counts[closedCounter], err)
+	before := closed()
+	if before == 0 {
+		t.Error("from its link-local address it reaches the host")
 	}
+	if err := fromNobody(c.ns, "2001:db8:2::1"); err != nil {
+		t.Fatal(err)
+	}
+	if after := closed(); after != before+1 {
+		t.Errorf("from no address it reaches the host: %d dropped, then %d", before, after)
+	}
+}
+
+// fromNobody sends a datagram with the unspecified address as its sender, which only discovery has to.
+func fromNobody(ns, to string) error {
+	_, err := inside(ns, func() (struct{}, error) {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW, unix.IPPROTO_RAW)
+		if err != nil {
+			return struct{}{}, err
+		}
+		defer unix.Close(fd)
+		b := make([]byte, 48)
+		b[0], b[5], b[6], b[7], b[43], b[45] = 0x60, 8, unix.IPPROTO_UDP, 64, 9, 8
+		dest := netip.MustParseAddr(to).As16()
+		copy(b[24:], dest[:])
+		return struct{}{}, unix.Sendto(fd, b, 0, &unix.SockaddrInet6{Addr: dest})
+	})
+	return err
 }

@@ -36,7 +36,7 @@ const (
 	ingress6 = "ingress6"
 )
 
-// closedCounter counts what is dropped from link-local addresses.
+// closedCounter counts what is dropped from link-local addresses and from none.
 const closedCounter = "link-local"
 
 // Registers of one value.
@@ -102,7 +102,7 @@ func judged(m string, id uint32, family byte, offset, length uint32) []expr.Any 
 
 // baseRules are the rules of a fixed chain.
 func (t policyTable) baseRules(chain string, closed bool) [][]expr.Any {
-	accept, drop := &expr.Verdict{Kind: expr.VerdictAccept}, &expr.Verdict{Kind: expr.VerdictDrop}
+	accept := &expr.Verdict{Kind: expr.VerdictAccept}
 	rules := [][]expr.Any{{ // what was allowed once goes on, with its answers and its errors
 		&expr.Ct{Key: expr.CtKeySTATE, Register: register},
 		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED), Xor: make([]byte, 4)},
@@ -120,17 +120,24 @@ func (t policyTable) baseRules(chain string, closed bool) [][]expr.Any {
 				&expr.Range{Op: expr.CmpOpEq, Register: register, FromData: types[:1], ToData: types[1:]}, accept))
 		}
 		if closed {
-			rules = append(rules, slices.Concat(
-				meta(expr.MetaKeyIIFNAME, expr.CmpOpEq, []byte(hostnet.LinkPrefix)...), meta(expr.MetaKeyNFPROTO, expr.CmpOpEq, unix.NFPROTO_IPV6),
-				[]expr.Any{
-					&expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 2},
-					&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: 2, Mask: []byte{0xff, 0xc0}, Xor: []byte{0, 0}},
-					&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{0xfe, 0x80}},
-					&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: closedCounter}, drop,
-				}))
+			rules = append(rules, closedTo([]byte{0xff, 0xc0}, []byte{0xfe, 0x80}), closedTo(slices.Repeat([]byte{0xff}, 16), make([]byte, 16)))
 		}
 	}
 	return append(rules, judged(egress4, t.maps[0].ID, unix.NFPROTO_IPV4, 12, 4), judged(egress6, t.maps[1].ID, unix.NFPROTO_IPV6, 8, 16))
+}
+
+// closedTo drops what containers send from the IPv6 addresses that begin so: link-local ones and the unspecified one, which the guard
+// against spoofing lets through for the sake of discovery.
+func closedTo(mask, begin []byte) []expr.Any {
+	size := uint32(len(mask))
+	return slices.Concat(
+		meta(expr.MetaKeyIIFNAME, expr.CmpOpEq, []byte(hostnet.LinkPrefix)...), meta(expr.MetaKeyNFPROTO, expr.CmpOpEq, unix.NFPROTO_IPV6),
+		[]expr.Any{
+			&expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: size},
+			&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: size, Mask: mask, Xor: make([]byte, size)},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: begin},
+			&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: closedCounter}, &expr.Verdict{Kind: expr.VerdictDrop},
+		})
 }
 
 // baseMark is what the rules of the fixed chains carry.
