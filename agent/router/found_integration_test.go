@@ -68,10 +68,10 @@ func TestRealBridged(t *testing.T) {
 	want("carried", "")
 	sh(t, "ip route del 10.213.9.0/24")
 	want("without its route", "the host has no route to it; it should lead to br-x")
-	before := sh(t, "ip addr show br-x")
+	before := sh(t, "ip -4 -o addr show br-x")
 	carry()
 	want("with its route again", "")
-	if after := sh(t, "ip addr show br-x"); after != before {
+	if after := sh(t, "ip -4 -o addr show br-x"); after != before {
 		t.Errorf("the address was touched:\n%s\n%s", before, after)
 	}
 	sh(t, "ip addr flush dev br-x; ip link set br-x down")
