@@ -192,7 +192,6 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 		return nil
 	}
 	if !slices.Equal(h.held, r.Held) {
-		clear(s.searched) // what was passed over as held may be free
 		s.indexHeld(r.Host, h.held, r.Held)
 		s.staleDocs[r.Host], s.lacking[r.Host] = true, true
 		if delete(s.outliving, r.Host); slices.ContainsFunc(r.Held, func(h spec.Held) bool { return h.Task != "" }) {
@@ -237,6 +236,9 @@ func (s *Scheduler) indexHeld(host string, was, now []spec.Held) {
 		if !slices.Contains(s.holders[x.Address], host) {
 			s.holders[x.Address] = append(s.holders[x.Address], host)
 		}
+	}
+	if slices.ContainsFunc(was, func(x spec.Held) bool { return !s.isHeld(x.Address) }) {
+		clear(s.searched) // what was passed over as held is free
 	}
 	for _, list := range [][]spec.Held{was, now} {
 		for _, x := range list {

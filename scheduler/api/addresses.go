@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -131,15 +132,10 @@ func listAddresses(snap *Snapshot, f addressFilter) AddressList {
 // getAddress is GET /berth/v1/addresses/{ip}.
 func (s *Server) getAddress(text string) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		a, err := parseAddress(text)
+		a, snap, err := s.leasable(r.Context(), text)
 		if err != nil {
 			return err
 		}
-		snap, err := s.o.Backend.Snapshot(r.Context())
-		if err != nil {
-			return err
-		}
-		a = leasable(snap.Pools, a)
 		book := newAddressBook(snap)
 		if !slices.Contains(book.all(), a) {
 			if pool := poolWith(snap.Pools, a); pool != "" {
@@ -154,15 +150,10 @@ func (s *Server) getAddress(text string) handler {
 // deleteAddress is DELETE /berth/v1/addresses/{ip}: it gives up a lease that nobody wants.
 func (s *Server) deleteAddress(text string) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		a, err := parseAddress(text)
+		a, _, err := s.leasable(r.Context(), text)
 		if err != nil {
 			return err
 		}
-		snap, err := s.o.Backend.Snapshot(r.Context())
-		if err != nil {
-			return err
-		}
-		a = leasable(snap.Pools, a)
 		l, err := s.o.Backend.ReleaseAddress(r.Context(), a)
 		if err != nil {
 			return err
@@ -179,12 +170,17 @@ type Released struct {
 	Seat    int        `json:"seat"`
 }
 
-func parseAddress(text string) (netip.Addr, error) {
+// leasable reads an address of a path: the one that can be leased, with what is known now.
+func (s *Server) leasable(ctx context.Context, text string) (netip.Addr, *Snapshot, error) {
 	a, err := netip.ParseAddr(text)
 	if err != nil {
-		return a, fail(http.StatusBadRequest, "%q is no address", text)
+		return a, nil, fail(http.StatusBadRequest, "%q is no address", text)
 	}
-	return a.Unmap(), nil
+	snap, err := s.o.Backend.Snapshot(ctx)
+	if err != nil {
+		return a, nil, err
+	}
+	return leasable(snap.Pools, a.Unmap()), snap, nil
 }
 
 // leasable is the IPv4 address whose twin a is; all others are themselves.
