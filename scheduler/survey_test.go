@@ -25,6 +25,15 @@ type netted struct {
 	// change is done to what the world has before it is told.
 	change func(*spec.HostEndpoints, spec.HostAsk)
 	asks   []spec.HostAsk
+	stop   func()
+}
+
+// begin asks the play's present scheduler, until stop.
+func (n *netted) begin() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); n.run(ctx) }()
+	n.stop = func() { cancel(); <-done }
 }
 
 func (n *netted) run(ctx context.Context) {
@@ -73,14 +82,12 @@ func withNet(t *testing.T, do func(t *testing.T, p *play, n *netted)) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlay(t)
 		defer func() { p.stop() }()
-		ctx, cancel := context.WithCancel(t.Context())
 		n := &netted{p: p}
-		done := make(chan struct{})
 		p.do("host h1 4 4096")
 		p.do("auto on")
 		p.do(`put {"id":"/web","cmd":"v1","cpus":0.5,"instances":2}`)
-		go func() { defer close(done); n.run(ctx) }()
-		defer func() { cancel(); <-done }()
+		n.begin()
+		defer func() { n.stop() }()
 		time.Sleep(time.Minute)
 		do(t, p, n)
 		consistent(t, p.s)
@@ -245,6 +252,7 @@ func TestCheckSilentHost(t *testing.T) {
 // TestCheckDropsLeases: leases of pools that are gone are given up, unless somebody wants the seat.
 func TestCheckDropsLeases(t *testing.T) {
 	withNet(t, func(t *testing.T, p *play, n *netted) {
+		n.stop()
 		p.cancel()
 		<-p.done
 		txn := store.Txn{}
@@ -254,7 +262,7 @@ func TestCheckDropsLeases(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.start()
-		calm()
+		n.begin()
 		time.Sleep(time.Minute)
 		got := p.check("?repair=true&wait=1s")
 		if !strings.Contains(got, "outside-pools 10.9.0.2: the lease was given up gone=true") {
