@@ -18,7 +18,11 @@ import (
 // routed is a running scheduler with these pools, and nothing else.
 func routed(t *testing.T, pools ...spec.Pool) *Scheduler {
 	t.Helper()
-	memory := store.NewMemory()
+	return routedFrom(t, store.NewMemory(), pools...)
+}
+
+func routedFrom(t *testing.T, memory *store.Memory, pools ...spec.Pool) *Scheduler {
+	t.Helper()
 	state, err := memory.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -121,16 +125,7 @@ func TestUnheardHostsKeepBlocks(t *testing.T) {
 		if err := memory.Commit(t.Context(), txn); err != nil {
 			t.Fatal(err)
 		}
-		state, err := memory.Load(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := New(Options{Store: memory, State: state, Engine: enginetest.New(enginetest.Options{}), Events: api.NewLog(10), BGP: &spec.BGP{AS: 64512},
-			Pools: []spec.Pool{p}, FenceAfter: 5 * time.Minute, Launch: launch.Options{BaseImage: spec.BaseImage, SeatsDir: "/seats"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		go func() { _ = s.Run(t.Context()) }()
+		s := routedFrom(t, memory, p)
 		if doc := document(t, s, "h2"); len(doc.Blocks) != 0 {
 			t.Errorf("h2 has %v, and h1, which may have containers there, was not heard of", doc.Blocks)
 		}
@@ -185,4 +180,112 @@ func TestUnknownHostIsFenced(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestUnheardHostsCanBeDead: a host that only the store knows, by its block or its address, can be declared dead, and has neither then.
+func TestUnheardHostsCanBeDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := store.NewMemory()
+		var txn store.Txn
+		txn.PutBlock(spec.Block{Prefix: netip.MustParsePrefix("10.1.0.0/28"), Pool: "p", Host: "h1", Used: true})
+		txn.PutAddress(spec.HostAddress{Host: "h2", IPv4: netip.MustParseAddr("192.0.2.2")})
+		if err := memory.Commit(t.Context(), txn); err != nil {
+			t.Fatal(err)
+		}
+		s := routedFrom(t, memory, blockPool("p", "10.1.0.0/27", 28))
+		synctest.Wait()
+		snap, err := s.Snapshot(t.Context())
+		if err != nil || len(snap.Hosts) != 2 || len(snap.Hosts[0].Blocks) != 1 || len(snap.Hosts[1].Blocks) != 0 {
+			t.Fatalf("%+v, %v", snap.Hosts, err)
+		}
+		document(t, s, "h3")
+		if doc := document(t, s, "h4"); len(doc.Blocks) != 0 {
+			t.Fatalf("h4 has %v", doc.Blocks)
+		}
+		for _, host := range []string{"h1", "h2"} {
+			if _, err := s.HostDead(t.Context(), host); err != nil {
+				t.Error(err)
+			}
+		}
+		synctest.Wait()
+		if doc := document(t, s, "h4"); len(doc.Blocks) != 1 {
+			t.Errorf("h1 is dead, and h4 has %v", doc.Blocks)
+		}
+		state, err := memory.Load(t.Context())
+		if err != nil || len(state.Addresses) != 0 {
+			t.Errorf("%v, %v", state.Addresses, err)
+		}
+	})
+}
+
+// TestBlockOfANewPool: a host that has a block already gets one of a pool that is new, once it is heard of.
+func TestBlockOfANewPool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, first := range []string{"asks", "tells"} {
+			memory := store.NewMemory()
+			var txn store.Txn
+			txn.PutBlock(spec.Block{Prefix: netip.MustParsePrefix("10.1.0.0/28"), Pool: "a", Host: "h1"})
+			if err := memory.Commit(t.Context(), txn); err != nil {
+				t.Fatal(err)
+			}
+			s := routedFrom(t, memory, blockPool("a", "10.1.0.0/27", 28), blockPool("b", "10.2.0.0/27", 28))
+			synctest.Wait()
+			if err := s.tell(t.Context(), func() {
+				if n := len(s.blocks.On("h1")); n != 1 {
+					t.Errorf("h1 was not heard of, and has %d blocks", n)
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if first == "tells" {
+				holds(t, s, "h1")
+			}
+			if doc := document(t, s, "h1"); len(doc.Blocks) != 2 {
+				t.Errorf("h1 %s, and has %v", first, doc.Blocks)
+			}
+		}
+	})
+}
+
+// TestBlocksAfterAbsence: a host that lost one of its blocks while it was away gets another when it is back.
+func TestBlocksAfterAbsence(t *testing.T) {
+	for name, away := range map[string]func(t *testing.T, s *Scheduler){
+		"forgotten": func(t *testing.T, s *Scheduler) {
+			for range 7 {
+				time.Sleep(10 * time.Minute)
+				holds(t, s, "h2")
+			}
+		},
+		"declared dead": func(t *testing.T, s *Scheduler) {
+			if _, err := s.HostDead(t.Context(), "h1"); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := routed(t, blockPool("a", "10.1.0.0/27", 28), blockPool("b", "10.2.0.0/28", 28))
+				holds(t, s, "h1")
+				holds(t, s, "h2") // waits for a block of b
+				away(t, s)
+				time.Sleep(time.Minute)
+				if doc := document(t, s, "h2"); len(doc.Blocks) != 2 {
+					t.Fatalf("h1 is away, and h2 has %v", doc.Blocks)
+				}
+				time.Sleep(time.Minute)
+				if _, err := s.HostDead(t.Context(), "h2"); err != nil {
+					t.Error(err)
+				}
+				if name == "forgotten" {
+					document(t, s, "h1")
+				} else {
+					holds(t, s, "h1")
+				}
+				time.Sleep(time.Minute)
+				if doc := document(t, s, "h1"); len(doc.Blocks) != 2 {
+					t.Errorf("h1 is back, and has %v", doc.Blocks)
+				}
+			})
+		})
+	}
 }

@@ -169,7 +169,7 @@ func (s *Scheduler) NetDocument(ctx context.Context, name string, version, appli
 	if e := s.tell(context.WithoutCancel(ctx), func() { // a poll that must be answered at once has a ctx that has ended
 		if h, err = s.hostOf(name); err == nil {
 			s.hear(h, name)
-			s.alive(h, h.heard)
+			s.alive(h, name, h.heard)
 			s.inForce(h, name, applied)
 		}
 	}); e != nil {
@@ -253,9 +253,9 @@ func (s *Scheduler) HostDead(ctx context.Context, name string) (*api.HostDeath, 
 }
 
 // alive ends what an operator said of a host: it was heard of.
-func (s *Scheduler) alive(h *host, now time.Time) {
+func (s *Scheduler) alive(h *host, name string, now time.Time) {
 	if !h.dead.IsZero() {
-		h.dead = time.Time{}
+		h.dead, s.lacking[name] = time.Time{}, true
 		s.wantAnew(now)
 	}
 }

@@ -35,6 +35,23 @@ func (s *Scheduler) hostOf(name string) (*host, error) {
 	return h, nil
 }
 
+// recall makes the hosts known that only the store knows: they may never be heard of again, and somebody must be able to declare
+// them dead. They get nothing until they ask.
+func (s *Scheduler) recall() {
+	know := func(name string) {
+		if _, err := s.hostOf(name); err != nil {
+			s.log.WithError(err).WithField("host", name).Error("the store has more hosts than may be known")
+		}
+	}
+	for _, b := range s.state.Blocks {
+		know(b.Host)
+	}
+	for name := range s.state.Addresses {
+		know(name)
+	}
+	clear(s.lacking)
+}
+
 // documents compiles the documents again of the hosts where something in them may have changed, and releases those that differ
 // once the batch is durable: an agent never acts on what a crash could take back.
 func (s *Scheduler) documents(now time.Time) {
@@ -129,12 +146,13 @@ func (s *Scheduler) outlived() map[string][]string {
 	return out
 }
 
-// hear takes note that somebody on the host asks for its document.
+// hear takes note that somebody on the host asks or tells something. Of one that was forgotten, blocks may have been taken.
 func (s *Scheduler) hear(h *host, name string) {
-	h.heard = time.Now()
-	if s.blocks != nil && len(s.blocks.On(name)) == 0 {
+	now := time.Now()
+	if s.blocks != nil && (now.Sub(h.heard) >= forgotten || len(s.blocks.On(name)) == 0) {
 		s.lacking[name] = true
 	}
+	h.heard = now
 }
 
 // HostDocument implements api.Backend.
@@ -181,7 +199,7 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	h.heard = now
+	s.hear(h, r.Host)
 	s.onEndpoints(r.Host, h, r.Endpoints, now)
 	before := h.attaches()
 	if r.Policies != nil {
@@ -198,7 +216,7 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 			s.outliving[r.Host] = true
 		}
 	}
-	s.alive(h, now)
+	s.alive(h, r.Host, now)
 	h.reported, h.networks, h.held = true, r.Networks, r.Held
 	if s.holding[r.Host] = len(r.Held) > 0; !s.holding[r.Host] {
 		delete(s.holding, r.Host)

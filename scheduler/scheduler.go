@@ -171,6 +171,7 @@ func New(opts Options) (*Scheduler, error) {
 		s.indexDeployment(d)
 	}
 	s.useBlocks(time.Now())
+	s.recall()
 	for id := range s.leasesOf {
 		s.restless[id] = true
 	}
