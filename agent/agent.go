@@ -20,6 +20,9 @@ import (
 // flush packet filters and remove networks.
 const recheck = 10 * time.Second
 
+// awaitNetwork is the pause between two looks for a network that another process on this host is to make.
+const awaitNetwork = time.Second
+
 // Agent is one host's agent.
 type Agent struct {
 	o        Options
@@ -157,12 +160,16 @@ func newOwner(a *Agent) *owner {
 func (w *owner) run(ctx context.Context) error {
 	tick := time.NewTicker(recheck)
 	defer tick.Stop()
+	var waited <-chan time.Time // for another process to make the pools' networks; nil: they are there
 	for {
 		w.look()
 		w.decide()
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-waited:
+			waited = nil
+			w.pools.recheck()
 		case <-w.changes[0]:
 		case <-w.changes[1]:
 		case <-w.changes[2]:
@@ -187,6 +194,9 @@ func (w *owner) run(ctx context.Context) error {
 			}
 		case d := <-w.networks.done:
 			w.pools.done(d)
+			if waited = nil; w.o.ExternalNetwork && !d.ready() {
+				waited = time.After(awaitNetwork)
+			}
 		case d := <-w.folders.done:
 			w.foldersDone(d)
 		case d := <-w.volumes.done:

@@ -137,6 +137,7 @@ type hostWorld struct {
 	// intruder is an interface that someone else put on a network around the pool's; "" for none.
 	intruder watch.Value[string]
 	dir      string
+	external bool // another process keeps the network
 	agent    *Agent
 	stop     func()
 }
@@ -147,7 +148,7 @@ func startHost(t *testing.T, w *hostWorld) {
 	log, _ := test.NewNullLogger()
 	a, err := New(Options{
 		Host: "h1", StateDir: w.dir, API: "http://scheduler", Engine: w.engine, Inventory: w.engine, Drained: w.drained, Log: log,
-		Router: w.router, Prober: w.prober, Transport: w.sched,
+		Router: w.router, Prober: w.prober, Transport: w.sched, ExternalNetwork: w.external,
 		HostAddresses: func() (map[netip.Prefix]string, error) {
 			host := map[netip.Prefix]string{prefix("10.1.0.1/24"): "br-blue", prefix("10.1.0.200/32"): "eth0"}
 			if link, _ := w.intruder.Get(); link != "" {

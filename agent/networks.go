@@ -31,6 +31,16 @@ type networksDone struct {
 	left    map[string]string // network of a former pool -> why it is still there
 }
 
+// ready says whether all pools are.
+func (d networksDone) ready() bool {
+	for _, reason := range d.status {
+		if reason != "" {
+			return false
+		}
+	}
+	return true
+}
+
 // networkTimeout bounds one round: an engine that starts holds calls back instead of refusing them.
 const networkTimeout = 30 * time.Second
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus/hooks/test"
@@ -14,6 +16,7 @@ import (
 	"github.com/berth-project/berth/agent/router/routertest"
 	"github.com/berth-project/berth/internal/docker"
 	"github.com/berth-project/berth/internal/docker/dockertest"
+	"github.com/berth-project/berth/internal/watch"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -151,6 +154,33 @@ func TestExternalNetwork(t *testing.T) {
 	if got := status(); got != "" {
 		t.Error(got)
 	}
+}
+
+// TestNetworkComesLater: what another process makes is seen soon after, and looked for no oftener once it is there.
+func TestNetworkComesLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &hostWorld{engine: dockertest.New("img"), router: &routertest.Fake{}, sched: &scheduler{}, prober: &healthy{},
+			drained: &watch.Value[map[string]bool]{}, dir: t.TempDir(), external: true}
+		startHost(t, w)
+		defer w.stop()
+		w.sched.doc.Set(oneSeat(1))
+		if r := w.sched.last(t); !strings.Contains(r.Networks["blue"], "berth net") {
+			t.Errorf("networks %v", r.Networks)
+		}
+		if err := w.engine.CreateNetwork(t.Context(), docker.NetworkSpec{Name: "blue", Driver: "berth", IPAMDriver: "berth", Subnet: blue.CIDR}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(awaitNetwork)
+		if r := w.sched.last(t); r.Networks["blue"] != "" {
+			t.Errorf("networks %v", r.Networks)
+		}
+		calls := w.engine.Calls("networks")
+		time.Sleep(recheck)
+		synctest.Wait()
+		if n := w.engine.Calls("networks") - calls; n > 1 {
+			t.Errorf("%d looks at a network that is there", n)
+		}
+	})
 }
 
 // TestTakenBlocks: what the document says, and addresses of seats on the host that it does not say.

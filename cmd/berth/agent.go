@@ -83,7 +83,8 @@ func runAgent(ctx context.Context, s settings, api string) error {
 		if c.agentID, err = ownID(s.StateDir); err != nil {
 			return nil, err
 		}
-		if _, err := c.addDocker(ctx); err != nil {
+		// Docker may start later: while nobody answers its IPAM driver, it waits for this process itself.
+		if err := c.followDocker(); err != nil {
 			return nil, err
 		}
 		if err := c.addHost(api, s.token); err != nil {

@@ -75,22 +75,48 @@ func compose(ctx context.Context, s settings) (*run.Group, error) {
 	return &c.group, nil
 }
 
-// addDocker connects to the Docker Engine and follows its containers.
+// addDocker connects to the Docker Engine, which must answer, and follows its containers.
 func (c *composition) addDocker(ctx context.Context) (docker.Info, error) {
-	var err error
-	if c.docker, err = docker.New(c.DockerHost); err != nil {
-		return docker.Info{}, fmt.Errorf("connect to the Docker Engine: %w", err)
+	if err := c.followDocker(); err != nil {
+		return docker.Info{}, err
 	}
 	info, err := c.docker.Info(ctx)
 	if err != nil {
 		return docker.Info{}, fmt.Errorf("ask the Docker Engine: %w (is dockerd running?)", err)
 	}
-	if !info.LiveRestore {
-		c.log.Warn("the Docker Engine runs without live-restore: containers end with it (start dockerd with --live-restore)")
+	return info, nil
+}
+
+// followDocker follows the containers of the Docker Engine from when it answers on.
+func (c *composition) followDocker() error {
+	var err error
+	if c.docker, err = docker.New(c.DockerHost); err != nil {
+		return fmt.Errorf("connect to the Docker Engine: %w", err)
 	}
 	c.state = &watch.Value[spec.HostState]{}
 	c.inventory = c.follow(c.docker, c.Hostname)
-	return info, nil
+	c.group.Add("live-restore", c.needLiveRestore)
+	return nil
+}
+
+// needLiveRestore warns when the engine that answers first runs without it.
+func (c *composition) needLiveRestore(ctx context.Context) error {
+	for {
+		snap, changed := c.inventory.Get()
+		if snap.Connected {
+			if info, err := c.docker.Info(ctx); err == nil {
+				if !info.LiveRestore {
+					c.log.Warn("the Docker Engine runs without live-restore: containers end with it (start dockerd with --live-restore)")
+				}
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
 }
 
 // follow has the containers of a Docker Engine followed.
