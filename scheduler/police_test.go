@@ -3,6 +3,7 @@ package scheduler
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -84,6 +85,15 @@ func TestPoliciesFollowTheState(t *testing.T) {
 	}
 	if s.wake.IsZero() || s.wake.After(now.Add(policePause)) {
 		t.Errorf("nothing wakes the loop for it: %v", s.wake)
+	}
+	// Who is selected himself does not wait: his host has the policies in the document that tells of him.
+	db := task("db.1", "/shop/db", 1, "h3", "10.0.0.20")
+	state.Tasks[db.ID] = db
+	s.index(db)
+	s.indexLease(state.Leases[db.Address], state.Leases[db.Address])
+	want("h3", "[10.0.0.20 2001:db8::14] from [10.0.0.2-10.0.0.4 2001:db8::2-2001:db8::4]")
+	if seats := s.hosts["h3"].last.Seats; !slices.ContainsFunc(seats, func(h spec.HostSeat) bool { return h.Address == db.Address }) {
+		t.Errorf("it has the seats %+v", seats)
 	}
 	now = now.Add(policePause)
 	want("h2", "[10.0.0.9 2001:db8::9] from [10.0.0.2-10.0.0.4 2001:db8::2-2001:db8::4]")
