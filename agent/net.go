@@ -38,6 +38,8 @@ type PathRouter interface {
 	Announce(ctx context.Context, claims []hostnet.Claim) error
 	Occupied(ctx context.Context, parent string, a netip.Addr) (string, error)
 	SetPolicies(ctx context.Context, want hostnet.Filter) error
+	// HasPolicies says whether there are any.
+	HasPolicies() (bool, error)
 	PolicyCounts(f hostnet.Filter) ([]spec.PolicyCount, error)
 }
 
@@ -260,6 +262,11 @@ func (p *pathSetter) apply(ctx context.Context, j pathJob) pathDone {
 		path, links = withhold(path, selected)
 		for _, link := range links {
 			held[link] = "the network policies for it are not set: " + why
+		}
+	}
+	if len(j.path.Links) > 0 && p.filter != nil && !p.filter.Empty() {
+		if there, err := p.router.HasPolicies(); err != nil || !there {
+			p.filter = nil // somebody has flushed the packet filter
 		}
 	}
 	// Policies come first, so that a container meets them from its first packet.

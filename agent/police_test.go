@@ -218,3 +218,19 @@ func TestManyPoliciesRest(t *testing.T) {
 		})
 	}
 }
+
+// TestFlushedPolicies: somebody who flushes the host's packet filter gets no container started without its policies.
+func TestFlushedPolicies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fabric bgptest.Fabric
+		w := newNetWorld(t, fabric.Speaker(addr("192.0.2.1")))
+		defer func() { w.stop() }()
+		w.sched.doc.Set(policed(1, "10.1.0.3"))
+		synctest.Wait()
+		w.router.Flush()
+		w.attach("aaaaaaaaaaaa", "10.1.0.3")
+		if f := w.router.Filter(); f.Ingress[addr("10.1.0.3")] == "" {
+			t.Errorf("it started with %+v", f)
+		}
+	})
+}

@@ -69,6 +69,7 @@ type kernel interface {
 	spoofed() (map[string]uint64, error)
 	setShims(ctx context.Context, want []hostnet.Shim) error
 	lookPolicies() (policyFacts, error)
+	hasPolicies() (bool, error)
 	changePolicies(policyChange) error
 	countPolicies() (map[string]tally, error)
 }

@@ -68,6 +68,16 @@ func (r *Router) SetPolicies(ctx context.Context, want hostnet.Filter) error {
 	return nil
 }
 
+// HasPolicies says whether there is a packet filter of network policies, whatever is in it. It costs next to nothing, and finds what
+// happens: that somebody flushes the host's whole packet filter.
+func (r *Router) HasPolicies() (bool, error) {
+	there, err := r.kernel.hasPolicies()
+	if err != nil {
+		return false, fmt.Errorf("look for the rules of network policies: %w", err)
+	}
+	return there, nil
+}
+
 // cleanupPolicies removes everything that SetPolicies ever made.
 func (r *Router) cleanupPolicies(ctx context.Context) error {
 	return r.SetPolicies(ctx, hostnet.Filter{})

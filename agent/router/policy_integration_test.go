@@ -52,6 +52,9 @@ func TestRealPoliciesConverge(t *testing.T) {
 	if err := r.Cleanup(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if there, err := r.HasPolicies(); err != nil || there {
+		t.Error("cleanup left policies", err)
+	}
 	if f, err := r.kernel.lookPolicies(); err != nil || f.there {
 		t.Error("cleanup left the table", err)
 	}
@@ -105,6 +108,9 @@ func (b *bed) policies(t *testing.T, h *spec.HostPolicies) hostnet.Filter {
 	}
 	if err := b.r.SetPolicies(t.Context(), f); err != nil {
 		t.Fatal(err)
+	}
+	if there, err := b.r.HasPolicies(); err != nil || there == f.Empty() {
+		t.Errorf("there are policies: %v, %v", there, err)
 	}
 	have, err := b.r.kernel.lookPolicies()
 	if err != nil {

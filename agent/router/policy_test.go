@@ -16,6 +16,8 @@ import (
 
 func (w *world) lookPolicies() (policyFacts, error) { return w.policies.copied(), nil }
 
+func (w *world) hasPolicies() (bool, error) { return w.policies.there, nil }
+
 // copied is what nobody changes behind the reader's back.
 func (f policyFacts) copied() policyFacts {
 	f.sets, f.chains, f.counters, f.egress, f.ingress = maps.Clone(f.sets), maps.Clone(f.chains), maps.Clone(f.counters), maps.Clone(f.egress), maps.Clone(f.ingress)

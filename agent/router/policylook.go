@@ -23,12 +23,8 @@ func (s system) lookPolicies() (policyFacts, error) {
 		return f, err
 	}
 	t := s.policyTable()
-	tables, err := conn.ListTablesOfFamily(t.table.Family)
-	if err != nil {
-		return f, fmt.Errorf("list tables: %w", err)
-	}
-	if f.there = slices.ContainsFunc(tables, func(have *nftables.Table) bool { return have.Name == t.table.Name }); !f.there {
-		return f, nil
+	if f.there, err = t.there(conn); err != nil || !f.there {
+		return f, err
 	}
 	if err := t.lookChains(conn, &f); err != nil {
 		return f, err
@@ -46,6 +42,23 @@ func (s system) lookPolicies() (policyFacts, error) {
 		}
 	}
 	return f, nil
+}
+
+// hasPolicies says whether there is the table.
+func (s system) hasPolicies() (bool, error) {
+	conn, err := openPolicies()
+	if err != nil {
+		return false, err
+	}
+	return s.policyTable().there(conn)
+}
+
+func (t policyTable) there(conn *nftables.Conn) (bool, error) {
+	tables, err := conn.ListTablesOfFamily(t.table.Family)
+	if err != nil {
+		return false, fmt.Errorf("list tables: %w", err)
+	}
+	return slices.ContainsFunc(tables, func(have *nftables.Table) bool { return have.Name == t.table.Name }), nil
 }
 
 // lookChains reads the marks of all rules.

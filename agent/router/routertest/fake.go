@@ -196,6 +196,20 @@ func (f *Fake) Occupied(_ context.Context, _ string, a netip.Addr) (string, erro
 // Spoofed says that nobody forged anything.
 func (f *Fake) Spoofed() (map[string]uint64, error) { return nil, nil }
 
+// HasPolicies says whether there are any.
+func (f *Fake) HasPolicies() (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.filter.Empty(), nil
+}
+
+// Flush is somebody who flushes the packet filter.
+func (f *Fake) Flush() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.filter = hostnet.Filter{}
+}
+
 // SetPolicies replaces the filter, or fails as Fail told it to.
 func (f *Fake) SetPolicies(_ context.Context, want hostnet.Filter) error {
 	f.mu.Lock()
