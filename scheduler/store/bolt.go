@@ -131,13 +131,14 @@ func (b *Bolt) Load(ctx context.Context) (*State, error) {
 
 // Commit writes t in one bbolt transaction, synced to the disk.
 func (b *Bolt) Commit(ctx context.Context, t Txn) error {
-	if err := errors.Join(ctx.Err(), t.Err()); err != nil {
+	changes, err := t.encoded()
+	if err := errors.Join(ctx.Err(), err); err != nil {
 		return fmt.Errorf("commit to %s: %w", b.path, err)
 	}
-	if t.Empty() {
+	if len(changes) == 0 {
 		return nil
 	}
-	if err := b.db.Update(func(tx *bolt.Tx) error { return apply(boltRecords{tx}, t) }); err != nil {
+	if err := b.db.Update(func(tx *bolt.Tx) error { return apply(boltRecords{tx}, changes) }); err != nil {
 		return fmt.Errorf("commit to %s: %w", b.path, err)
 	}
 	return nil

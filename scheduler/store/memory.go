@@ -68,7 +68,8 @@ func (m *Memory) Load(ctx context.Context) (*State, error) {
 func (m *Memory) Commit(ctx context.Context, t Txn) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := errors.Join(ctx.Err(), t.Err()); err != nil {
+	changes, err := t.encoded()
+	if err := errors.Join(ctx.Err(), err); err != nil {
 		return fmt.Errorf("commit to memory: %w", err)
 	}
 	if m.closed {
@@ -83,7 +84,7 @@ func (m *Memory) Commit(ctx context.Context, t Txn) error {
 		return fmt.Errorf("commit to memory: %w", err)
 	}
 	// Nothing is undone on an error: in maps only a damaged sequence number could cause one, and nobody damages it here.
-	if err := apply(memoryRecords(m.data), t); err != nil {
+	if err := apply(memoryRecords(m.data), changes); err != nil {
 		return fmt.Errorf("commit to memory: %w", err)
 	}
 	return nil

@@ -58,8 +58,8 @@ type records interface {
 }
 
 // apply performs the changes in order; after an error the backend's transaction must be dropped.
-func apply(r records, t Txn) error {
-	for _, o := range t.ops {
+func apply(r records, changes []op) error {
+	for _, o := range changes {
 		if err := applyOne(r, o); err != nil {
 			return fmt.Errorf("write %s %q: %w", o.bucket, o.key, err)
 		}

@@ -138,15 +138,35 @@ func TestEveryRecordComesBackAsItWas(t *testing.T) {
 	})
 }
 
+// TestPutTakesASnapshot: what is encoded when it is put may be changed afterwards.
 func TestPutTakesASnapshot(t *testing.T) {
 	backends(t, func(t *testing.T, s store.Store) {
-		task := &spec.Task{ID: "t", State: "before"}
+		d := &spec.Deployment{ID: "d", Current: 1}
 		var txn store.Txn
-		txn.PutTask(task)
-		task.State = "after"
+		txn.PutDeployment(d)
+		d.Current = 2
 		commit(t, s, txn)
-		if got := load(t, s).Tasks["t"].State; got != "before" {
-			t.Errorf("got %q", got)
+		if got := load(t, s).Deployments["d"].Current; got != 1 {
+			t.Errorf("got %d", got)
+		}
+	})
+}
+
+// TestLastPutCounts: of a record that one Txn stores and deletes several times, the last change counts.
+func TestLastPutCounts(t *testing.T) {
+	backends(t, func(t *testing.T, s store.Store) {
+		var txn store.Txn
+		for _, state := range []string{"first", "last"} {
+			txn.PutTask(&spec.Task{ID: "stays", State: "first"})
+			txn.DeleteTask("stays")
+			txn.PutTask(&spec.Task{ID: "stays", State: state})
+			txn.PutTask(&spec.Task{ID: "goes", State: state})
+		}
+		txn.DeleteTask("goes")
+		commit(t, s, txn)
+		got := load(t, s).Tasks
+		if len(got) != 1 || got["stays"] == nil || got["stays"].State != "last" {
+			t.Errorf("got %v", got)
 		}
 	})
 }

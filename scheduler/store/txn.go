@@ -30,10 +30,12 @@ type op struct {
 	bucket string
 	key    string
 	value  []byte
+	late   any // what value is encoded from at the commit; nil: it is
 }
 
-// Txn is an ordered batch of changes; the zero Txn is empty and ready. Values are encoded when they are put: later changes
-// to the caller's objects do not reach the Txn. A value that cannot be encoded makes Commit fail with everything else in the Txn.
+// Txn is an ordered batch of changes; the zero Txn is empty and ready. Tasks, seats and leases, of which there are many, are encoded
+// by the commit, and must not be changed any more once they are put; the others when they are put. A value that cannot be
+// encoded makes Commit fail with everything else in the Txn.
 type Txn struct {
 	ops  []op
 	errs []error
@@ -44,9 +46,6 @@ func (t Txn) Empty() bool { return len(t.ops) == 0 && len(t.errs) == 0 }
 
 // Len is the number of changes.
 func (t Txn) Len() int { return len(t.ops) }
-
-// Err joins the faults of the values put so far; Commit returns it.
-func (t Txn) Err() error { return errors.Join(t.errs...) }
 
 // Append adds other's changes after t's own.
 func (t *Txn) Append(other Txn) {
@@ -89,13 +88,13 @@ func (t *Txn) AddChange(c spec.TreeChange) {
 }
 
 // PutTask stores the task.
-func (t *Txn) PutTask(task *spec.Task) { t.put(opPut, bucketTasks, task.ID, task) }
+func (t *Txn) PutTask(task *spec.Task) { t.putLate(bucketTasks, task.ID, task) }
 
 // DeleteTask forgets the task.
 func (t *Txn) DeleteTask(id string) { t.add(opDelete, bucketTasks, id, nil) }
 
 // PutSeat stores the seat.
-func (t *Txn) PutSeat(s spec.Seat) { t.put(opPut, bucketSeats, s.ID.String(), s) }
+func (t *Txn) PutSeat(s spec.Seat) { t.putLate(bucketSeats, s.ID.String(), &s) }
 
 // DeleteSeat forgets the seat, with its host keys.
 func (t *Txn) DeleteSeat(id spec.SeatID) { t.add(opDelete, bucketSeats, id.String(), nil) }
@@ -106,7 +105,7 @@ func (t *Txn) PutLease(l spec.Lease) {
 		t.fail(bucketLeases, "", fmt.Errorf("lease of seat %s has no address", l.Seat))
 		return
 	}
-	t.put(opPut, bucketLeases, l.Address.String(), l)
+	t.putLate(bucketLeases, l.Address.String(), &l)
 }
 
 // DeleteLease frees the address.
@@ -166,17 +165,53 @@ func (t *Txn) put(kind opKind, bucket, key string, value any) {
 	t.add(kind, bucket, key, b)
 }
 
+// putLate stores what nobody changes any more. What the same Txn stores or deletes again later is not encoded at all.
+func (t *Txn) putLate(bucket, key string, value any) {
+	t.append(op{kind: opPut, bucket: bucket, key: key, late: value})
+}
+
 func (t *Txn) add(kind opKind, bucket, key string, value []byte) {
+	t.append(op{kind: kind, bucket: bucket, key: key, value: value})
+}
+
+func (t *Txn) append(o op) {
 	// A version's key holds its app's id, checked by AddVersion, and the separator that ids must not hold.
-	if !validKey(key) && (kind != opPut || bucket != bucketVersions) {
-		t.fail(bucket, key, errBadKey)
+	if !validKey(o.key) && (o.kind != opPut || o.bucket != bucketVersions) {
+		t.fail(o.bucket, o.key, errBadKey)
 		return
 	}
-	t.ops = append(t.ops, op{kind: kind, bucket: bucket, key: key, value: value})
+	t.ops = append(t.ops, o)
 }
 
 func (t *Txn) fail(bucket, key string, err error) {
-	t.errs = append(t.errs, fmt.Errorf("encode %s %q: %w", bucket, key, err))
+	t.errs = append(t.errs, encodeError(bucket, key, err))
+}
+
+func encodeError(bucket, key string, err error) error {
+	return fmt.Errorf("encode %s %q: %w", bucket, key, err)
+}
+
+// encoded are the changes with their values, without those that later ones make void.
+func (t Txn) encoded() ([]op, error) {
+	type record struct{ bucket, key string }
+	last := make(map[record]int, len(t.ops))
+	for i, o := range t.ops {
+		last[record{o.bucket, o.key}] = i
+	}
+	out, errs := make([]op, 0, len(t.ops)), t.errs
+	for i, o := range t.ops {
+		if o.late != nil {
+			if last[record{o.bucket, o.key}] != i {
+				continue
+			}
+			var err error
+			if o.value, err = json.Marshal(o.late); err != nil {
+				errs = append(errs, encodeError(o.bucket, o.key, err))
+			}
+		}
+		out = append(out, o)
+	}
+	return out, errors.Join(errs...)
 }
 
 var errBadKey = errors.New("the id is empty, too long, or not plain UTF-8 text")
