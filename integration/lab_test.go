@@ -154,12 +154,16 @@ func (r *rack) container(h *lab.Host, app string) (id string, started time.Time)
 	return id, started
 }
 
-// checked asks `berth ip check`, which must find nothing.
+// checked asks `berth ip check`, which must find nothing, at the latest when what ended while a `berth net` was away has been
+// noticed: within 40 s of its start, as docs/networking.md says.
 func (r *rack) checked() {
 	r.Helper()
-	if out, err := r.berth.TryCLI(r.Context(), nil, "ip", "check"); err != nil {
-		r.Errorf("berth ip check: %v\n%s", err, out)
-	}
+	rig.Eventually(r, time.Minute, "berth ip check finds nothing", func() error {
+		if out, err := r.berth.TryCLI(r.Context(), nil, "ip", "check"); err != nil {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
+		return nil
+	})
 }
 
 // TestLab: what is on any of three hosts is reached from the office through BIRD; it keeps its address and host key on another
