@@ -149,7 +149,10 @@ func (c *churn) killContainer() {
 		c.Fatal(err)
 	}
 	if ids := strings.Fields(out); len(ids) > 0 {
-		_, _ = h.Docker(c.Context(), "kill", ids[c.random.IntN(len(ids))]) // it may have ended by now
+		// It may have ended by now, and where the network's process is away, Docker answers a minute later what it does at once.
+		ctx, cancel := context.WithTimeout(c.Context(), 5*time.Second)
+		defer cancel()
+		_, _ = h.Docker(ctx, "kill", ids[c.random.IntN(len(ids))])
 	}
 }
 
@@ -175,6 +178,7 @@ func (c *churn) runPlain() {
 
 func (c *churn) removePlain(at string) {
 	host, name, _ := strings.Cut(at, "/")
+	c.startParts(c.away[host+"/net"]) // or Docker takes a minute
 	h, err := c.Host(host)
 	if err == nil {
 		_, err = h.Docker(c.Context(), "rm", "-f", name)
