@@ -3,12 +3,10 @@ package agent
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 
 	"github.com/berth-project/berth/agent/hostnet"
 	"github.com/berth-project/berth/internal/watch"
+	"github.com/berth-project/berth/internal/wholefile"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -108,23 +107,15 @@ func (f *fence) keep(version uint64) {
 	if slices.Equal(d.Withdrawn, f.kept.Withdrawn) && d.Version == f.kept.Version && d.Contact.Sub(f.kept.Contact) < keepEvery {
 		return
 	}
-	if err := writeWhole(f.file, d); err != nil {
+	b, err := json.Marshal(d)
+	if err == nil {
+		err = wholefile.Replace(f.file, b) // a crash of the host ends its containers, too
+	}
+	if err != nil {
 		f.log.WithError(err).Error("the withdrawn addresses are not written down; a process that begins now would not know them")
 		return
 	}
 	f.kept = d
-}
-
-// writeWhole replaces a file by the value as JSON. It need not survive a crash of the host, which ends its containers, too.
-func writeWhole(file string, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", filepath.Base(file), err)
-	}
-	if err := os.WriteFile(file+".new", b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(file+".new", file)
 }
 
 // fenceInput is what the fence is decided from; what the fence itself remembers is added there.

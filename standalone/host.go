@@ -17,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/internal/wholefile"
 	"github.com/berth-project/berth/standalone/fetch"
 )
 
@@ -95,12 +96,8 @@ func readAgentID(file string) (string, error) {
 		return "", fmt.Errorf("read the agent id: %w", err)
 	}
 	id := uuid.NewString() + "-S0"
-	// A half written id would orphan every container: write beside it, then rename.
-	next := file + ".new"
-	if err := os.WriteFile(next, []byte(id+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("write the agent id: %w", err)
-	}
-	if err := os.Rename(next, file); err != nil {
+	// Half an id, or none after a power cut, would orphan every container.
+	if err := wholefile.ReplaceDurably(file, []byte(id+"\n")); err != nil {
 		return "", fmt.Errorf("write the agent id: %w", err)
 	}
 	return id, nil

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/berth-project/berth/agent/hostnet"
+	"github.com/berth-project/berth/internal/wholefile"
 )
 
 // journalSchema is the only form of the journal that this version reads.
@@ -170,27 +171,5 @@ func writeJournal(file string, d journalData) (err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(file+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(file+".new", file); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync() // the new name, too
+	return wholefile.ReplaceDurably(file, b)
 }

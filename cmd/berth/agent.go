@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/berth-project/berth/internal/run"
+	"github.com/berth-project/berth/internal/wholefile"
 )
 
 // agentOptions are the flags of `berth agent`.
@@ -105,11 +106,8 @@ func ownID(dir string) (string, error) {
 		return "", fmt.Errorf("read this host's id: %w", err)
 	}
 	id := uuid.NewString()
-	// Half an id would leave services in Consul behind: write beside it, then rename.
-	if err := os.WriteFile(file+".new", []byte(id+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("write this host's id: %w", err)
-	}
-	if err := os.Rename(file+".new", file); err != nil {
+	// Half an id, or none after a power cut, would leave services in Consul behind.
+	if err := wholefile.ReplaceDurably(file, []byte(id+"\n")); err != nil {
 		return "", fmt.Errorf("write this host's id: %w", err)
 	}
 	return id, nil
