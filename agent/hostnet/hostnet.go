@@ -209,7 +209,8 @@ func routedRules(pools []spec.Pool, o Options) Rules {
 		return r
 	}
 	all := LinkPrefix + "+"
-	r.Filter = append(r.Filter, forward("-i", all, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"), forward("-o", all))
+	// First what most packets match, and what is cheapest to match.
+	r.Filter = append(r.Filter, forward("-o", all), forward("-i", all, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"))
 	for _, bridge := range slices.Sorted(slices.Values(o.Closed)) {
 		r.Filter = append(r.Filter, Rule{"-i", all, "-o", bridge, "-m", "comment", "--comment", Comment, "-j", "RETURN"})
 	}

@@ -36,7 +36,7 @@ func TestCompileRouted(t *testing.T) {
 		want []string
 	}{
 		{"beside Docker", d.Rules.Filter, []string{
-			"-i brt+ -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "-o brt+ -j ACCEPT", "-i brt+ -o br-0123456789ab -j RETURN",
+			"-o brt+ -j ACCEPT", "-i brt+ -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "-i brt+ -o br-0123456789ab -j RETURN",
 			"-i brt+ -o docker0 -j RETURN", "-i brt+ -j ACCEPT",
 		}},
 		{"alone", d.Rules.Alone, []string{"-i brt+ -j ACCEPT", "-o brt+ -j ACCEPT"}},

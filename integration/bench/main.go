@@ -98,7 +98,7 @@ func show(what string, d []time.Duration) {
 		what, ms(median(d)), ms(s[len(s)/4]), ms(s[len(s)*3/4]), ms(s[0]), ms(s[len(s)-1]))
 }
 
-func median(d []time.Duration) time.Duration {
+func median[T float64 | time.Duration](d []T) T {
 	s := slices.Sorted(slices.Values(d))
 	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 }

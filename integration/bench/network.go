@@ -44,7 +44,7 @@ type lan struct {
 // measureNetwork measures what Berth's network costs and how fast it follows, in the form of `go test -bench`.
 func measureNetwork(t *bench, binary, image string, rounds, connects int) {
 	l := newLAN(t, binary, image)
-	ways := append(bareWays(t, l.pool), l.ways(image)...)
+	ways := slices.Concat(bareWays(t, l.pool), l.plainWays(), l.ways(image))
 	showWays(t, ways, rounds)
 	l.showReach(image, connects)
 	l.showMany()
@@ -66,6 +66,28 @@ func bareWays(t *bench, name string) []way {
 		t.Fatalf("turn forwarding on: %v", err)
 	}
 	return []way{{"veth", a, b, "10.199.1.2"}, {"veth-forwarded", c, d, "10.199.3.2"}}
+}
+
+// plainWays are bare veth pairs of the host that Berth and its Docker Engine work on: no container, no Berth, but the host's packet
+// filter and its tracking of connections, which are there with every Docker Engine, and at the far ends, too, as Docker's resolver has
+// its rules in each container. They are the floor of what any network of Docker's can reach.
+func (l *lan) plainWays() []way {
+	a, b := named(l.t, l.pool+"e"), named(l.t, l.pool+"f")
+	for i, s := range []space{a, b} {
+		link, subnet := fmt.Sprintf("plain%d", i), fmt.Sprintf("10.199.%d.", 4+i)
+		pair(l.t, l.host, link, subnet+"1/24", s, "v0", subnet+"2/24")
+		ip(l.t, "-n "+s.name()+" route add default via "+subnet+"1")
+		iptables(l.t, l.host, "-I DOCKER-USER -i "+link+" -j ACCEPT")
+		iptables(l.t, s, "-t nat -A OUTPUT -d 127.0.0.11/32 -j RETURN")
+	}
+	return []way{{"host-veth", l.host, b, "10.199.5.2"}, {"host-veth-forwarded", a, b, "10.199.5.2"}}
+}
+
+func iptables(t *bench, in space, line string) {
+	args := append([]string{"--net=" + string(in), "iptables"}, strings.Fields(line)...)
+	if out, err := exec.CommandContext(t.ctx, "nsenter", args...).CombinedOutput(); err != nil {
+		t.Fatalf("iptables %s: %v: %s", line, err, out)
+	}
 }
 
 func newLAN(t *bench, binary, image string) *lan {

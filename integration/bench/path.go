@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -19,27 +20,39 @@ type way struct {
 }
 
 const (
-	// slice is how long one measurement of a way lasts. Ways are measured in turns, so that whatever else the machine does hits all.
-	slice = 700 * time.Millisecond
+	// How long one measurement of a way lasts. Ways are measured in turns, so that whatever else the machine does hits all; round trips
+	// in many short ones and in no order, as how fast a sleeper is woken changes from one second to the next, and with what ran just
+	// before, more than any way differs from another.
+	throughputSlice = 700 * time.Millisecond
+	tripsSlice      = 30 * time.Millisecond
+	tripsTurns      = 30 // in each round
 	// portion is what one write sends, as a program that copies a file.
 	portion = 256 << 10
 	port    = 5201
 )
 
-// showWays measures the ways in turns and prints a line for each in the form of `go test -bench`.
+// showWays measures the ways in turns and prints a line for each in the form of `go test -bench`: the medians.
 func showWays(t *bench, ways []way, rounds int) {
+	speeds, trips := make([][]float64, len(ways)), make([][]float64, len(ways))
 	for range rounds {
-		for _, w := range ways {
-			speed, err := throughput(w)
+		for i, w := range ways {
+			x, err := throughput(w)
 			if err != nil {
 				t.Fatalf("%s: throughput: %v", w.name, err)
 			}
-			trips, err := roundTrips(w)
-			if err != nil {
-				t.Fatalf("%s: round trips: %v", w.name, err)
-			}
-			fmt.Printf("BenchmarkPath/%s 1 %.3f Gbit/s %.0f roundtrips/s\n", w.name, speed, trips)
+			speeds[i] = append(speeds[i], x)
 		}
+		for _, turn := range rand.Perm(tripsTurns * len(ways)) {
+			i := turn % len(ways)
+			x, err := roundTrips(ways[i])
+			if err != nil {
+				t.Fatalf("%s: round trips: %v", ways[i].name, err)
+			}
+			trips[i] = append(trips[i], x)
+		}
+	}
+	for i, w := range ways {
+		fmt.Printf("BenchmarkPath/%s %d %.3f Gbit/s %.0f roundtrips/s\n", w.name, rounds, median(speeds[i]), median(trips[i]))
 	}
 }
 
@@ -81,10 +94,10 @@ func throughput(w way) (float64, error) {
 		}
 		return n, time.Since(began), nil
 	}
-	if _, _, err := count(slice / 7); err != nil { // until the window is open
+	if _, _, err := count(throughputSlice / 7); err != nil { // until the window is open
 		return 0, err
 	}
-	n, took, err := count(slice)
+	n, took, err := count(throughputSlice)
 	return float64(n) * 8 / took.Seconds() / 1e9, err
 }
 
@@ -175,7 +188,7 @@ func trips(fd int) (float64, error) {
 		}
 	}
 	began, n := time.Now(), 0
-	for ; time.Since(began) < slice; n++ {
+	for ; time.Since(began) < tripsSlice; n++ {
 		if err := trip(); err != nil {
 			return 0, err
 		}
