@@ -44,7 +44,7 @@ func TestIP(t *testing.T) {
 	rig.Eventually(t, 20*time.Second, "the list has the containers", func() error {
 		return contains(b.CLI("ip", "ls"), app+".0", c[0].Address, "container "+c[0].ID[:12], app+".2", c[2].Address)
 	})
-	check("in order", 0, nil, "Nothing differs: 3 addresses, 1 hosts.")
+	check("in order", 0, nil, "Nothing differs: 3 addresses, 1 host.")
 
 	host("route", "del", b.CIDR.Masked().String(), "dev", b.Bridge())
 	check("without the pool's route", 0, repair, c[0].Address, c[1].Address, c[2].Address, "the host's route to it", "not to "+b.Bridge(), "repaired: the host was told to set its network anew")

@@ -36,10 +36,7 @@ func (s *Scheduler) rest(now time.Time) {
 			leases[addr] = s.state.Leases[addr]
 		}
 	}
-	wanted := func(seat spec.SeatID) bool {
-		app := s.state.Apps[seat.App]
-		return app != nil && !app.Floats() && app.HasSeat(seat.Index) || taken[seat]
-	}
+	wanted := func(seat spec.SeatID) bool { return s.keeps(seat) || taken[seat] }
 	pinned := func(l spec.Lease) bool {
 		app := s.state.Apps[l.Seat.App]
 		if app == nil {
@@ -51,6 +48,12 @@ func (s *Scheduler) rest(now time.Time) {
 	for _, l := range address.Release(leases, wanted, pinned, now) {
 		s.putLease(l)
 	}
+}
+
+// keeps says whether an app, as it is now, has the seat and keeps what belongs to it.
+func (s *Scheduler) keeps(seat spec.SeatID) bool {
+	app := s.state.Apps[seat.App]
+	return app != nil && !app.Floats() && app.HasSeat(seat.Index)
 }
 
 func (s *Scheduler) seatTaken(seat spec.SeatID) bool {

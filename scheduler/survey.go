@@ -224,8 +224,7 @@ func (s *Scheduler) condemn(f ipcheck.Finding) string {
 
 // wanted says whether an app wants the seat, or is about to launch a task in it.
 func (s *Scheduler) wanted(seat spec.SeatID) bool {
-	app := s.state.Apps[seat.App]
-	return app != nil && !app.Floats() && app.HasSeat(seat.Index) || slices.Contains(s.launches[seat.App], seat.Index)
+	return s.keeps(seat) || slices.Contains(s.launches[seat.App], seat.Index)
 }
 
 // inUse says whether a task has the lease's seat or address.

@@ -4,6 +4,7 @@ package router
 
 import (
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -16,9 +17,12 @@ import (
 // TestShimAfterACrash: a shim that a killed process has made, but not yet marked as its own, is made whole; what somebody else has
 // made under the name stays.
 func TestShimAfterACrash(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("network namespaces need root")
+	}
 	runtime.LockOSThread() // never unlocked: the thread ends with its namespace
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Skipf("cannot make a network namespace: %v", err)
+		t.Fatalf("make a network namespace: %v", err)
 	}
 	sh(t, "ip link set lo up; ip link add eth7 type veth peer name wire7; ip link set wire7 up; ip link set eth7 up; ip addr add 192.0.2.1/24 dev eth7")
 	s := system{alias: "berth-test"}

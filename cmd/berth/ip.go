@@ -322,9 +322,16 @@ func (c *cli) printCheck(r api.AddressCheck, repair bool) error {
 		}
 	}
 	if len(r.Findings) == 0 {
-		fmt.Fprintf(c.out, "Nothing differs: %d addresses, %d hosts.\n", r.Addresses, r.Hosts)
+		fmt.Fprintf(c.out, "Nothing differs: %s, %s.\n", plural(r.Addresses, "address", "addresses"), plural(r.Hosts, "host", "hosts"))
 	}
 	return nil
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 func newIPReleaseCommand(c *cli) *cobra.Command {

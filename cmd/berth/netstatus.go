@@ -69,8 +69,11 @@ func askNet(ctx context.Context, socket string) (agent.NetStatus, error) {
 	switch {
 	case errors.Is(err, os.ErrPermission):
 		return s, fmt.Errorf("ask berth net: no permission for %s: run this as root, or as a member of the socket's group", socket)
+	case errors.Is(err, os.ErrNotExist):
+		return s, fmt.Errorf("no berth net runs here: there is no %s. If it has another --run-dir, give it here, too. berth standalone, and an agent without --net external, keep the network themselves: "+
+			"ask berth ip ls and berth ip check", socket)
 	case err != nil:
-		return s, fmt.Errorf("ask berth net at %s: is it running, with this --run-dir? %w", socket, err)
+		return s, fmt.Errorf("ask berth net at %s: is it running? %w", socket, err)
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxNetStatus))

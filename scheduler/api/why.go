@@ -141,10 +141,18 @@ func root(snap *Snapshot, causes []Cause) []string {
 	if !snap.Connected {
 		out = append(out, "the scheduler has no connection to the engine")
 	}
+	more := 0
 	for _, c := range causes {
-		if c.Kind != "deployment" && len(out) < room {
+		switch {
+		case c.Kind == "deployment":
+		case len(out) < room:
 			out = append(out, c.Text)
+		default:
+			more++
 		}
+	}
+	if more > 0 {
+		out = append(out, fmt.Sprintf("and %d more", more))
 	}
 	if len(out) == 0 {
 		out = append(out, causes[0].Text)
