@@ -238,6 +238,7 @@ func (s *Scheduler) putBlock(b spec.Block) {
 
 func (s *Scheduler) dropBlock(b spec.Block) {
 	s.blocks.Delete(b.Prefix)
+	s.stir()
 	clear(s.searched) // what was passed over as the host's may be seats'
 	s.leasing.retry = time.Time{}
 	delete(s.state.Blocks, b.Prefix)

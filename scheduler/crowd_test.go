@@ -89,6 +89,7 @@ func TestCrowd(t *testing.T) {
 	}
 	now = now.Add(lookAgain)
 	for i := range apps / looksAtOnce {
+		s.stir()
 		s.turnAt(now)
 		if n := looked(now); n != (i+1)*looksAtOnce {
 			t.Fatalf("%d apps were searched for in turn %d", n, i+1)
@@ -173,6 +174,7 @@ func TestCrowdWithHope(t *testing.T) {
 		}
 	}
 	s.hold(offers, now)
+	s.stir()
 	for turn := range 3 {
 		s.turnAt(now)
 		if want := uint64(turn+1) * hopesAtOnce; s.counters.TasksLaunched > want || turn == 0 && s.counters.TasksLaunched < want/2 {

@@ -20,9 +20,7 @@ func (s *Scheduler) decide(now time.Time) {
 	s.advance(now)
 	s.rest(now)
 	s.provide(now)
-	if s.needed.fresh = false; !s.batch.full() { // otherwise once it has left
-		s.needed = s.start(s.wants(), now)
-	}
+	s.seek(now)
 	s.expireDelays(now)
 	s.manageOffers(s.needed, now)
 	s.documents(now)
@@ -87,7 +85,11 @@ func (s *Scheduler) advanceApp(id spec.AppID, now time.Time) {
 	had := s.launches[id]
 	delete(s.launches, id)
 	defer func() {
-		if len(had) > 0 && !slices.Equal(had, s.launches[id]) {
+		same := slices.Equal(had, s.launches[id])
+		if !same {
+			s.stir()
+		}
+		if len(had) > 0 && !same {
 			s.restless[id] = true // a floating instance's address was kept for a launch that may be off now
 		}
 	}()

@@ -16,6 +16,9 @@ import (
 // onEngine takes in one event of the engine.
 func (s *Scheduler) onEngine(ev mesos.Event) {
 	now := time.Now()
+	if _, update := ev.(mesos.Update); !update {
+		s.stir()
+	}
 	switch e := ev.(type) {
 	case mesos.Subscribed:
 		s.onSubscribed(e, now)

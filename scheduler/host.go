@@ -256,6 +256,7 @@ func (s *Scheduler) indexHeld(host string, was, now []spec.Held) {
 		}
 	}
 	if slices.ContainsFunc(was, func(x spec.Held) bool { return !s.isHeld(x.Address) }) {
+		s.stir()
 		clear(s.searched) // what was passed over as held is free
 	}
 	for _, list := range [][]spec.Held{was, now} {

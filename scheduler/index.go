@@ -135,6 +135,7 @@ func (s *Scheduler) index(t *spec.Task) {
 
 // unindex takes a task that ended out of them.
 func (s *Scheduler) unindex(t *spec.Task) {
+	s.stir()
 	s.tally(nil, s.byApp[t.Seat.App][t.ID])
 	s.started(t)
 	delete(s.byApp[t.Seat.App], t.ID)
@@ -159,6 +160,12 @@ func sameInDocument(a, b *spec.Task) bool {
 
 // started takes a task out of those that its host is starting.
 func (s *Scheduler) started(t *spec.Task) {
+	if _, was := s.starting[t.Host][t.ID]; !was {
+		return
+	}
+	if s.search.busy && s.fleet.Offers(t.Host) {
+		s.stir()
+	}
 	if delete(s.starting[t.Host], t.ID); len(s.starting[t.Host]) == 0 {
 		delete(s.starting, t.Host)
 	}
@@ -174,6 +181,7 @@ func (s *Scheduler) tally(t, was *spec.Task) {
 			tally.Add(t.Attributes)
 		}
 	case counts(was) && !counts(t):
+		s.stir()
 		if tally := s.tallies[was.Seat.App]; tally != nil {
 			tally.Remove(was.Attributes)
 		}

@@ -104,6 +104,7 @@ func (s *Scheduler) manageOffers(n need, now time.Time) {
 
 // wantAnew says that offers could be of use now that were not when they were declined.
 func (s *Scheduler) wantAnew(now time.Time) {
+	s.stir()
 	s.session.freshAt = now
 	s.session.missed = now.Before(s.session.refusedUntil)
 }

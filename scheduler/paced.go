@@ -49,6 +49,40 @@ func (s *Scheduler) sizeOf(id spec.AppID) int { return len(s.byApp[id]) + len(s.
 // next decisions, which follow at once as long as hosts are found.
 const window = 2000
 
+// search is when hosts were sought for what waits, and when to do so again. A search costs what waits, and most of what comes in, such as
+// updates of tasks that begin to run and reports of their hosts, lets nothing more start.
+type search struct {
+	stirred bool      // something happened that may
+	busy    bool      // at the last time, a host with an offer was starting as much as it may
+	last    time.Time // when it was done
+	next    time.Time // what it asked for; zero: nothing
+}
+
+// searchAgain is after which time everything that happens is taken for something that may.
+const searchAgain = 250 * time.Millisecond
+
+// stir says that something may start now that could not before.
+func (s *Scheduler) stir() { s.search.stirred = true }
+
+// seek starts what can be started, if that may be more than at the last time. A batch that is full leaves first.
+func (s *Scheduler) seek(now time.Time) {
+	s.needed.fresh = false
+	x := &s.search
+	switch due := x.stirred || !x.next.IsZero() && !now.Before(x.next) || now.Sub(x.last) >= searchAgain; {
+	case s.batch.full():
+		x.stirred = true
+		return
+	case due:
+		x.stirred, x.busy, x.last = false, false, now
+		x.next = s.asking(func() { s.needed = s.start(s.wants(), now) })
+	case len(s.launches) > 0:
+		s.wakeAt(x.last.Add(searchAgain))
+	}
+	if !x.next.IsZero() {
+		s.wakeAt(x.next)
+	}
+}
+
 // wants are the seats to launch that this decision is about: of every app in turn, an equal share of the window. An app whose
 // last share found no host goes on behind it, as its other seats may be able to use what these could not.
 func (s *Scheduler) wants() []want {
@@ -72,7 +106,7 @@ func (s *Scheduler) wants() []want {
 }
 
 // settled takes the seats that were placed out of those to launch, and sees to it that the rest of large apps gets its turn.
-func (s *Scheduler) settled(wants []want, placed map[spec.SeatID]bool, now time.Time) {
+func (s *Scheduler) settled(wants []want, placed map[spec.SeatID]bool, missing map[spec.AppID]*waiting, now time.Time) {
 	tried, found := map[spec.AppID]int{}, map[spec.AppID]int{}
 	for _, w := range wants {
 		tried[w.app.ID]++
@@ -93,7 +127,9 @@ func (s *Scheduler) settled(wants []want, placed map[spec.SeatID]bool, now time.
 			}
 		case beyond && s.fleet.Len() > 0:
 			s.skip[id] += n
-			s.wakeAt(now.Add(turnPause))
+			if !missing[id].idle { // otherwise the others could not use either what these could not
+				s.wakeAt(now.Add(turnPause))
+			}
 		}
 	}
 }

@@ -58,6 +58,7 @@ type Scheduler struct {
 	counters api.Counters
 	wake     time.Time // the next time something is due; zero: never
 	needed   need      // as the last search for hosts found
+	search   search
 }
 
 type session struct {
@@ -288,7 +289,7 @@ var errStopped = fmt.Errorf("the scheduler has stopped")
 func (s *Scheduler) do(ctx context.Context, f func()) error {
 	done := make(chan struct{})
 	select {
-	case s.commands <- func() { s.asked = true; f(); s.answers = append(s.answers, done) }:
+	case s.commands <- func() { s.asked = true; s.stir(); f(); s.answers = append(s.answers, done) }:
 	case <-s.stopped:
 		return errStopped
 	case <-ctx.Done():
@@ -298,7 +299,8 @@ func (s *Scheduler) do(ctx context.Context, f func()) error {
 	return nil
 }
 
-// tell is do for those who will not look for what they changed: large apps need not be shown anew for them.
+// tell is do for those who will not look for what they changed: large apps need not be shown anew for them. What lets something more
+// start says so itself.
 func (s *Scheduler) tell(ctx context.Context, f func()) error {
 	done := make(chan struct{})
 	select {

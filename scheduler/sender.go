@@ -123,7 +123,7 @@ func (x *sender) make(ctx context.Context, c call) func() {
 			x.s.log.WithError(err).WithField("call", c.name).Warn("engine call failed")
 		}
 		if c.failed != nil {
-			return func() { c.failed(err) }
+			return func() { x.s.stir(); c.failed(err) }
 		}
 		return nil
 	}

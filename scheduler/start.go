@@ -44,12 +44,14 @@ func (s *Scheduler) start(wants []want, now time.Time) need {
 	ready, leases := s.withAddress(ready, missing, now)
 	out.offers = len(ready)+len(passed) > 0
 	placed := s.match(ready, leases, missing, &out, now)
-	s.settled(wants, placed, now)
+	for _, q := range missing {
+		q.idle, q.looked = q.idle && q.waitsForHosts(), now
+	}
+	s.settled(wants, placed, missing, now)
 	for id, q := range missing {
 		if q.count = len(s.launches[id]); q.count == 0 {
 			delete(missing, id)
 		}
-		q.idle, q.looked = q.idle && q.waitsForHosts(), now
 	}
 	maps.Copy(missing, passed)
 	s.queue = missing
@@ -149,7 +151,7 @@ func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map
 			q[id].because(api.ReasonHosts, q[id].refused.Why...)
 		}
 		if ref.Declined[place.HostBusy] > 0 {
-			n.soon = true
+			n.soon, s.search.busy = true, true
 			s.wakeAt(now.Add(paceWindow / 2))
 		}
 		n.soon = n.soon || q[id].refused.Declined[place.NetworkNotReady] > 0 && now.Before(q[id].since.Add(networkPatience))

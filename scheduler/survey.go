@@ -243,6 +243,7 @@ func (s *Scheduler) dropLease(l spec.Lease) {
 	s.unindexLease(l)
 	s.tellHost(l.Address)
 	s.batch.txn.DeleteLease(l.Address)
+	s.stir()
 	clear(s.searched) // the address is unused now, and may be before where the search goes on
 	if s.blocks != nil {
 		s.blocks.Freed()

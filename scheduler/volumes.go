@@ -137,6 +137,7 @@ func (s *Scheduler) onFreed(host string, paths []string) {
 		if len(seat.Volumes) == 0 {
 			seat.Volumes = nil
 		}
+		s.stir()
 		s.putSeat(seat)
 		s.docsDirty = true
 		s.log.WithFields(logrus.Fields{"app": string(id.App), "seat": id.Index, "host": host}).Info("the host has removed the data of persistent volumes")
