@@ -61,6 +61,10 @@ type search struct {
 // searchAgain is after which time everything that happens is taken for something that may.
 const searchAgain = 250 * time.Millisecond
 
+// mostInFlight is how many launches may be on their way to the engine. More would not be there earlier, and what waits has to be held and
+// looked over by the collector: with a hundred thousand to launch that costs more than the launching.
+const mostInFlight = 4000
+
 // stir says that something may start now that could not before.
 func (s *Scheduler) stir() { s.search.stirred = true }
 
@@ -68,6 +72,10 @@ func (s *Scheduler) stir() { s.search.stirred = true }
 func (s *Scheduler) seek(now time.Time) {
 	s.needed.fresh = false
 	x := &s.search
+	if len(s.inFlight) > mostInFlight {
+		x.stirred = true
+		return // until some have landed
+	}
 	switch due := x.stirred || !x.next.IsZero() && !now.Before(x.next) || now.Sub(x.last) >= searchAgain; {
 	case s.batch.full():
 		x.stirred = true
