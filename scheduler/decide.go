@@ -99,7 +99,8 @@ func (s *Scheduler) advanceApp(id spec.AppID, now time.Time) {
 	if !ok {
 		return
 	}
-	r := deploy.Advance(deploy.Input{App: t.app, Mode: t.mode, Tasks: s.tasksOf(t.app)})
+	s.rollout = s.tasksOf(t.app, s.rollout[:0])
+	r := deploy.Advance(deploy.Input{App: t.app, Mode: t.mode, Tasks: s.rollout})
 	for _, k := range r.Kill {
 		if !s.session.connected || t.mode != deploy.Stop && !s.sure(id) {
 			s.unsure[id] = true // looked at again when more is known
@@ -189,9 +190,9 @@ func (s *Scheduler) targets(of map[spec.AppID]bool) map[spec.AppID]target {
 	return out
 }
 
-// tasksOf are the app's live tasks as the rollout sees them.
-func (s *Scheduler) tasksOf(app *spec.App) []deploy.Task {
-	out := make([]deploy.Task, 0, len(s.byApp[app.ID]))
+// tasksOf adds the app's live tasks, as the rollout sees them, to out.
+func (s *Scheduler) tasksOf(app *spec.App, out []deploy.Task) []deploy.Task {
+	out = slices.Grow(out, len(s.byApp[app.ID]))
 	for _, t := range s.inOrder(app.ID) {
 		x := deploy.Task{
 			ID: t.ID, Seat: t.Seat.Index, Outdated: !t.ConfigVersion.Equal(app.LastConfigChange),

@@ -75,6 +75,11 @@ func (s *Scheduler) documents(now time.Time) {
 	}
 	clear(s.staleDocs)
 	in.FenceAfter, in.Withdrawn = hostShare(s.opts.FenceAfter), map[string][]netip.Addr{}
+	tasks := 0
+	for _, name := range in.Hosts {
+		tasks += len(s.byHost[name])
+	}
+	in.Tasks = make([]hostdoc.Task, 0, tasks)
 	for _, name := range in.Hosts {
 		s.forgetRevoked(name)
 		revoked := func(*spec.Task) bool { return false }

@@ -106,7 +106,7 @@ func (s *Scheduler) index(t *spec.Task) {
 	}
 	was := s.byApp[t.Seat.App][t.ID]
 	s.tally(t, was)
-	s.reroll(t, was == nil)
+	s.reroll(t)
 	s.byApp[t.Seat.App][t.ID] = t
 	if s.byHost[t.Host] == nil {
 		s.byHost[t.Host] = map[string]*spec.Task{}
@@ -139,7 +139,7 @@ func (s *Scheduler) unindex(t *spec.Task) {
 	s.tally(nil, s.byApp[t.Seat.App][t.ID])
 	s.started(t)
 	delete(s.byApp[t.Seat.App], t.ID)
-	s.reroll(t, false)
+	s.reroll(t)
 	delete(s.byHost[t.Host], t.ID)
 	if len(s.byHost[t.Host]) == 0 {
 		delete(s.byHost, t.Host)

@@ -95,7 +95,7 @@ func (s *Scheduler) inconsistencies(now time.Time) (faults []string) {
 		if s.dirty[id] {
 			continue // is decided about at once
 		}
-		r := deploy.Advance(deploy.Input{App: t.app, Mode: t.mode, Tasks: s.tasksOf(t.app)})
+		r := deploy.Advance(deploy.Input{App: t.app, Mode: t.mode, Tasks: s.tasksOf(t.app, nil)})
 		if s.done[id] != r.Done || !slices.Equal(s.launches[id], r.Launch) || len(r.Kill) > 0 && !s.unsure[id] {
 			fault("%s: kept done=%t launch=%v, computed %+v", id, s.done[id], s.launches[id], r)
 		}

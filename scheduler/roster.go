@@ -8,11 +8,10 @@ import (
 )
 
 // roster is an app's live tasks in the order of their seats. It is brought up to date when it is asked for: tasks keep their
-// places, so only those that are new since have to be sorted.
+// places, so only those that changed since are looked for.
 type roster struct {
-	tasks  []*spec.Task // never changed, only replaced: readers have it
-	joined []string
-	stale  bool
+	tasks   []*spec.Task // never changed, only replaced: readers have it
+	changed []*spec.Task // as they were or became, some of them several times
 }
 
 // bySeat is the order of tasks for people: by seat, then by age.
@@ -24,16 +23,13 @@ func bySeat(a, b *spec.Task) int {
 }
 
 // reroll says that a task of an app is another one now, or gone, or one that joined.
-func (s *Scheduler) reroll(t *spec.Task, joined bool) {
+func (s *Scheduler) reroll(t *spec.Task) {
 	r := s.rosters[t.Seat.App]
 	if r == nil {
 		r = &roster{}
 		s.rosters[t.Seat.App] = r
 	}
-	r.stale = true
-	if joined {
-		r.joined = append(r.joined, t.ID)
-	}
+	r.changed = append(r.changed, t)
 }
 
 // inOrder are the app's live tasks by seat. The slice must not be changed.
@@ -43,27 +39,42 @@ func (s *Scheduler) inOrder(app spec.AppID) []*spec.Task {
 		delete(s.rosters, app)
 		return nil
 	}
-	if !r.stale {
+	if len(r.changed) == 0 {
 		return r.tasks
 	}
-	joined := make([]*spec.Task, 0, len(r.joined))
-	for _, id := range r.joined {
-		if t := live[id]; t != nil {
+	out, gone := append(make([]*spec.Task, 0, max(len(live), len(r.tasks))), r.tasks...), false
+	var joined []*spec.Task
+	for _, c := range r.changed {
+		t := live[c.ID]
+		i, known := slices.BinarySearchFunc(r.tasks, c, bySeat)
+		switch {
+		case known:
+			out[i], gone = t, gone || t == nil
+		case t != nil:
 			joined = append(joined, t)
 		}
 	}
-	slices.SortFunc(joined, bySeat)
-	out := make([]*spec.Task, 0, len(live))
-	for _, old := range r.tasks {
-		t := live[old.ID]
-		if t == nil {
-			continue
-		}
-		for len(joined) > 0 && bySeat(joined[0], t) < 0 {
-			out, joined = append(out, joined[0]), joined[1:]
-		}
-		out = append(out, t)
+	if gone {
+		out = slices.DeleteFunc(out, func(t *spec.Task) bool { return t == nil })
 	}
-	s.rosters[app] = &roster{tasks: append(out, joined...)}
-	return s.rosters[app].tasks
+	slices.SortFunc(joined, bySeat)
+	out = merge(out, slices.Compact(joined))
+	s.rosters[app] = &roster{tasks: out}
+	return out
+}
+
+// merge puts tasks that joined to their places, from the end, where there is room.
+func merge(tasks, joined []*spec.Task) []*spec.Task {
+	i, j := len(tasks)-1, len(joined)-1
+	tasks = append(tasks, joined...)
+	for k := len(tasks) - 1; j >= 0; k-- {
+		if i >= 0 && bySeat(tasks[i], joined[j]) > 0 {
+			tasks[k] = tasks[i]
+			i--
+		} else {
+			tasks[k] = joined[j]
+			j--
+		}
+	}
+	return tasks
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/berth-project/berth/internal/watch"
 	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/scheduler/deploy"
 	"github.com/berth-project/berth/scheduler/hostdoc"
 	"github.com/berth-project/berth/scheduler/mesos"
 	"github.com/berth-project/berth/scheduler/place"
@@ -59,6 +60,7 @@ type Scheduler struct {
 	wake     time.Time // the next time something is due; zero: never
 	needed   need      // as the last search for hosts found
 	search   search
+	rollout  []deploy.Task // advanceApp's, used again
 }
 
 type session struct {

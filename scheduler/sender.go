@@ -56,9 +56,10 @@ func (x *sender) waiting(calls []call) []call {
 
 // work makes the first of the calls; if it is a free one also those right behind it, up to a bound. It returns how many it made.
 func (x *sender) work(ctx context.Context, calls []call) (made int) {
-	var acks []spec.TaskStatus
+	calls = calls[:min(callsAtOnce, len(calls))]
+	acks := make([]spec.TaskStatus, 0, len(calls))
 	var free []call
-	for _, c := range calls[:min(callsAtOnce, len(calls))] {
+	for _, c := range calls {
 		switch {
 		case c.ack != nil:
 			acks = append(acks, *c.ack)

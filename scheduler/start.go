@@ -226,14 +226,13 @@ func (s *Scheduler) launchAll(in place.Input, r place.Result, leases map[spec.Se
 
 // fieldsOf are the offer's fields, the same map for all tasks of a host as long as they stay the same.
 func (s *Scheduler) fieldsOf(o spec.Offer) map[string]string {
-	fields := place.Fields(o)
 	for _, t := range s.byHost[o.Host] {
-		if maps.Equal(t.Attributes, fields) {
+		if place.HasFields(o, t.Attributes) {
 			return t.Attributes
 		}
 		break
 	}
-	return fields
+	return place.Fields(o)
 }
 
 // within lets a launch use only what the app accepts of the offer.

@@ -110,7 +110,7 @@ func (s *Scheduler) queueItems(now time.Time) []api.QueueItem {
 
 func (s *Scheduler) allHealthy(app *spec.App, now time.Time) bool {
 	n := 0
-	for _, t := range s.tasksOf(app) {
+	for _, t := range s.tasksOf(app, nil) {
 		if t.Healthy && !deploy.Temporary(app, t.Seat) && !t.Outdated {
 			n++
 		}

@@ -80,6 +80,10 @@ func Compile(in Input) map[string]spec.HostDocument {
 		d.Ended = tasks
 		out[host] = d
 	}
+	most := map[string]int{}
+	for _, t := range in.Tasks {
+		most[t.Host]++
+	}
 	for _, t := range in.Tasks {
 		if !t.Live() || t.Host == "" {
 			continue
@@ -88,6 +92,9 @@ func Compile(in Input) map[string]spec.HostDocument {
 		native := -1
 		if in.Native != nil {
 			native = in.Native(t.App)
+		}
+		if d.Seats == nil {
+			d.Seats = make([]spec.HostSeat, 0, most[t.Host])
 		}
 		d.Seats = append(d.Seats, seat(t, native))
 		out[t.Host] = d

@@ -18,7 +18,7 @@ import (
 // Plain tasks go out in one LAUNCH, each pod in a LAUNCH_GROUP of its own.
 func operations(launches []spec.Launch, offered []mesos.Resource, role string) ([]mesos.Offer_Operation, error) {
 	pool := newPool(offered, role)
-	var plain []spec.Launch
+	plain := make([]spec.Launch, 0, len(launches))
 	var out []mesos.Offer_Operation
 	for i := range launches {
 		if len(launches[i].Members) == 0 {

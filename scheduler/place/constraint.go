@@ -16,12 +16,41 @@ func Fields(o spec.Offer) map[string]string {
 	for k, v := range o.Attributes {
 		out[k] = v
 	}
-	for k, v := range map[string]string{"hostname": o.Host, "@hostname": o.Host, "@region": o.Region, "@zone": o.Zone} {
-		if v != "" {
-			out[k] = v
+	for _, f := range ownFields(o) {
+		if f.value != "" {
+			out[f.name] = f.value
 		}
 	}
 	return out
+}
+
+// HasFields says whether fields are what Fields would return.
+func HasFields(o spec.Offer, fields map[string]string) bool {
+	own, n := ownFields(o), len(o.Attributes)
+	for _, f := range own {
+		if f.value == "" {
+			continue
+		}
+		if fields[f.name] != f.value {
+			return false
+		}
+		if _, shadowed := o.Attributes[f.name]; !shadowed {
+			n++
+		}
+	}
+	for k, v := range o.Attributes {
+		if got, ok := fields[k]; !ok || got != v && !slices.ContainsFunc(own[:], func(f field) bool { return f.name == k && f.value != "" }) {
+			return false
+		}
+	}
+	return n == len(fields)
+}
+
+type field struct{ name, value string }
+
+// ownFields are Marathon's; one without a value is not there.
+func ownFields(o spec.Offer) [4]field {
+	return [...]field{{"hostname", o.Host}, {"@hostname", o.Host}, {"@region", o.Region}, {"@zone", o.Zone}}
 }
 
 // rules are one app's constraints with how many of its tasks run on each value of their fields.
