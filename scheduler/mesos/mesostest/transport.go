@@ -83,6 +83,9 @@ func (w *response) WriteHeader(status int) {
 
 func (w *response) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
+	if len(p) == 0 { // a pipe would wait for a reader, which net/http does not for nothing
+		return 0, nil
+	}
 	return w.body.Write(p)
 }
 
