@@ -163,7 +163,7 @@ func (s *Scheduler) started(t *spec.Task) {
 	if _, was := s.starting[t.Host][t.ID]; !was {
 		return
 	}
-	if s.search.busy && s.fleet.Offers(t.Host) {
+	if s.needed.busy && s.fleet.Offers(t.Host) {
 		s.stir()
 	}
 	if delete(s.starting[t.Host], t.ID); len(s.starting[t.Host]) == 0 {

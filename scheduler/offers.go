@@ -58,6 +58,7 @@ func (o *offers) older(t time.Time) (ids []string, next time.Time) {
 type need struct {
 	offers bool // something could be launched if there were the right offers
 	soon   bool // what is held may be of use within HoldOffers: something passes by itself
+	busy   bool // a host with an offer is starting as much as it may
 	fresh  bool // something is wanted that was not when the offers were declined that now are kept from us
 }
 

@@ -53,7 +53,6 @@ const window = 2000
 // updates of tasks that begin to run and reports of their hosts, lets nothing more start.
 type search struct {
 	stirred bool      // something happened that may
-	busy    bool      // at the last time, a host with an offer was starting as much as it may
 	last    time.Time // when it was done
 	next    time.Time // what it asked for; zero: nothing
 }
@@ -68,20 +67,17 @@ const mostInFlight = 4000
 // stir says that something may start now that could not before.
 func (s *Scheduler) stir() { s.search.stirred = true }
 
-// seek starts what can be started, if that may be more than at the last time. A batch that is full leaves first.
+// seek starts what can be started, if that may be more than at the last time. A batch that is full leaves first, and launches land before
+// there are too many on their way; without a session they cannot, and people want to know what waits.
 func (s *Scheduler) seek(now time.Time) {
 	s.needed.fresh = false
 	x := &s.search
-	if len(s.inFlight) > mostInFlight {
-		x.stirred = true
-		return // until some have landed
-	}
 	switch due := x.stirred || !x.next.IsZero() && !now.Before(x.next) || now.Sub(x.last) >= searchAgain; {
-	case s.batch.full():
+	case s.batch.full(), s.session.connected && len(s.inFlight) > mostInFlight:
 		x.stirred = true
 		return
 	case due:
-		x.stirred, x.busy, x.last = false, false, now
+		x.stirred, x.last = false, now
 		x.next = s.asking(func() { s.needed = s.start(s.wants(), now) })
 	case len(s.launches) > 0:
 		s.wakeAt(x.last.Add(searchAgain))

@@ -151,7 +151,7 @@ func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map
 			q[id].because(api.ReasonHosts, q[id].refused.Why...)
 		}
 		if ref.Declined[place.HostBusy] > 0 {
-			n.soon, s.search.busy = true, true
+			n.soon, n.busy = true, true
 			s.wakeAt(now.Add(paceWindow / 2))
 		}
 		n.soon = n.soon || q[id].refused.Declined[place.NetworkNotReady] > 0 && now.Before(q[id].since.Add(networkPatience))

@@ -24,22 +24,23 @@ func Fields(o spec.Offer) map[string]string {
 	return out
 }
 
-// HasFields says whether fields are what Fields would return.
+// HasFields says whether fields are what Fields would return, without making them.
 func HasFields(o spec.Offer, fields map[string]string) bool {
-	own, n := ownFields(o), len(o.Attributes)
+	own, n := ownFields(o), 0
 	for _, f := range own {
 		if f.value == "" {
 			continue
 		}
-		if fields[f.name] != f.value {
+		if n++; fields[f.name] != f.value {
 			return false
-		}
-		if _, shadowed := o.Attributes[f.name]; !shadowed {
-			n++
 		}
 	}
 	for k, v := range o.Attributes {
-		if got, ok := fields[k]; !ok || got != v && !slices.ContainsFunc(own[:], func(f field) bool { return f.name == k && f.value != "" }) {
+		if slices.ContainsFunc(own[:], func(f field) bool { return f.name == k && f.value != "" }) {
+			continue // the host's own stands in its place
+		}
+		n++
+		if got, ok := fields[k]; !ok || got != v {
 			return false
 		}
 	}
