@@ -44,7 +44,8 @@ wait_for() {
 # --- background processes -------------------------------------------------------------------------------------------
 # A process is known by <run-dir>/NAME.pid, which holds its id and the time it started: an id alone may be another's by now.
 
-start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# start_time PID: nothing for one that is over and only waits for its parent to notice.
+start_time() { sed 's/.*) //; /^[ZX] /d' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 
 # running NAME: succeeds, and prints its process id, if the process we started is alive.
 running() {
