@@ -109,6 +109,16 @@ func (s *Scheduler) wants() []want {
 	return out
 }
 
+// share is how many instances of an app each host gets at once. Of an app beyond the window each host will have about as many as every
+// other in the end: all but the last of those go there together, with one ACCEPT and not one for each.
+func (s *Scheduler) share(id spec.AppID) int {
+	waiting := len(s.launches[id])
+	if waiting <= window || len(s.agents) == 0 {
+		return 0
+	}
+	return max(0, (len(s.byApp[id])+waiting)/len(s.agents)-1)
+}
+
 // settled takes the seats that were placed out of those to launch, and sees to it that the rest of large apps gets its turn.
 func (s *Scheduler) settled(wants []want, placed map[spec.SeatID]bool, missing map[spec.AppID]*waiting, now time.Time) {
 	tried, found := map[spec.AppID]int{}, map[spec.AppID]int{}

@@ -110,7 +110,7 @@ func (s *Scheduler) match(wants []want, leases map[spec.SeatID]spec.Lease, q map
 	seen := map[spec.AppID]asked{}
 	for _, w := range wants {
 		if app.App != w.app {
-			app = place.Intent{App: w.app, HostPorts: launch.HostPorts(w.app), Disks: launch.SpecialDisks(w.app)}
+			app = place.Intent{App: w.app, HostPorts: launch.HostPorts(w.app), Disks: launch.SpecialDisks(w.app), Share: s.share(w.app.ID)}
 			in.Tallies[w.app.ID] = s.tallyOf(w.app)
 		}
 		it, seat := app, s.state.Seats[w.seat]

@@ -15,6 +15,7 @@ type demand struct {
 	app   *spec.App
 	ports []int
 	disks []string
+	share int
 	want  want
 	part  part
 	role  string
@@ -48,7 +49,7 @@ const (
 
 func (m *matcher) newDemand(it Intent) *demand {
 	app := it.App
-	d := &demand{demandKey: demandKey{app.ID, it.Pool}, app: app, ports: it.HostPorts, disks: it.Disks, view: &m.fleet.view,
+	d := &demand{demandKey: demandKey{app.ID, it.Pool}, app: app, ports: it.HostPorts, disks: it.Disks, share: it.Share, view: &m.fleet.view,
 		want: want{app.CPUs, app.Mem, app.Disk, float64(app.GPUs)}, part: accepted(app.AcceptedResourceRoles), tally: m.in.Tallies[app.ID]}
 	switch {
 	case len(m.in.Roles) == 0:

@@ -20,6 +20,9 @@ type Intent struct {
 	LastHost string // preferred, when it fits
 	// HostPorts are the host ports it needs: 0 for any, otherwise that one. They are the same for all intents of an app.
 	HostPorts []int
+	// Share is how many instances of a large app each host gets in any case, as far as it can take them: those that have fewer are alike. It is
+	// the same for all intents of an app. 0: they never are.
+	Share int
 	// Pinned is the only host that it may run on, as its persistent volumes are there; "" for any.
 	Pinned string
 	// Disks are the disks that its volumes need beside the host's own, for people. No host offers such disks.

@@ -110,7 +110,11 @@ func (x *simple) load(it Intent, o *spec.Offer) []int {
 			out = append(out, x.count(it.App.ID, c.Field, Fields(*o)[c.Field]))
 		}
 	}
-	return append(out, x.count(it.App.ID, "hostname", o.Host))
+	on := x.count(it.App.ID, "hostname", o.Host)
+	if on < it.Share {
+		on = 0
+	}
+	return append(out, on)
 }
 
 // firstGroup is the host's group in the app's first GROUP_BY.
@@ -184,10 +188,11 @@ func TestAgainstTheSimpleWay(t *testing.T) {
 		f, offers := NewFleet(), map[string]spec.Offer{}
 		pools, paces := map[string]map[string]string{}, map[string][2]int{}
 		tasks, counts := map[spec.AppID][]map[string]string{}, map[spec.AppID]*Tally{}
-		apps := map[spec.AppID]*spec.App{}
+		apps, shares := map[spec.AppID]*spec.App{}, map[spec.AppID]int{}
 		for i := range rapid.IntRange(1, 3).Draw(t, "apps") {
 			app := drawApp(t, i)
 			apps[app.ID], counts[app.ID] = app, NewTally(app)
+			shares[app.ID] = rapid.SampledFrom([]int{0, 0, 2, 3}).Draw(t, "share")
 		}
 		for i := range 6 { // h6 and h7 have not reported
 			host := fmt.Sprintf("h%d", i)
@@ -236,7 +241,7 @@ func TestAgainstTheSimpleWay(t *testing.T) {
 				clear(paces)
 			}
 			in := Input{Tallies: counts, Roles: roles, Now: now, Pace: func(h string) (int, int) { return paces[h][0], paces[h][1] }}
-			in.Intents = drawIntents(t, apps)
+			in.Intents = drawIntents(t, apps, shares)
 			x := &simple{hosts: merged(offers), roles: roles, pools: pools, paces: paces, tasks: tasks, started: map[string]int{}, now: now}
 			fresh := NewFleet() // the same without history
 			for host, p := range pools {
@@ -355,14 +360,14 @@ func drawOffer(t *rapid.T, n int, roles []string, now time.Time) spec.Offer {
 	return o
 }
 
-func drawIntents(t *rapid.T, apps map[spec.AppID]*spec.App) (out []Intent) {
+func drawIntents(t *rapid.T, apps map[spec.AppID]*spec.App, shares map[spec.AppID]int) (out []Intent) {
 	for _, id := range slices.Sorted(maps.Keys(apps)) {
 		var ports []int
 		if int(apps[id].Mem)%4 == 1 { // what a definition asks for does not change
 			ports = []int{0, 0}
 		}
 		for n := range rapid.IntRange(0, 8).Draw(t, "instances") {
-			it := Intent{Seat: spec.SeatID{App: id, Index: n}, App: apps[id], Pool: "p", HostPorts: ports}
+			it := Intent{Seat: spec.SeatID{App: id, Index: n}, App: apps[id], Pool: "p", HostPorts: ports, Share: shares[id]}
 			switch host := fmt.Sprintf("h%d", rapid.IntRange(0, 7).Draw(t, "host")); rapid.IntRange(0, 5).Draw(t, "prefers") {
 			case 0:
 				it.LastHost = host

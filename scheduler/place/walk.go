@@ -18,6 +18,7 @@ type lane struct {
 	// used may have moved behind at, and then the way is gone again.
 	moves, own int
 	over       bool
+	again      *slot // of those that are alike the fullest, as it was used just now
 }
 
 func newLane(o *order, w want) *lane {
@@ -32,6 +33,10 @@ func (l *lane) restart(level int, w want) {
 
 // peek is the slot that is next; nil when none fits any more.
 func (l *lane) peek(m *matcher, d *demand) *slot {
+	if s := l.again; s != nil && d.load(s) <= l.level && m.reason(d, s) == "" {
+		return s
+	}
+	l.again = nil
 	for !l.over {
 		var found *slot
 		l.order.after(l.at, d.want, func(s *slot) bool {
@@ -68,11 +73,12 @@ func (l *lane) peek(m *matcher, d *demand) *slot {
 func (l *lane) took(m *matcher, d *demand, s *slot) {
 	l.own++
 	if m.reason(d, s) == "" {
-		l.next = min(l.next, d.load(s))
+		l.next, l.again = min(l.next, d.load(s)), s
 	}
 }
 
-// load is what a slot carries of the app: fewer is better. The groups of further GROUP_BYs weigh more than the host itself.
+// load is what a slot carries of the app: fewer is better, but below the app's share. The groups of further GROUP_BYs weigh more than
+// the host itself.
 func (d *demand) load(s *slot) int {
 	const most = 1<<20 - 1
 	n, first := 0, true
@@ -86,7 +92,11 @@ func (d *demand) load(s *slot) int {
 		}
 		first = false
 	}
-	return min(n, 1<<40-1)<<20 | min(d.hosts[s.merged.Host], most)
+	on := d.hosts[s.merged.Host]
+	if on < d.share {
+		on = 0
+	}
+	return min(n, 1<<40-1)<<20 | min(on, most)
 }
 
 // spread walks the groups of the first GROUP_BY round and round: each gets an instance before any gets another one, as far as
