@@ -19,9 +19,9 @@ const (
 	// looksAtOnce is how many of those whose reasons are old are searched for in one decision; fewLooks when there is hope for
 	// others, whose hosts should not wait for that.
 	looksAtOnce, fewLooks = 32, 4
-	// hopesAtOnce is how many of those are searched for in one decision that what came may be for. One host is hope for a
-	// thousand apps, and the first takes it.
-	hopesAtOnce = 64
+	// hopesAtOnce is how many of those are searched for in one decision that what came may be for, and hopesAnOffer how many for each offer
+	// that there is. One host is hope for a thousand apps, and the first takes it.
+	hopesAtOnce, hopesAnOffer = 64, 4
 )
 
 // hopeful takes the wants out for which no host can be found now. What is known of their apps stays in the queue.
@@ -52,10 +52,11 @@ func (s *Scheduler) hopeful(wants []want, now time.Time) (rest []want, passed ma
 	if len(hope) > 0 {
 		looks = fewLooks
 	}
-	if len(hope) > hopesAtOnce {
+	hopes := min(hopesAtOnce, hopesAnOffer*s.fleet.Len())
+	if len(hope) > hopes {
 		s.wakeAt(now) // each finds something, or is hopeless after its turn
 	}
-	return slices.Concat(rest, nextTurn(hope, passed, hopesAtOnce), nextTurn(due, passed, looks)), passed
+	return slices.Concat(rest, nextTurn(hope, passed, hopes), nextTurn(due, passed, looks)), passed
 }
 
 // nextTurn takes the wants of some apps out of those that are passed over: of those that were looked at longest ago, or the same ones

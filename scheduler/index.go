@@ -135,7 +135,7 @@ func (s *Scheduler) index(t *spec.Task) {
 
 // unindex takes a task that ended out of them.
 func (s *Scheduler) unindex(t *spec.Task) {
-	s.stir()
+	s.stirHeld()
 	s.tally(nil, s.byApp[t.Seat.App][t.ID])
 	s.started(t)
 	delete(s.byApp[t.Seat.App], t.ID)
@@ -181,7 +181,7 @@ func (s *Scheduler) tally(t, was *spec.Task) {
 			tally.Add(t.Attributes)
 		}
 	case counts(was) && !counts(t):
-		s.stir()
+		s.stirHeld()
 		if tally := s.tallies[was.Seat.App]; tally != nil {
 			tally.Remove(was.Attributes)
 		}

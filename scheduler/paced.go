@@ -67,6 +67,13 @@ const mostInFlight = 4000
 // stir says that something may start now that could not before.
 func (s *Scheduler) stir() { s.search.stirred = true }
 
+// stirHeld is stir for what only offers that are there could be used for: where there are none, the next one that comes stirs.
+func (s *Scheduler) stirHeld() {
+	if s.fleet.Len() > 0 {
+		s.stir()
+	}
+}
+
 // seek starts what can be started, if that may be more than at the last time. A batch that is full leaves first, and launches land before
 // there are too many on their way; without a session they cannot, and people want to know what waits.
 func (s *Scheduler) seek(now time.Time) {
