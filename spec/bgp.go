@@ -82,6 +82,7 @@ type HostPeer struct {
 	Client       bool          `json:",omitempty"` // we reflect routes to this peer
 	TTLHops      uint8         `json:",omitempty"`
 	AllowOwnAS   int           `json:",omitempty"`
+	Router       bool          `json:",omitempty"` // it is no host of ours
 }
 
 // What BGP means where the operators say nothing. The port is IANA's, the AS and the restart time Calico's.

@@ -50,7 +50,7 @@ protocol bgp host%s {
 func toRouter(router *machine, password string) Config {
 	c := Config{AS: hostAS}
 	for _, a := range []netip.Addr{router.v4, router.v6} {
-		c.Peers = append(c.Peers, Peer{Name: "tor", Address: a, AS: routerAS, Password: password, RestartTime: 20 * time.Second})
+		c.Peers = append(c.Peers, Peer{Name: "tor", Address: a, AS: routerAS, Password: password, RestartTime: 20 * time.Second, Router: true})
 	}
 	return c
 }

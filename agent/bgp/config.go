@@ -3,7 +3,7 @@
 //
 // What happens to routes when something dies, both ways, as the peers are treated the same:
 //   - the process, by whatever signal: its sessions close without a notification, so peers keep its routes for the restart time (RFC 4724),
-//     and the next process announces them again within it;
+//     and the next process announces them again within it. It may be the peer's process, too, at the same time: see inquiry.go;
 //   - the host: nothing comes from it any more, and its routes are gone when the hold time is over.
 package bgp
 
@@ -48,6 +48,13 @@ type Peer struct {
 	Client      bool          // we reflect to it
 	TTLHops     uint8         // packets from farther away are not believed; 0: no such check
 	AllowOwnAS  int           // how often our AS may stand in a path that it sends
+	Router      bool          // it is no host of ours: it is asked whether it has just begun before we say that we have
+}
+
+// same says whether a session with the one is a session with the other: whether it is a router counts before the session only.
+func (p Peer) same(o Peer) bool {
+	p.Router = o.Router
+	return p == o
 }
 
 // maxPassword is the kernel's limit of a TCP MD5 key.
@@ -65,7 +72,7 @@ func FromDocument(b *spec.HostBGP, passwordFile string, read func(file string) (
 	for _, p := range b.Peers {
 		peer := Peer{
 			Name: p.Name, Address: p.Address, Port: p.Port, AS: p.AS, Source: p.Source, RestartTime: p.RestartTime,
-			Client: p.Client, TTLHops: p.TTLHops, AllowOwnAS: p.AllowOwnAS,
+			Client: p.Client, TTLHops: p.TTLHops, AllowOwnAS: p.AllowOwnAS, Router: p.Router,
 		}
 		file := p.PasswordFile
 		if file == "" {

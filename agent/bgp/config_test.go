@@ -24,7 +24,7 @@ func TestFromDocument(t *testing.T) {
 		return nil, os.ErrNotExist
 	}
 	peer := func(name, last, file string) spec.HostPeer {
-		return spec.HostPeer{Name: name, Address: addr("192.0.2." + last), Port: 179, AS: 65000, PasswordFile: file, RestartTime: time.Minute, TTLHops: 1, AllowOwnAS: 1, Client: true, Source: addr("192.0.2.9")}
+		return spec.HostPeer{Name: name, Address: addr("192.0.2." + last), Port: 179, AS: 65000, PasswordFile: file, RestartTime: time.Minute, TTLHops: 1, AllowOwnAS: 1, Client: true, Source: addr("192.0.2.9"), Router: true}
 	}
 	b := &spec.HostBGP{AS: 64512, RouterID: addr("192.0.2.9"), ListenPort: 1179, Listen: []netip.Addr{addr("192.0.2.9")}, ClusterID: addr("224.0.0.1"),
 		Peers: []spec.HostPeer{peer("tor", "1", "/etc/berth/tor"), peer("none", "2", "/none"), peer("empty", "3", "/empty"), peer("long", "4", "/long"), peer("mesh", "5", "")}}
@@ -40,7 +40,7 @@ func TestFromDocument(t *testing.T) {
 	want := Config{AS: 64512, RouterID: addr("192.0.2.9"), ListenPort: 1179, Listen: []netip.Addr{addr("192.0.2.9")}, ClusterID: addr("224.0.0.1")}
 	for _, p := range []struct{ name, last, password string }{{"tor", "1", "secret"}, {"mesh", "5", "fleet"}} {
 		want.Peers = append(want.Peers, Peer{Name: p.name, Address: addr("192.0.2." + p.last), Port: 179, AS: 65000, Source: addr("192.0.2.9"), Password: p.password,
-			RestartTime: time.Minute, Client: true, TTLHops: 1, AllowOwnAS: 1})
+			RestartTime: time.Minute, Client: true, TTLHops: 1, AllowOwnAS: 1, Router: true})
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Error(diff)

@@ -23,6 +23,8 @@ type peerEvent struct {
 	kind   eventKind
 	state  string
 	reason string
+	asked  *inquiry // of wasAsked and connectFailure: the question; nil: gobgp says so
+	anew   bool     // of wasAsked: the router has just begun, too
 }
 
 type eventKind int
@@ -31,6 +33,7 @@ const (
 	stateChanged   eventKind = iota // to state, for reason
 	heardAll                        // the peer has said everything that it has (End-of-RIB)
 	connectFailure                  // for reason
+	wasAsked                        // the router, before the session: anew or not
 )
 
 // manyPrefixes is from where reading the whole table costs less than asking for each.

@@ -27,7 +27,7 @@ type gobgp struct {
 const (
 	connectRetry = 5 // seconds
 	// deferral is how long, after a restart, our own announcements wait for what the peers have to say (RFC 4724, 4.1). Only a
-	// reflector has anything to gain from waiting: what it announces is what it hears.
+	// reflector has anything to gain from waiting: what it announces is what it hears. A peer that is told of no restart does not wait.
 	deferral          = 1  // seconds
 	reflectorDeferral = 20 // seconds
 )

@@ -19,13 +19,28 @@ const (
 
 // event takes one thing that happened to a peer.
 func (s *Speaker) event(p *session, e peerEvent) {
+	if e.asked != p.inquiry {
+		return // of a peer that was changed meanwhile
+	}
 	switch e.kind {
+	case wasAsked:
+		s.begin(p, e.anew)
 	case heardAll:
 		p.heard, p.kept = true, false
 	case connectFailure:
 		p.lastError = advice(e.reason, *p)
 	case stateChanged:
 		s.transition(p, e)
+	}
+}
+
+// begin gives gobgp a router that was asked. One that has just begun, as we have, is not told that we have: it is to wait for us.
+func (s *Speaker) begin(p *session, anew bool) {
+	p.inquiry.cancel()
+	p.inquiry, p.state = nil, "idle"
+	if err := s.server.addPeer(s.config, p.Peer, !anew && !s.complete); err != nil {
+		s.log.WithError(err).WithField("peer", p.Name).Error("cannot begin a session with a BGP peer")
+		delete(s.peers, p.Address) // so that the next Set adds it
 	}
 }
 

@@ -45,6 +45,7 @@ type Speaker struct {
 // session is what the loop knows of one peer.
 type session struct {
 	Peer
+	inquiry       *inquiry // nil: gobgp has the peer
 	heard         bool
 	kept          bool
 	state         string
@@ -193,6 +194,11 @@ func (s *Speaker) halt() {
 	if s.server == nil {
 		return
 	}
+	for _, p := range s.peers {
+		if p.inquiry != nil {
+			p.inquiry.cancel()
+		}
+	}
 	s.server.stop()
 	s.server, s.config, s.gather = nil, Config{}, nil
 	clear(s.peers)
@@ -238,7 +244,7 @@ func (s *Speaker) withdraw(want map[netip.Prefix]bool) error {
 // peer makes one peer so.
 func (s *Speaker) peer(p Peer) error {
 	have, there := s.peers[p.Address]
-	if there && have.Peer == p {
+	if there && have.Peer.same(p) {
 		return nil
 	}
 	// Only a peer of the first hour can still have routes of the process before.
@@ -248,15 +254,22 @@ func (s *Speaker) peer(p Peer) error {
 			return err
 		}
 	}
-	if err := s.server.addPeer(s.config, p, restarting); err != nil {
+	added := &session{Peer: p, state: "idle", since: s.now()}
+	// Other hosts are not asked. They keep on forwarding until they have heard everybody, so they lose nothing; and gobgp forgets a peer that
+	// restarts as soon as one of its connections comes to nothing.
+	if restarting && p.Router {
+		added.state, added.inquiry = "active", inquire(p, s.config.HoldTime, s.inbox)
+	} else if err := s.server.addPeer(s.config, p, restarting); err != nil {
 		return err
 	}
-	s.peers[p.Address] = &session{Peer: p, state: "idle", since: s.now()}
+	s.peers[p.Address] = added
 	return nil
 }
 
 func (s *Speaker) remove(have *session) error {
-	if err := s.server.removePeer(s.config, have.Peer); err != nil {
+	if have.inquiry != nil {
+		have.inquiry.cancel()
+	} else if err := s.server.removePeer(s.config, have.Peer); err != nil {
 		return err
 	}
 	delete(s.peers, have.Address)

@@ -162,16 +162,18 @@ type bird struct {
 	*machine
 	socket string
 	config string
+	flags  []string
 	cmd    *exec.Cmd
 }
 
-func (m *machine) bird(config string) *bird {
+// bird starts it. With -R each start recovers from a crash.
+func (m *machine) bird(config string, flags ...string) *bird {
 	m.Helper()
 	program, err := exec.LookPath("bird")
 	if err != nil {
 		m.Skip("needs bird2 (scripts/install-deps test)")
 	}
-	b := &bird{machine: m, socket: filepath.Join(m.dir, m.port+".ctl"), config: filepath.Join(m.dir, m.port+".conf")}
+	b := &bird{machine: m, socket: filepath.Join(m.dir, m.port+".ctl"), config: filepath.Join(m.dir, m.port+".conf"), flags: flags}
 	if err := os.WriteFile(b.config, []byte("router id "+m.v4.String()+";\nprotocol device {}\n"+config), 0o600); err != nil {
 		m.Fatal(err)
 	}
@@ -183,7 +185,7 @@ func (m *machine) bird(config string) *bird {
 
 func (b *bird) start() {
 	b.Helper()
-	b.cmd = exec.Command("ip", "netns", "exec", b.ns, "bird", "-f", "-c", b.config, "-s", b.socket)
+	b.cmd = exec.Command("ip", append([]string{"netns", "exec", b.ns, "bird", "-f", "-c", b.config, "-s", b.socket}, b.flags...)...)
 	b.cmd.Stderr = os.Stderr
 	if err := b.cmd.Start(); err != nil {
 		b.Fatal(err)

@@ -169,7 +169,9 @@ func (r *Routing) router(self spec.BGPHost, p spec.BGPPeer) spec.HostPeer {
 	out := session(self, p, p.Name, p.Address, p.AS)
 	out.Port = cmp.Or(p.Port, spec.DefaultBGPPort)
 	var other spec.BGPHost
-	if name, ok := r.at[p.Address]; ok {
+	name, host := r.at[p.Address]
+	out.Router = !host
+	if host {
 		other = r.hosts[r.named[name]]
 		if p.Port == 0 {
 			out.Port, _ = r.listen(name)

@@ -26,6 +26,9 @@ func show(b *spec.HostBGP) string {
 		if p.Client {
 			out.WriteString(" client")
 		}
+		if p.Router {
+			out.WriteString(" router")
+		}
 	}
 	return out.String()
 }
@@ -53,7 +56,7 @@ func TestRouting(t *testing.T) {
 			{Name: "all", Address: addr("198.51.100.1"), AS: 65000, NoSource: true}, {Name: "rack1", NodeSelector: "rack == '1'", Address: addr("198.51.100.2"), AS: 65000},
 			{Name: "rack2", NodeSelector: "rack == '2'", Address: addr("2001:db8:ffff::1"), Port: 1179, AS: 65000}, {Name: "c-only", Host: "c", Address: addr("198.51.100.3"), AS: 65000}, {Name: "b-only", Host: "b", Address: addr("198.51.100.3"), AS: 65001},
 			{Name: "later", Address: addr("198.51.100.1"), AS: 65009},
-		}}, "as 64512 id 192.0.2.2 port 179 listen []\nall: 198.51.100.1:179 as 65000 from invalid IP\nb-only: 198.51.100.3:179 as 65001 from 192.0.2.2\nrack2: [2001:db8:ffff::1]:1179 as 65000 from 2001:db8::2"},
+		}}, "as 64512 id 192.0.2.2 port 179 listen []\nall: 198.51.100.1:179 as 65000 from invalid IP router\nb-only: 198.51.100.3:179 as 65001 from 192.0.2.2 router\nrack2: [2001:db8:ffff::1]:1179 as 65000 from 2001:db8::2 router"},
 		{"a host by address", "b", spec.BGP{AS: 64512, ListenPort: 179, PerHost: map[string]spec.BGPListen{"a": {Port: 1179}}, Peers: []spec.BGPPeer{{Name: "x", Address: addr("192.0.2.1"), AS: 64512}, {Name: "self", Address: addr("192.0.2.2"), AS: 64512}}},
 			"as 64512 id 192.0.2.2 port 179 listen []\nx: 192.0.2.1:1179 as 64512 from 192.0.2.2"},
 		{"client of a reflector", "a", reflected, "as 64512 id 192.0.2.1 port 179 listen []\nrr c: 192.0.2.3:179 as 64512 from 192.0.2.1"},
