@@ -330,7 +330,7 @@ func (r *rack) kill(targets []target, killed ...string) {
 	pause(time.Second)
 	l.end()
 	r.Logf("%s; away for %s", l, back.Sub(at).Round(100*time.Millisecond))
-	if lost := l.of(dead, false); len(lost) > 0 && !bothEnds(killed, lost) {
+	if lost := l.of(dead, false); len(lost) > 0 {
 		r.Errorf("%d requests were lost to hosts that live:%s", len(lost), some(lost))
 	}
 	if dead == "" {
@@ -340,21 +340,6 @@ func (r *rack) kill(targets []target, killed ...string) {
 		r.Errorf("no request to %s was lost, so it was not dead", dead)
 	}
 	r.alive(targets)
-}
-
-// bothEnds says whether the losses are those that graceful restart allows when both ends of a session begin anew: neither waits
-// for what the other has to say (RFC 4724, 4.1), so BIRD may be without the host's routes until they arrive, up to a second later (agent/bgp's deferral). Most requests of that second are
-// only late: the router says seldom that it has no route.
-func bothEnds(killed []string, lost []loss) bool {
-	if !slices.Contains(killed, "h1/net") || !slices.Contains(killed, "tor") {
-		return false
-	}
-	for _, x := range lost {
-		if x.target.Host != "h1" || x.at.Sub(lost[0].at).Abs() > 1500*time.Millisecond {
-			return false
-		}
-	}
-	return true
 }
 
 // all does something to all parts at once.

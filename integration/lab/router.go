@@ -26,10 +26,12 @@ func (r *Router) make(ctx context.Context) error {
 	return r.Daemon().Start(ctx)
 }
 
-// config is BIRD's. Both ends keep the routes of a peer that restarts (RFC 4724), and forget those of one that is silent for 9 s.
+// config is BIRD's. Both ends keep the routes of a peer that restarts (RFC 4724), and forget those of one that is silent for 9 s. A start
+// of BIRD leaves what the kernel has until it has heard all hosts, but no longer than they may take to restart.
 func (r *Router) config() string {
 	var out strings.Builder
 	fmt.Fprintf(&out, `router id %s;
+graceful restart wait 120;
 protocol device {}
 protocol direct { ipv4; interface "office"; }
 protocol kernel {
