@@ -24,12 +24,13 @@ const (
 	hopesAtOnce, hopesAnOffer = 64, 4
 )
 
-// hopeful takes the wants out for which no host can be found now. What is known of their apps stays in the queue.
-func (s *Scheduler) hopeful(wants []want, now time.Time) (rest []want, passed map[spec.AppID]*waiting) {
+// hopeful takes the wants out for which no host can be found now, or others' turn comes first; then there is more to search for what is
+// offered. What is known of their apps stays in the queue.
+func (s *Scheduler) hopeful(wants []want, now time.Time) (rest []want, passed map[spec.AppID]*waiting, more bool) {
 	if len(s.launches) < crowd || !s.session.connected {
-		return wants, nil
+		return wants, map[spec.AppID]*waiting{}, false
 	}
-	passed = map[spec.AppID]*waiting{}
+	passed = make(map[spec.AppID]*waiting, len(s.queue))
 	var due, hope [][]want // of those passed over, the ones to search for again, and those that may find something now
 	for i, n := 0, 0; i < len(wants); i += n {
 		app := wants[i].app
@@ -53,10 +54,7 @@ func (s *Scheduler) hopeful(wants []want, now time.Time) (rest []want, passed ma
 		looks = fewLooks
 	}
 	hopes := min(hopesAtOnce, hopesAnOffer*s.fleet.Len())
-	if len(hope) > hopes {
-		s.wakeAt(now) // each finds something, or is hopeless after its turn
-	}
-	return slices.Concat(rest, nextTurn(hope, passed, hopes), nextTurn(due, passed, looks)), passed
+	return slices.Concat(rest, nextTurn(hope, passed, hopes), nextTurn(due, passed, looks)), passed, len(hope) > hopes
 }
 
 // nextTurn takes the wants of some apps out of those that are passed over: of those that were looked at longest ago, or the same ones

@@ -26,7 +26,7 @@ func (s *Scheduler) start(wants []want, now time.Time) need {
 		s.queue = missing
 		return need{}
 	}
-	wants, passed := s.hopeful(wants, now)
+	wants, passed, more := s.hopeful(wants, now)
 	s.foresee(wants)
 	for _, w := range wants {
 		q := missing[w.app.ID]
@@ -53,8 +53,11 @@ func (s *Scheduler) start(wants []want, now time.Time) need {
 			delete(missing, id)
 		}
 	}
-	maps.Copy(missing, passed)
-	s.queue = missing
+	if more && s.fleet.Len() > 0 {
+		s.wakeAt(now) // each finds something, or is hopeless after its turn
+	}
+	maps.Copy(passed, missing)
+	s.queue = passed
 	return out
 }
 
