@@ -9,7 +9,7 @@ import (
 const module = "github.com/berth-project/berth"
 
 // components are the roots that meet only through documents, HTTP, Docker and Consul.
-var components = []string{"scheduler", "agent", "registrator", "monitor", "cpuquota", "standalone", "images", "console"}
+var components = []string{"scheduler", "agent", "registrator", "monitor", "cpuquota", "standalone", "images", "console", "svc"}
 
 // deciding lists the (P) packages: values in, values out. One that does not exist yet is bound as soon as it does.
 var deciding = []string{
