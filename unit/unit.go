@@ -183,7 +183,9 @@ type Service struct {
 
 	Restart                               Restart
 	RestartSec                            time.Duration
+	RestartUnset                          bool          // no file says Restart=, so Restart is only systemd's default
 	TimeoutStart, TimeoutStop             time.Duration // 0: none
+	Watchdog                              time.Duration // WatchdogSec; 0: none
 	RuntimeMax                            time.Duration // 0: none
 	Success, RestartPrevent, RestartForce ExitStatuses
 
@@ -191,6 +193,7 @@ type Service struct {
 	KillSignal, RestartKillSignal string // "SIGTERM"
 	FinalKillSignal               string // "SIGKILL"
 	SendSIGKILL, SendSIGHUP       bool
+	IgnoreSIGPIPE                 bool // systemd's default: true
 
 	User, Group         string
 	SupplementaryGroups []string
