@@ -41,6 +41,10 @@ const (
 	Alias     FileState = "alias"
 	MaskedF   FileState = "masked"
 	Generated FileState = "generated" // of a SysV script
+	// EnabledRuntime, LinkedF and MaskedRuntime: by a link below /run, by a link to a file outside the search path.
+	EnabledRuntime FileState = "enabled-runtime"
+	LinkedF        FileState = "linked"
+	MaskedRuntime  FileState = "masked-runtime"
 )
 
 // Unit is one unit with its drop-ins applied and its specifiers resolved.
@@ -62,6 +66,8 @@ type Unit struct {
 	Conditions                            []Condition
 	StartLimitBurst                       int           // 0: no limit
 	StartLimitInterval                    time.Duration // 0: no limit
+	OnFailure, OnSuccess                  []string      // started when this one fails, or ends well
+	RefuseManualStart, RefuseManualStop   bool          // only as another's dependency
 
 	Service *Service // of a service that is loaded
 	Timer   *Timer   // of a timer that is loaded
@@ -196,6 +202,7 @@ type Service struct {
 	IgnoreSIGPIPE                 bool // systemd's default: true
 
 	User, Group         string
+	DynamicUser         bool // User need not exist: any free id above 61183 will do, User (or the unit's name) is what it is called
 	SupplementaryGroups []string
 	UMask               uint32
 	WorkingDirectory    string // "~" is the user's home
@@ -234,6 +241,7 @@ type SysV struct {
 	Start, Stop []int    // the runlevels in which it is started and stopped, 0 to 6
 	Required    []string // Required-Start
 	Should      []string // Should-Start
+	Before      []string // X-Start-Before
 	StartOrder  int      // chkconfig's, 1 to 99; 50 without one
 	StopOrder   int
 	PIDFile     string // what a line "# pidfile:" or "# PIDFile=" says
