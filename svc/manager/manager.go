@@ -32,10 +32,12 @@ type State struct {
 	// Of the last main process that ended.
 	ExitCode   int    // its exit code, or the signal's number
 	ExitReason string // "exited", "killed", "dumped"; empty: none has ended
-	Restarts   int    // automatic ones since the last start by hand
-	StatusText string // what the service said of itself with STATUS=
-	Condition  string // the condition that kept it from starting, empty: none
-	Processes  []int  // all of the service, main process first
+	ExitPID    int
+	Started    time.Time // when the main process that runs, or else ended last, was started; zero if unknown
+	Restarts   int       // automatic ones since the last start by hand
+	StatusText string    // what the service said of itself with STATUS=
+	Condition  string    // the condition that kept it from starting, empty: none
+	Processes  []int     // all of the service, main process first
 }
 
 // Manager does to units what systemd's manager does. A name is complete ("nginx.service"); an alias is accepted. A call waits until the job
