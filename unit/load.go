@@ -89,6 +89,7 @@ type loader struct {
 	startOnly   bool // PermissionsStartOnly=
 	bus         bool // BusName= is given
 	folderModes []folderMode
+	timer       timerUse
 	given       map[string]bool // settings with a value
 	bad         []string        // why the unit cannot be
 }
@@ -302,6 +303,9 @@ func (l *loader) finish() {
 	u := l.unit
 	if u.Service != nil {
 		l.finishService()
+	}
+	if u.Timer != nil {
+		l.finishTimer()
 	}
 	l.implicit()
 	for _, list := range []*[]string{&u.After, &u.Before, &u.Requires, &u.Requisite, &u.Wants, &u.BindsTo, &u.PartOf, &u.Conflicts} {

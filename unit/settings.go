@@ -17,6 +17,8 @@ func (l *loader) tables() map[string]map[string]setter {
 	switch u.Kind {
 	case KindService:
 		tables["Service"] = l.serviceSettings(u.Service)
+	case KindTimer:
+		tables["Timer"] = l.timerSettings()
 	default:
 		word := string(u.Kind)
 		tables[strings.ToUpper(word[:1])+word[1:]] = nil // each setting has its reason

@@ -252,8 +252,8 @@ type SysV struct {
 type Timer struct {
 	Unit       string
 	Cron       []string      // five fields each
-	OnBoot     time.Duration // OnBootSec or OnStartupSec, 0: none
-	OnActive   time.Duration // OnUnitActiveSec, 0: none
+	OnBoot     time.Duration // OnBootSec or its like: so long after the container's start it comes once, 0: not
+	OnActive   time.Duration // OnUnitActiveSec, 0: none; Cron has it already, at a minute that the timer's name decides
 	Persistent bool
 	Refused    string // why cron cannot keep it; the other fields are empty then
 }
