@@ -64,7 +64,7 @@ func compose(ctx context.Context, s settings) (*run.Group, error) {
 	}
 	cluster := engineSide{
 		mesos:        mesos.Options{Masters: []string{engineURL}, Principal: enginePrincipal, Secret: secret, Framework: mesos.Framework{Name: "berth"}},
-		hostStateDir: c.StateDir, features: map[string]bool{marathon.FeatureGPU: true}, logs: c.logs,
+		hostStateDir: c.StateDir, features: map[string]bool{marathon.FeatureGPU: true}, logs: c.logs, instances: instances{c},
 	}
 	if _, err := c.addScheduler(ctx, cluster); err != nil {
 		return nil, err
@@ -185,6 +185,8 @@ type engineSide struct {
 	nativeChecks bool
 	// logs copies a task's output; nil where the scheduler cannot get at it.
 	logs func(ctx context.Context, taskID string, o api.LogOptions, w io.Writer) error
+	// instances looks into instances; nil as logs.
+	instances api.Instances
 }
 
 func (c *composition) addScheduler(ctx context.Context, e engineSide) (*scheduler.Scheduler, error) {
@@ -220,7 +222,7 @@ func (c *composition) addScheduler(ctx context.Context, e engineSide) (*schedule
 	}
 	server, err := api.New(api.Options{
 		Backend: sched, Events: events, Log: c.log, Marathon: c.definitions(e),
-		Admit: func(a *spec.App) error { return admit.Check(a, c.Admit) }, Logs: e.logs, Level: c.log,
+		Admit: func(a *spec.App) error { return admit.Check(a, c.Admit) }, Logs: e.logs, Instances: e.instances, Level: c.log,
 		AllowOrigins: c.AllowOrigins, MaxConcurrent: c.MaxConcurrent,
 		Info: c.info(e, listeners),
 	})
@@ -343,20 +345,6 @@ func (c *composition) addHost(api, token string) error {
 	c.group.Add("monitor", mon.Run)
 	c.group.Add("agent", a.Run)
 	return nil
-}
-
-// logs copies a task's output from its container, running or ended.
-func (c *composition) logs(ctx context.Context, taskID string, o api.LogOptions, w io.Writer) error {
-	for _, e := range c.engines {
-		snapshot, _ := e.inventory.Get()
-		for _, ctr := range snapshot.Containers {
-			if ctr.Labels[spec.LabelTask] == taskID {
-				lo := docker.LogOptions{Follow: o.Follow, Tail: max(0, o.Tail)}
-				return e.client.Logs(ctx, ctr.ID, lo, w, w)
-			}
-		}
-	}
-	return fmt.Errorf("task %s has no container on any host", taskID)
 }
 
 // cleanup removes what a stopped daemon left on the machine beside its state: networks, rules, and files of the run folder.

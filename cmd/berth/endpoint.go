@@ -146,7 +146,7 @@ func composeEndpoints(ctx context.Context, s settings) (*run.Group, error) {
 	}
 	cluster := engineSide{
 		mesos:        mesos.Options{Masters: []string{url}, Principal: enginePrincipal, Secret: secret, Framework: mesos.Framework{Name: "berth"}},
-		hostStateDir: defaultStateDir, features: map[string]bool{marathon.FeatureGPU: true}, logs: c.logs,
+		hostStateDir: defaultStateDir, features: map[string]bool{marathon.FeatureGPU: true}, logs: c.logs, instances: instances{c},
 	}
 	if _, err := c.addScheduler(ctx, cluster); err != nil {
 		return nil, err

@@ -17,13 +17,18 @@ func newLogsCommand(c *cli) *cobra.Command {
 	var follow bool
 	var tail int
 	var container string
+	var units []string
 	cmd := &cobra.Command{
 		Use:     "logs APP[.N]",
-		Short:   "Show what an instance's first process wrote",
+		Short:   "Show what an instance's first process, or a service in it, wrote",
 		GroupID: groupLook,
-		Long:    "Copy an instance's standard output and error. Without .N the first instance with a task is taken, and of a pod its first container.",
+		Long: "Copy an instance's standard output and error. Without .N the first instance with a task is taken, and of a pod its first container.\n\n" +
+			"With --unit it is the log of a service inside the instance, as journalctl -u shows it there. Where the scheduler has no Docker Engine of its\n" +
+			"own (berth scheduler --mesos), journalctl does it over SSH: berth ssh APP.N -- journalctl -u NAME.",
 		Example: `  berth logs web.0
   berth logs -f --tail 20 web
+  berth logs web.0 -u nginx -f
+  berth logs web.0 -u nginx -u php8.2-fpm -n 50
   berth logs pod.1 -c side`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.completeApps(true, 1),
@@ -40,7 +45,7 @@ func newLogsCommand(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			q := url.Values{"task": {row.TaskID}, "follow": {strconv.FormatBool(follow)}}
+			q := url.Values{"task": {row.TaskID}, "follow": {strconv.FormatBool(follow)}, "unit": units}
 			if tail >= 0 {
 				q.Set("tail", strconv.Itoa(tail))
 			}
@@ -60,7 +65,8 @@ func newLogsCommand(c *cli) *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as more is written, until interrupted")
 	cmd.Flags().StringVarP(&container, "container", "c", "", "the `name` of a pod's container")
-	cmd.Flags().IntVar(&tail, "tail", -1, "begin with the last `lines` only (-1: all)")
+	cmd.Flags().StringArrayVarP(&units, "unit", "u", nil, "the `name` of a service inside the instance; repeatable")
+	cmd.Flags().IntVarP(&tail, "tail", "n", -1, "begin with the last `lines` only (-1: all)")
 	return cmd
 }
 

@@ -72,7 +72,7 @@ func newRootCommand(c *cli) *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupDaemons, Title: "Daemons:"}, &cobra.Group{ID: groupApps, Title: "Apps:"}, &cobra.Group{ID: groupLook, Title: "Looking:"})
 	root.AddCommand(
 		newApplyCommand(c), newScaleCommand(c), newRestartCommand(c), newRemoveCommand(c),
-		newPsCommand(c), newSSHCommand(c), newLogsCommand(c), newEventsCommand(c), newDeploymentsCommand(c), newQueueCommand(c), newWhyCommand(c), newIPCommand(c), newPolicyCommand(c), newHostCommand(c),
+		newPsCommand(c), newSSHCommand(c), newLogsCommand(c), newDriftCommand(c), newEventsCommand(c), newDeploymentsCommand(c), newQueueCommand(c), newWhyCommand(c), newIPCommand(c), newPolicyCommand(c), newHostCommand(c),
 		newStandaloneCommand(c), newSchedulerCommand(c), newAgentCommand(c), newNetCommand(c), newZabbixCommand(c), newVersionCommand(c),
 	)
 	return root

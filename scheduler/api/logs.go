@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,13 +13,18 @@ import (
 
 // getLogs is GET /berth/v1/logs?task=ID or ?app=ID&seat=N, with follow=true and tail=LINES. The answer is the task's
 // standard output and error as they are. Of a pod it is those of the container that container=NAME or the task's id names,
-// otherwise of its first.
+// otherwise of its first. With unit=NAME, repeatable, it is what services inside the instance have logged.
 func (s *Server) getLogs(w http.ResponseWriter, r *http.Request) error {
 	if s.o.Logs == nil {
 		return fail(http.StatusNotFound, "This scheduler does not hold the instances' output.")
 	}
 	q := r.URL.Query()
-	o := LogOptions{Follow: flag(r, "follow", false) && r.Method != http.MethodHead, Tail: -1}
+	o := LogOptions{Follow: flag(r, "follow", false) && r.Method != http.MethodHead, Tail: -1, Units: q["unit"]}
+	for _, u := range o.Units {
+		if !unitName.MatchString(u) {
+			return fail(http.StatusBadRequest, "unit=%q is no name of a service", u)
+		}
+	}
 	if text := q.Get("tail"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 0 {
@@ -54,6 +60,9 @@ func (s *Server) getLogs(w http.ResponseWriter, r *http.Request) error {
 	}
 	return nil
 }
+
+// unitName is what a unit of systemd may be called (systemd.unit(5)), with or without its suffix, and patterns of those.
+var unitName = regexp.MustCompile(`^[A-Za-z0-9_.\\@*?\[\]][A-Za-z0-9_.\\@*?:\[\]-]{0,255}$`)
 
 // logTask finds the task that is meant: by id, or the newest of a seat. Without a seat the app's first.
 func logTask(snap *View, task, app, seat string) (*spec.Task, error) {

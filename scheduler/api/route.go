@@ -232,6 +232,8 @@ func (s *Server) routeBerth(p []string) methods {
 		return methods{"GET": s.json(s.getAddress(p[1])), "DELETE": s.json(s.deleteAddress(p[1]))}
 	case is(p, "logs"):
 		return methods{"GET": s.getLogs}
+	case is(p, "drift"):
+		return methods{"GET": s.json(s.getDrift), "POST": s.json(s.postDrift)}
 	case is(p, "hosts"):
 		return methods{"GET": s.json(s.getHosts)}
 	case len(p) == 3 && p[0] == "hosts" && p[2] == "dead":

@@ -28,6 +28,8 @@ type Options struct {
 	Admit func(app *spec.App) error
 	// Logs copies a task's output. Nil: the log call answers 404.
 	Logs func(ctx context.Context, taskID string, o LogOptions, w io.Writer) error
+	// Instances looks into running instances. Nil: those calls answer 404.
+	Instances Instances
 	// Info is what /v2/info tells.
 	Info Info
 
@@ -70,6 +72,8 @@ type Info struct {
 type LogOptions struct {
 	Follow bool
 	Tail   int // last lines; negative: all
+	// Units are services inside the instance whose logs are wanted instead of the instance's output.
+	Units []string
 }
 
 // Validate fills the defaults in.
