@@ -29,7 +29,17 @@ const (
 	AppLabelTags     = "BERTH_TAGS"     // comma separated Consul tags
 	AppLabelIngress  = "BERTH_INGRESS"  // bound of what an instance receives, "100Mbit"; on hosts in routed mode
 	AppLabelEgress   = "BERTH_EGRESS"   // the same of what it sends
+	AppLabelLimits   = "BERTH_LIMITS"   // "visible" (default) or "hidden": whether programs are shown what the instance may use
 )
+
+// LimitsHidden is the value of AppLabelLimits by which programs see the machine, as in plain Docker.
+const LimitsHidden = "hidden"
+
+// AttributeLXCFS is the attribute of a host that runs lxcfs. Its value is lxcfs's folder, or any word for the usual one.
+const AttributeLXCFS = "lxcfs"
+
+// LXCFSFolder is where lxcfs usually is.
+const LXCFSFolder = "/var/lib/lxcfs"
 
 // AppLabelPrefix is the prefix of all of them.
 const AppLabelPrefix = "BERTH_"

@@ -158,8 +158,9 @@ func (c *composition) addEngine(info docker.Info) (url, secret string, err error
 		StateDir: c.StateDir, Principal: enginePrincipal, Secret: secret, Log: c.log,
 		Hosts: []standalone.Host{{
 			Docker: c.docker, Inventory: c.inventory, Hostname: c.Hostname, StateDir: c.StateDir, VolumesDir: agent.VolumesDir(c.StateDir),
-			Fetch: fetch.Options{Bytes: c.FetchLimit << 20, CacheBytes: c.FetchCache << 20, Roots: c.fetchRoots()},
-			CPUs:  cpus, MemMiB: float64(int(mem)), DiskMiB: disk,
+			Attributes: withLXCFS(nil),
+			Fetch:      fetch.Options{Bytes: c.FetchLimit << 20, CacheBytes: c.FetchCache << 20, Roots: c.fetchRoots()},
+			CPUs:       cpus, MemMiB: float64(int(mem)), DiskMiB: disk,
 		}},
 	})
 	if err != nil {

@@ -205,6 +205,7 @@ func (c *composition) endpointHost(e endpoint, h *standalone.Host) (*docker.Clie
 	}
 	local := e.name == c.Hostname
 	if local {
+		h.Attributes = withLXCFS(e.attributes)
 		h.StateDir = c.StateDir // as without endpoints, so that its tasks and its agent's id stay
 	}
 	if e.stateDir != defaultStateDir {

@@ -214,6 +214,7 @@ var knownLabels = map[string]func(string) string{
 	spec.AppLabelTags:     func(string) string { return "" },
 	spec.AppLabelIngress:  rateFault,
 	spec.AppLabelEgress:   rateFault,
+	spec.AppLabelLimits:   limitsFault,
 }
 
 func checkLabels(app *spec.App, f *marathon.Faults) {
@@ -249,6 +250,13 @@ func nonEmptyFault(value string) string {
 		return "must not be empty; leave the label out for the default"
 	}
 	return ""
+}
+
+func limitsFault(value string) string {
+	if value == "visible" || value == spec.LimitsHidden {
+		return ""
+	}
+	return fmt.Sprintf("got %q, expected \"visible\" or %q", value, spec.LimitsHidden)
 }
 
 func identityFault(value string) string {

@@ -159,7 +159,9 @@ func Build(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, taken 
 	l.Volumes = mounts(app, t.Volumes, o)
 	// The base image's init ends its services within this time.
 	l.Env["BERTH_STOP_GRACE"] = strconv.Itoa(int(l.KillGrace.Seconds()))
+	runtimeDefaults(l.Env, app, app.CPULimit(), app.MemLimit())
 	l.Parameters = parameters(app, seat, t, o)
+	l.Parameters = append(l.Parameters, views(app, offer, l.Parameters)...)
 	l.Check = nativeCheck(app, ports, o)
 	runIn(&l, app.User, inBaseImage(app))
 	return l

@@ -119,6 +119,7 @@ func buildPod(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, por
 	for i := range app.Pod.Containers {
 		c := &app.Pod.Containers[i]
 		m := member(app, c, seat, t, ports, o)
+		m.Parameters = append(m.Parameters, views(app, offer, m.Parameters)...)
 		m.AgentID, m.OfferID = offer.AgentID, offer.ID
 		if i != ssh {
 			m.Env["BERTH_SSHD"] = "off"
@@ -139,6 +140,7 @@ func member(app *spec.App, c *spec.PodContainer, seat spec.Seat, t *spec.Task, p
 		TaskID: m.TaskID, Instance: t.Instance, Host: t.Address.String(), Endpoints: endpoints(ports, hostMode(app)), EnvPrefix: o.EnvPrefix,
 	})
 	m.Env["BERTH_STOP_GRACE"] = strconv.Itoa(int(math.Ceil(m.KillGrace.Seconds())))
+	runtimeDefaults(m.Env, app, c.CPULimit(), c.MemLimit())
 	if c.TTY != nil && *c.TTY {
 		m.Parameters = append(m.Parameters, spec.Parameter{Key: "tty", Value: "true"})
 	}
