@@ -9,6 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/berth-project/berth/images/builder"
+	"github.com/berth-project/berth/images/recipe"
 )
 
 // cli is what all verbs share: the streams and the flags of the root command. Results go to out, everything that is said
@@ -39,8 +42,8 @@ of its own, which stay through restarts. Apps are Marathon JSON definitions.
 The verbs talk to the scheduler through --api (or BERTH_API): unix:///run/berth/api.sock, or http://HOST:PORT with the
 token in BERTH_TOKEN.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the API (the definition is invalid, the id exists, the app is
-locked by a deployment), 4 the wait timed out, 130 interrupted.`
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused (the definition is invalid, the id or the image's version
+exists, the app is locked by a deployment), 4 the wait timed out, 130 interrupted.`
 
 // newRootCommand builds the whole command line.
 func newRootCommand(c *cli) *cobra.Command {
@@ -69,10 +72,11 @@ func newRootCommand(c *cli) *cobra.Command {
 	root.PersistentFlags().StringVar(&c.address, "api", address, "where the scheduler's API is (BERTH_API)")
 	root.PersistentFlags().StringVarP(&c.output, "output", "o", "table", "form of the result: table or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
-	root.AddGroup(&cobra.Group{ID: groupDaemons, Title: "Daemons:"}, &cobra.Group{ID: groupApps, Title: "Apps:"}, &cobra.Group{ID: groupLook, Title: "Looking:"})
+	root.AddGroup(&cobra.Group{ID: groupDaemons, Title: "Daemons:"}, &cobra.Group{ID: groupApps, Title: "Apps:"}, &cobra.Group{ID: groupLook, Title: "Looking:"}, &cobra.Group{ID: groupImages, Title: "Images:"})
 	root.AddCommand(
 		newApplyCommand(c), newScaleCommand(c), newRestartCommand(c), newRemoveCommand(c),
 		newPsCommand(c), newSSHCommand(c), newLogsCommand(c), newDriftCommand(c), newEventsCommand(c), newDeploymentsCommand(c), newQueueCommand(c), newWhyCommand(c), newIPCommand(c), newPolicyCommand(c), newHostCommand(c),
+		newBuildCommand(c),
 		newStandaloneCommand(c), newSchedulerCommand(c), newAgentCommand(c), newNetCommand(c), newZabbixCommand(c), newVersionCommand(c),
 	)
 	return root
@@ -83,6 +87,7 @@ const (
 	groupDaemons = "daemons"
 	groupApps    = "apps"
 	groupLook    = "look"
+	groupImages  = "images"
 )
 
 // verb wraps the body of a command: its errors are failures, all others are wrong usage.
@@ -123,6 +128,8 @@ func exitCode(w io.Writer, err error) int {
 	var (
 		failed  *failure
 		refused *apiError
+		taken   *builder.TakenError
+		faults  recipe.Faults
 	)
 	switch {
 	case !errors.As(err, &failed):
@@ -132,7 +139,7 @@ func exitCode(w io.Writer, err error) int {
 		return exitTimeout
 	case errors.Is(err, errInterrupted):
 		return exitInterrupted
-	case errors.As(err, &refused) && refused.refusal():
+	case errors.As(err, &refused) && refused.refusal(), errors.As(err, &taken), errors.As(err, &faults):
 		return exitRefused
 	}
 	return exitFailed

@@ -40,6 +40,9 @@ func (d *draft) addServices() {
 	d.addHealth(list)
 }
 
+// logger is what the base image keeps the logs of its services with.
+const logger = "/usr/lib/berth/log"
+
 // s6Service is a service folder of the base image.
 func s6Service(at string, s Service) []Entry {
 	at += "/" + s.Name
@@ -71,7 +74,12 @@ func s6Service(at string, s Service) []Entry {
 		b.WriteString(quoted(word))
 	}
 	b.WriteByte('\n')
-	return []Entry{content(at+"/run", b.String(), 0o755), content(at+"/order", fmt.Sprintf("%d\n", s.Order), 0o644)}
+	return []Entry{
+		content(at+"/run", b.String(), 0o755),
+		content(at+"/order", fmt.Sprintf("%d\n", s.Order), 0o644),
+		// Bases from before journalctl have no logger: what the service says is then in the container's log only.
+		content(at+"/log/run", "#!/bin/sh\n[ -x "+logger+" ] && exec "+logger+" "+s.Name+".service\nexec cat\n", 0o755),
+	}
 }
 
 // quoted is a word that the shell takes as it is.

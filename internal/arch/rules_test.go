@@ -15,12 +15,13 @@ var components = []string{"scheduler", "agent", "registrator", "monitor", "cpuqu
 var deciding = []string{
 	"scheduler/marathon", "scheduler/plan", "scheduler/deploy", "scheduler/place", "scheduler/address", "scheduler/lifecycle",
 	"scheduler/health", "scheduler/hostdoc", "scheduler/launch", "scheduler/calico", "scheduler/ipcheck",
-	"agent/hostnet", "images/drift", "registrator/services", "cpuquota/policy", "unit",
+	"agent/hostnet", "images/drift", "images/recipe", "registrator/services", "cpuquota/policy", "unit",
 }
 
 // decidingExtras are the third-party packages that a deciding package may use: decoders of a foreign format, pure themselves.
 var decidingExtras = map[string][]string{
 	"scheduler/calico": {"github.com/projectcalico/api", "k8s.io/apimachinery/pkg/apis/meta", "sigs.k8s.io/yaml", "sigs.k8s.io/json"},
+	"images/recipe":    {"go.yaml.in/yaml/v3"},
 }
 
 // decidingBanned are the standard library packages that read a clock, do I/O or share state between goroutines. A name

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/berth-project/berth/images/builder"
+)
+
+// keptLines is how much of a failed step's output is shown.
+const keptLines = 40
+
+// buildScreen shows how one build goes on: in place, a line a step, when a person watches a single one; else in plain lines.
+type buildScreen struct {
+	c       *cli
+	mu      *sync.Mutex // guards the stream, which builds share
+	prefix  string
+	verbose bool
+	inPlace bool
+
+	title   string // of the step that is on, "" for none
+	started time.Time
+	reused  bool
+	tail    []string // its last lines
+	partial string   // its last line, as far as it has come
+}
+
+func (s *buildScreen) report() builder.Report {
+	return builder.Report{Say: s.say, Step: s.step, Reused: func() { s.reused = true }, Output: s.output, Ended: s.ended}
+}
+
+// line prints a whole line, in the place of one that was drawn.
+func (s *buildScreen) line(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.inPlace {
+		fmt.Fprint(s.c.err, "\r\x1b[K")
+	}
+	fmt.Fprintf(s.c.err, "%s%s\n", s.prefix, text)
+}
+
+// draw replaces the last line on the terminal.
+func (s *buildScreen) draw(text string) {
+	if limit := s.c.width; limit > 0 {
+		if runes := []rune(text); len(runes) >= limit {
+			text = string(runes[:limit-1])
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprint(s.c.err, "\r\x1b[K"+text)
+}
+
+func (s *buildScreen) say(text string) {
+	s.line(text)
+	if s.inPlace && s.title != "" {
+		s.draw(s.title)
+	}
+}
+
+func (s *buildScreen) step(title string) {
+	s.ended()
+	s.title, s.started, s.reused, s.tail, s.partial = title, time.Now(), false, nil, ""
+	if s.inPlace {
+		s.draw(title)
+	} else {
+		s.line(title)
+	}
+}
+
+func (s *buildScreen) ended() {
+	if s.title == "" {
+		return
+	}
+	took := time.Since(s.started)
+	switch {
+	case s.inPlace && s.reused:
+		s.line(s.title + " (as before)")
+	case s.inPlace:
+		s.line(fmt.Sprintf("%s (%.1f s)", s.title, took.Seconds()))
+	case took >= time.Second:
+		number, _, _ := strings.Cut(s.title, " ")
+		s.line(fmt.Sprintf("%s done after %.1f s", number, took.Seconds()))
+	}
+	s.title = ""
+}
+
+// output takes what the step prints, in pieces that end anywhere.
+func (s *buildScreen) output(text string) {
+	lines := strings.Split(s.partial+text, "\n")
+	s.partial = lines[len(lines)-1]
+	for _, l := range lines[:len(lines)-1] {
+		l = strings.TrimRight(lastOf(l, "\r"), " \t")
+		if l == "" {
+			continue
+		}
+		if s.tail = append(s.tail, l); len(s.tail) > keptLines {
+			s.tail = s.tail[1:]
+		}
+		if s.verbose {
+			s.line("    " + l)
+		} else if s.inPlace {
+			s.draw(s.title + "  " + printable(l))
+		}
+	}
+}
+
+// lastOf is what of a line would still be seen where a step has drawn it several times.
+func lastOf(line, sep string) string {
+	line = strings.TrimRight(line, sep)
+	return line[strings.LastIndex(line, sep)+1:]
+}
+
+// printable keeps a step's own escapes from the terminal.
+func printable(l string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, l)
+}
+
+// finish shows what a step that failed has said.
+func (s *buildScreen) finish(ctx context.Context, err error) {
+	s.ended()
+	var failed *builder.StepError
+	if err == nil || ctx.Err() != nil || s.verbose || !errors.As(err, &failed) {
+		return
+	}
+	if s.partial != "" {
+		s.tail = append(s.tail, s.partial)
+	}
+	for _, l := range s.tail {
+		s.line("    " + printable(l))
+	}
+}

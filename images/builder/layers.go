@@ -1,0 +1,160 @@
+package builder
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/berth-project/berth/images/recipe"
+	"github.com/berth-project/berth/internal/docker"
+)
+
+// lookedAt bounds how many earlier images are looked at for one on the same base.
+const lookedAt = 10
+
+// lockFile is the lock for a thing of any name.
+func (j *job) lockFile(kind, name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return filepath.Join(j.Dir, kind+"-"+hex.EncodeToString(sum[:12]))
+}
+
+// earlier are the groups of packages of the newest image of the same name on the same base, nil when there is none.
+func (j *job) earlier(ctx context.Context) ([][]string, error) {
+	if j.base == "" {
+		base, err := j.Engine.InspectImage(ctx, j.recipe.Base)
+		if err != nil {
+			return nil, err
+		}
+		j.base = base.ID
+	}
+	ids, err := j.Engine.ImagesWith(ctx, map[string]string{LabelName: j.recipe.Name, LabelBase: j.base}) // newest first
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids[:min(len(ids), lookedAt)] {
+		found, err := j.Engine.InspectImage(ctx, id)
+		if docker.IsNotFound(err) {
+			continue // removed since the list was made
+		}
+		if err != nil {
+			return nil, err
+		}
+		var groups [][]string
+		if json.Unmarshal([]byte(found.Labels[LabelPackages]), &groups) == nil {
+			return groups, nil
+		}
+	}
+	return nil, nil
+}
+
+// buildAll builds the layers that other recipes may share, one after the other, and then the image. Two builds that need the same
+// new layer at the same time would otherwise both make it, and share nothing.
+func (j *job) buildAll(ctx context.Context) (string, error) {
+	f := &follower{steps: j.plan.Steps, report: j.report}
+	defer f.end()
+	if !j.Fresh {
+		for i, s := range j.plan.Steps {
+			if !s.Shared {
+				continue
+			}
+			if err := j.shared(ctx, i+1, f); err != nil {
+				return "", err
+			}
+		}
+	}
+	groups, err := json.Marshal(j.plan.Groups)
+	if err != nil {
+		return "", err
+	}
+	return j.part(ctx, -1, f, map[string]string{
+		LabelName: j.recipe.Name, LabelRecipe: j.plan.Digest, LabelPackages: string(groups), LabelBase: j.base, LabelVersion: j.Version,
+	})
+}
+
+// shared builds the first n steps while nobody else builds the same. Who waits has a slot, but one who builds has one, too, so the
+// wait ends.
+func (j *job) shared(ctx context.Context, n int, f *follower) error {
+	name := j.base + "\n" + j.plan.Dockerfile(n)
+	for _, e := range j.plan.Context(n) {
+		name += e.Name + "\n"
+	}
+	lock, err := hold(ctx, j.lockFile("layers", name), func() { j.report.Say("waiting for another build that makes the same layer") })
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	_, err = j.part(ctx, n, f, nil)
+	return err
+}
+
+// part builds the first n steps; all for -1.
+func (j *job) part(ctx context.Context, n int, f *follower, labels map[string]string) (string, error) {
+	r, w := io.Pipe()
+	sent := make(chan error, 1)
+	go func() {
+		err := archive(w, j.dir, j.plan.Dockerfile(n), j.plan.Context(n))
+		sent <- err
+		_ = w.CloseWithError(err)
+	}()
+	id, err := j.Engine.Build(ctx, docker.BuildSpec{Context: r, Labels: labels, Network: j.Network, Args: j.Args, Fresh: j.Fresh}, f.events())
+	_ = r.CloseWithError(errors.New("the engine wants no more")) // ends the sender, if it still sends
+	failed := <-sent
+	switch {
+	case err == nil:
+		return id, nil
+	case ctx.Err() != nil:
+		return "", context.Cause(ctx)
+	case f.number > 0:
+		return "", &StepError{f.title(f.number), err}
+	case failed != nil:
+		return "", failed
+	}
+	return "", err
+}
+
+// follower turns the engine's words into a report. Steps that an earlier part of the same build has made are not told again.
+type follower struct {
+	steps  []recipe.Step
+	report Report
+	told   int // steps, from 1
+	number int // the one that is on
+	open   bool
+}
+
+func (f *follower) title(number int) string {
+	if number > len(f.steps) {
+		return "label the image"
+	}
+	return f.steps[number-1].Title
+}
+
+func (f *follower) events() docker.BuildEvents {
+	f.number = 0
+	return docker.BuildEvents{
+		Step: func(number int) {
+			f.number = number
+			if number <= f.told {
+				return
+			}
+			f.told, f.open = number, true
+			f.report.Step(fmt.Sprintf("[%d/%d] %s", number, len(f.steps)+1, f.title(number)))
+		},
+		Reused: func() {
+			if f.number == f.told && f.open {
+				f.report.Reused()
+			}
+		},
+		Output: func(text string) { f.report.Output(text) },
+	}
+}
+
+func (f *follower) end() {
+	if f.open {
+		f.report.Ended()
+	}
+}

@@ -1,0 +1,106 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/berth-project/berth/internal/docker"
+)
+
+// existing finds the version where it would be: in the engine, and in the registry if it is to be pushed. It returns the id of the
+// image, "" when it has to be built, and whether the registry has it. A version of another recipe is a TakenError.
+func (j *job) existing(ctx context.Context) (id string, remote bool, err error) {
+	for _, ref := range []string{j.ref, j.remote} {
+		if ref == "" {
+			continue
+		}
+		found, err := j.Engine.InspectImage(ctx, ref)
+		if docker.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return "", false, err
+		}
+		if err := j.same(found, ref, "on this machine"); err != nil {
+			return "", false, err
+		}
+		if found.Labels[LabelBase] != j.base {
+			j.report.Say(ref + " is on an older image of its base; a new version would be on the present one")
+		}
+		if id == "" {
+			id = found.ID
+		}
+	}
+	if j.remote != "" {
+		if id, remote, err = j.inRegistry(ctx, id); err != nil {
+			return "", false, err
+		}
+	}
+	if id != "" {
+		err = j.Engine.Tag(ctx, id, j.ref)
+	}
+	return id, remote, err
+}
+
+// same says why the image found is not the one that the recipe makes, or nil.
+func (j *job) same(found docker.Image, ref, where string) error {
+	switch found.Labels[LabelRecipe] {
+	case j.plan.Digest:
+		return nil
+	case "":
+		return &TakenError{ref, where, "and was not made by berth build"}
+	}
+	return &TakenError{ref, where, "with other contents"}
+}
+
+// inRegistry compares with what the registry has under the name. It is fetched to do so, unless it came from here or there before:
+// then it is the image to use, too, as the same image shall go everywhere.
+func (j *job) inRegistry(ctx context.Context, id string) (string, bool, error) {
+	digest, err := j.Engine.RemoteDigest(ctx, j.remote, j.as)
+	if docker.IsNotFound(err) {
+		return id, false, nil
+	}
+	if err != nil {
+		return "", false, err
+	}
+	name := strings.TrimSuffix(j.remote, ":"+j.Version) + "@" + digest
+	found, err := j.Engine.InspectImage(ctx, name)
+	if docker.IsNotFound(err) {
+		j.report.Say("the registry has " + j.remote + ": fetching it to compare")
+		if err := j.Engine.Pull(ctx, name, j.as); err != nil {
+			return "", false, err
+		}
+		found, err = j.Engine.InspectImage(ctx, name)
+	}
+	if err != nil {
+		return "", false, err
+	}
+	if err := j.same(found, j.remote, "in the registry"); err != nil {
+		return "", false, err
+	}
+	return found.ID, true, nil
+}
+
+// push sends the image. The registry is asked once more, as builds on other machines do not stand in this queue.
+func (j *job) push(ctx context.Context, id string) error {
+	if _, there, err := j.inRegistry(ctx, id); err != nil || there {
+		return err
+	}
+	if err := j.Engine.Tag(ctx, id, j.remote); err != nil {
+		return err
+	}
+	j.report.Step("push " + j.remote)
+	err := j.Engine.Push(ctx, j.remote, j.as, j.report.Output)
+	j.report.Ended()
+	if err != nil {
+		return fmt.Errorf("%w; %s stays on this machine, so the next berth build only pushes it", err, j.ref)
+	}
+	found, err := j.Engine.InspectImage(ctx, id)
+	if err == nil && !slices.ContainsFunc(found.Digests, func(d string) bool { return strings.HasPrefix(d, strings.TrimSuffix(j.remote, ":"+j.Version)+"@") }) {
+		err = fmt.Errorf("the engine does not know %s as pushed", j.remote)
+	}
+	j.result.Sent = err == nil
+	return err
+}
