@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"github.com/berth-project/berth/images/recipe"
 	"github.com/berth-project/berth/internal/docker"
@@ -71,9 +72,19 @@ func (j *job) buildAll(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return j.part(ctx, -1, f, map[string]string{
-		LabelName: j.recipe.Name, LabelRecipe: j.plan.Digest, LabelPackages: string(groups), LabelBase: j.base, LabelVersion: j.Version,
-	})
+	return j.part(ctx, -1, f, labels([][2]string{
+		{LabelName, j.recipe.Name}, {LabelRecipe, j.plan.Digest}, {LabelPackages, string(groups)}, {LabelBase, j.base}, {LabelVersion, j.Version},
+	}))
+}
+
+// labels is one instruction for all of them: the engine would make a step of each that it is given beside the Dockerfile.
+func labels(list [][2]string) string {
+	text := "LABEL"
+	quote := strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`)
+	for _, l := range list {
+		text += " " + l[0] + `="` + quote.Replace(l[1]) + `"`
+	}
+	return text + "\n"
 }
 
 // shared builds the first n steps while nobody else builds the same. Who waits has a slot, but one who builds has one, too, so the
@@ -88,20 +99,20 @@ func (j *job) shared(ctx context.Context, n int, f *follower) error {
 		return err
 	}
 	defer lock.Close()
-	_, err = j.part(ctx, n, f, nil)
+	_, err = j.part(ctx, n, f, "")
 	return err
 }
 
-// part builds the first n steps; all for -1.
-func (j *job) part(ctx context.Context, n int, f *follower, labels map[string]string) (string, error) {
+// part builds the first n steps, all for -1, and one more.
+func (j *job) part(ctx context.Context, n int, f *follower, last string) (string, error) {
 	r, w := io.Pipe()
 	sent := make(chan error, 1)
 	go func() {
-		err := archive(w, j.dir, j.plan.Dockerfile(n), j.plan.Context(n))
+		err := archive(w, j.dir, j.plan.Dockerfile(n)+last, j.plan.Context(n))
 		sent <- err
 		_ = w.CloseWithError(err)
 	}()
-	id, err := j.Engine.Build(ctx, docker.BuildSpec{Context: r, Labels: labels, Network: j.Network, Args: j.Args, Fresh: j.Fresh}, f.events())
+	id, err := j.Engine.Build(ctx, docker.BuildSpec{Context: r, Network: j.Network, Args: j.Args, Fresh: j.Fresh}, f.events())
 	_ = r.CloseWithError(errors.New("the engine wants no more")) // ends the sender, if it still sends
 	failed := <-sent
 	switch {

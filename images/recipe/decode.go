@@ -39,7 +39,7 @@ func Decode(data []byte) (Recipe, error) {
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return Recipe{}, Faults{{Text: "holds more than one document"}}
 	}
-	d := &decoding{lines: map[string]int{}}
+	d := &decoding{lines: map[string]int{}, unread: map[string]bool{}}
 	var r Recipe
 	if len(document.Content) == 1 {
 		d.recipe(document.Content[0], &r)
@@ -52,6 +52,7 @@ func Decode(data []byte) (Recipe, error) {
 type decoding struct {
 	faults Faults
 	lines  map[string]int
+	unread map[string]bool // paths whose value could not be taken, so that nothing more is to be said of it
 }
 
 func (d *decoding) fault(line int, path, format string, args ...any) {
@@ -60,9 +61,18 @@ func (d *decoding) fault(line int, path, format string, args ...any) {
 	}
 }
 
+// wrong is fault for a value of the wrong kind.
+func (d *decoding) wrong(n *yaml.Node, path, format string, args ...any) {
+	d.unread[path] = true
+	d.fault(n.Line, path, format, args...)
+}
+
 // at is fault for a path that was read, or whose parent was.
 func (d *decoding) at(path, format string, args ...any) {
 	for p := path; ; {
+		if d.unread[p] {
+			return
+		}
 		if line, ok := d.lines[p]; ok {
 			d.fault(line, path, format, args...)
 			return
@@ -126,7 +136,7 @@ func (d *decoding) recipe(n *yaml.Node, r *Recipe) {
 func (d *decoding) mapping(n *yaml.Node, path string, keys map[string]reader) {
 	d.lines[path] = n.Line
 	if n.Kind != yaml.MappingNode {
-		d.fault(n.Line, path, "must be a mapping (key: value), not %s", kindOf(n))
+		d.wrong(n, path, "must be a mapping (key: value), not %s", kindOf(n))
 		return
 	}
 	seen := map[string]bool{}
@@ -146,7 +156,7 @@ func (d *decoding) mapping(n *yaml.Node, path string, keys map[string]reader) {
 		case seen[name]:
 			d.fault(key.Line, at, "stands there twice")
 		case value.Kind == yaml.AliasNode || value.Anchor != "":
-			d.fault(value.Line, at, "anchors and aliases are not read")
+			d.wrong(value, at, "anchors and aliases are not read")
 		default:
 			d.lines[at] = value.Line
 			read(value, at)
@@ -159,15 +169,15 @@ func (d *decoding) list(n *yaml.Node, path string, each reader) {
 	switch {
 	case isNull(n):
 	case n.Kind != yaml.SequenceNode:
-		d.fault(n.Line, path, "must be a list, not %s", kindOf(n))
+		d.wrong(n, path, "must be a list, not %s", kindOf(n))
 	case len(n.Content) > maxList:
-		d.fault(n.Line, path, "has %d entries; at most %d are read", len(n.Content), maxList)
+		d.wrong(n, path, "has %d entries; at most %d are read", len(n.Content), maxList)
 	default:
 		for i, c := range n.Content {
 			at := fmt.Sprintf("%s[%d]", path, i)
 			d.lines[at] = c.Line
 			if c.Kind == yaml.AliasNode || c.Anchor != "" {
-				d.fault(c.Line, at, "anchors and aliases are not read")
+				d.wrong(c, at, "anchors and aliases are not read")
 				continue
 			}
 			each(c, at)
@@ -180,9 +190,9 @@ func (d *decoding) text(into *string) reader {
 	return func(n *yaml.Node, path string) {
 		switch {
 		case n.Kind != yaml.ScalarNode || isNull(n):
-			d.fault(n.Line, path, "must be a text, not %s", kindOf(n))
+			d.wrong(n, path, "must be a text, not %s", kindOf(n))
 		case len(n.Value) > maxText:
-			d.fault(n.Line, path, "is %d bytes long; at most %d are read", len(n.Value), maxText)
+			d.wrong(n, path, "is %d bytes long; at most %d are read", len(n.Value), maxText)
 		default:
 			*into = n.Value
 		}
@@ -203,7 +213,7 @@ func (d *decoding) number(into *int) reader {
 	return func(n *yaml.Node, path string) {
 		v, err := strconv.Atoi(n.Value)
 		if n.Kind != yaml.ScalarNode || err != nil {
-			d.fault(n.Line, path, "must be a whole number")
+			d.wrong(n, path, "must be a whole number")
 			return
 		}
 		*into = v
@@ -220,7 +230,7 @@ func (d *decoding) duration(into *int) reader {
 			v = int(t / time.Second)
 		}
 		if n.Kind != yaml.ScalarNode || err != nil || v < 1 || v > 86400 {
-			d.fault(n.Line, path, "must be a time from 1s to 24h, such as 30s")
+			d.wrong(n, path, "must be a time from 1s to 24h, such as 30s")
 			return
 		}
 		*into = v
@@ -232,7 +242,7 @@ func (d *decoding) mode(into *fs.FileMode) reader {
 	return func(n *yaml.Node, path string) {
 		v, err := strconv.ParseUint(n.Value, 8, 32)
 		if n.Kind != yaml.ScalarNode || err != nil || v > 0o777 || v == 0 || len(n.Value) < 3 {
-			d.fault(n.Line, path, "must be three octal digits, such as 0640; setuid and its like are not set by a recipe")
+			d.wrong(n, path, "must be three octal digits, such as 0640; setuid and its like are not set by a recipe")
 			return
 		}
 		*into = fs.FileMode(v)
@@ -242,7 +252,7 @@ func (d *decoding) mode(into *fs.FileMode) reader {
 func (d *decoding) environment(into *[]Var) reader {
 	return func(n *yaml.Node, path string) {
 		if n.Kind != yaml.MappingNode || len(n.Content) > 2*maxList {
-			d.fault(n.Line, path, "must be a mapping of at most %d names to values", maxList)
+			d.wrong(n, path, "must be a mapping of at most %d names to values", maxList)
 			return
 		}
 		keys, values := map[string]reader{}, map[string]*string{}

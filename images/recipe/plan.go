@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -202,7 +203,7 @@ func groups(first, want []string, earlier [][]string) [][]string {
 const localDir = "/tmp/berth-packages"
 
 func (d *draft) group(number int, group []string) {
-	var names, shown []string
+	var names, shown, files []string
 	var local []Entry
 	kinds := map[string]bool{}
 	for _, p := range group {
@@ -212,12 +213,12 @@ func (d *draft) group(number int, group []string) {
 			continue
 		}
 		kinds[path.Ext(file)] = true
-		shown = append(shown, path.Base(file))
+		shown, files = append(shown, path.Base(file)), append(files, path.Base(file))
 		local = append(local, Entry{Name: fmt.Sprintf("packages/%d/%s", number, path.Base(file)), Source: path.Clean(file), Mode: 0o644})
 	}
 	what := strings.Join(shown, ", ")
 	if len(local) > 0 {
-		d.add(Step{Title: "take " + what, Text: "COPY " + words(fmt.Sprintf("packages/%d/", number), localDir+"/"), Needs: local})
+		d.add(Step{Title: "take " + strings.Join(files, ", "), Text: "COPY " + words(fmt.Sprintf("packages/%d/", number), localDir+"/"), Needs: local})
 	}
 	d.run("install "+what, installScript(d.Family, names, kinds))
 	d.plan.Steps[len(d.plan.Steps)-1].Shared = true
@@ -289,7 +290,13 @@ func (d *draft) take() {
 // environment adds the variables that all of the container's processes have.
 func (d *draft) environment() {
 	values := map[string]string{}
-	for _, v := range append(slices.Clone(d.lang.environment), d.Environment...) {
+	all := append(slices.Clone(d.lang.environment), d.Environment...)
+	if d.Supervisor == None { // then the service's are the container's
+		for _, s := range d.services() {
+			all = append(all, s.Environment...)
+		}
+	}
+	for _, v := range all {
 		values[v.Name] = v.Value
 	}
 	if len(values) == 0 {
@@ -362,6 +369,9 @@ func (d *draft) sum(name string) (string, error) {
 		return sum, nil
 	}
 	f, err := d.dir.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("there is no file %s", name)
+	}
 	if err != nil {
 		return "", err
 	}

@@ -96,7 +96,8 @@ func unitOf(at string, s Service, all []Service) []Entry {
 		}
 	}
 	slices.Sort(before)
-	fmt.Fprintf(&b, "After=network.target %s\n\n[Service]\nType=exec\nRestart=always\nRestartSec=1\n", strings.Join(before, " "))
+	after := strings.Join(append([]string{"network.target"}, before...), " ")
+	fmt.Fprintf(&b, "After=%s\n\n[Service]\nType=exec\nRestart=always\nRestartSec=1\n", after)
 	if s.User != "" {
 		b.WriteString("User=" + s.User + "\n")
 	}

@@ -31,7 +31,10 @@ func Starter(kind, folder string) ([]byte, error) {
 		return nil, fmt.Errorf("%q is not known: %s", kind, strings.Join(Starters(), ", "))
 	}
 	name := strings.Trim(notInName.ReplaceAllString(strings.ToLower(folder), "-"), "-")
-	if name == "" || len(name) > 30 || name[0] >= '0' && name[0] <= '9' {
+	switch { // it is a service's and a user's name, too
+	case name == "" || name == "app":
+		name = "application"
+	case name[0] >= '0' && name[0] <= '9':
 		name = "app-" + name
 	}
 	return []byte(strings.ReplaceAll(string(text), "NAME", strings.Trim(name[:min(len(name), 30)], "-"))), nil

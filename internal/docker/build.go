@@ -19,7 +19,6 @@ import (
 type BuildSpec struct {
 	// Context is a tar archive with the Dockerfile in it, under that name.
 	Context io.Reader
-	Labels  map[string]string
 	Network string // of the commands that the Dockerfile runs: "host", "none", a network's name; "": the engine's default
 	// Args are the values of build arguments. The proxies' well-known ones need no ARG, and no layer keeps them.
 	Args  map[string]string
@@ -43,7 +42,7 @@ func (c *Client) Build(ctx context.Context, s BuildSpec, on BuildEvents) (string
 		args[k] = &v
 	}
 	answer, err := c.api.ImageBuild(ctx, s.Context, build.ImageBuildOptions{
-		Version: build.BuilderV1, Remove: true, ForceRemove: true, NoCache: s.Fresh, NetworkMode: s.Network, Labels: s.Labels, BuildArgs: args,
+		Version: build.BuilderV1, Remove: true, ForceRemove: true, NoCache: s.Fresh, NetworkMode: s.Network, BuildArgs: args,
 	})
 	if err != nil {
 		return "", fmt.Errorf("build an image: %w", err)
