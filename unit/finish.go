@@ -21,6 +21,7 @@ func (l *loader) finishService() {
 			s.NotifyAccess = "main"
 		}
 	}
+	s.RestartUnset = !l.given["Restart"]
 	if s.RestartKillSignal == "" {
 		s.RestartKillSignal = s.KillSignal
 	}

@@ -112,6 +112,12 @@ func (s *Set) fill(u *Unit) {
 		u.Timer = &Timer{Unit: strings.TrimSuffix(u.Name, ".timer") + ".service"}
 	}
 	tables := l.tables()
+	if u.SysV != nil {
+		for _, ln := range s.generated(u.SysV) {
+			l.apply(tables, ln)
+		}
+		s.order(u)
+	}
 	for _, text := range s.texts(u) {
 		lines, faults := parse(text.path, text.body)
 		for _, f := range faults {
@@ -120,9 +126,6 @@ func (s *Set) fill(u *Unit) {
 		for _, ln := range lines {
 			l.apply(tables, ln)
 		}
-	}
-	if u.SysV != nil {
-		s.convert(u)
 	}
 	l.folders()
 	l.finish()

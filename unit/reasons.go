@@ -25,7 +25,7 @@ var serviceReasons = []why{
 			"StartupAllowed* Allowed* DisableControllers SocketBind* NFTSet BPFProgram OOMPolicy"},
 	{"scheduling classes belong to the host", "IOScheduling* CPUScheduling* TimerSlackNSec"},
 	{"there is no bus in a container", "BusName BusPolicy"},
-	{"no watchdog is kept: a service counts as alive while its main process is there", "WatchdogSec WatchdogSignal TimeoutAbortSec"},
+	{"a service that its watchdog misses is killed", "WatchdogSignal TimeoutAbortSec"},
 	{"there is no socket activation in a container", "Sockets NonBlocking FileDescriptor* USBFunction* OpenFile"},
 	{"a service's lines are kept without levels and limits", "SyslogFacility SyslogLevel SyslogLevelPrefix LogLevelMax LogRateLimit* LogExtraFields " +
 		"LogNamespace LogFilterPatterns"},
@@ -34,13 +34,12 @@ var serviceReasons = []why{
 	{"a container is not rebooted for a service", "SuccessAction* FailureAction* RebootArgument StartLimitAction"},
 	{"the end of the main process is the end of the service", "ExitType"},
 	{"a process over its time is killed", "TimeoutStartFailureMode TimeoutStopFailureMode"},
-	{"programs keep the reaction to a broken pipe that they set themselves", "IgnoreSIGPIPE"},
 }
 
 var unitReasons = []why{
 	{"a container is not rebooted for a unit", "SuccessAction* FailureAction* RebootArgument StartLimitAction JobTimeoutAction JobTimeoutRebootArgument"},
 	{"no job waits: each has the time-outs of its service", "JobTimeoutSec JobRunningTimeoutSec OnFailureJobMode OnSuccessJobMode OnFailureIsolate"},
-	{"a service runs until it is stopped itself", "StopWhenUnneeded Upholds StopPropagatedFrom PropagatesStopTo ReloadPropagatedFrom PropagateReloadFrom"},
+	{"a service runs until it is stopped itself", "StopWhenUnneeded Upholds StopPropagatedFrom PropagatesStopTo"},
 	{"the container is the sandbox: a service in it gets no namespaces and filters of its own", "JoinsNamespaceOf"},
 }
 

@@ -22,7 +22,7 @@ func newService() *Service {
 		GuessMainPID: true, Restart: RestartNo, RestartSec: defaultRestartSec, TimeoutStart: defaultTimeout, TimeoutStop: defaultTimeout,
 		KillMode: KillGroup, KillSignal: "SIGTERM", FinalKillSignal: "SIGKILL", SendSIGKILL: true, ReloadSignal: "SIGHUP",
 		UMask: 0o022, Stdin: Output{Target: "null"}, Stdout: Output{Target: "journal"}, Stderr: Output{Target: "inherit"},
-		RuntimeDirectoryPreserve: "no",
+		RuntimeDirectoryPreserve: "no", IgnoreSIGPIPE: true,
 	}
 }
 
@@ -71,7 +71,8 @@ func (l *loader) runSettings(s *Service) map[string]setter {
 		"StartLimitInterval":       span(&l.unit.StartLimitInterval), // where older units have it
 		"StartLimitBurst":          number(&l.unit.StartLimitBurst),
 		"BusName":                  func(v string) error { l.bus = v != ""; return without("there is no bus in a container") },
-		"IgnoreSIGPIPE":            func(string) error { return nil },
+		"IgnoreSIGPIPE":            flag(&s.IgnoreSIGPIPE),
+		"WatchdogSec":              span(&s.Watchdog),
 	}
 }
 

@@ -106,7 +106,7 @@ func TestIgnored(t *testing.T) {
 		{"ProtectSystem=full", "file system"},
 		{"SystemCallFilter=@system-service", "sandbox"},
 		{"MemoryMax=1G", "control group"},
-		{"WatchdogSec=10", "watchdog"},
+		{"WatchdogSignal=ABRT", "watchdog"},
 		{"OOMScoreAdjust=-1000", "out-of-memory"},
 		{"Nonsense=1", "unknown key in section [Service]"},
 		{"X-Private=1", ""},

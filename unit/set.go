@@ -43,6 +43,8 @@ type entry struct {
 const (
 	configDir  = "/etc/systemd/system"
 	runtimeDir = "/run/systemd/system"
+	// generatorDir is where what is generated at the start goes; ".early" and ".late" beside it are more and less important.
+	generatorDir = "/run/systemd/generator"
 )
 
 // New makes the set of a tree: "/" is the machine's root. It should be an fs.ReadLinkFS, as aliases and masks are links.
@@ -66,14 +68,16 @@ func New(files fs.FS, env Environment) *Set {
 	return s
 }
 
-// UnitDirs are the folders in which units are looked for, most important first. Debian calls the packages' one /lib/systemd/system even where
-// that is a link, others by its new name.
+// UnitDirs are the folders in which units are looked for, most important first: systemd's own list, generators' folders included. Debian calls
+// the packages' one /lib/systemd/system even where that is a link, others by its new name.
 func UnitDirs(debian bool) []string {
-	dirs := []string{configDir, runtimeDir, "/usr/local/lib/systemd/system"}
+	packages := []string{"/usr/lib/systemd/system", "/lib/systemd/system"}
 	if debian {
-		return append(dirs, "/lib/systemd/system", "/usr/lib/systemd/system")
+		slices.Reverse(packages)
 	}
-	return append(dirs, "/usr/lib/systemd/system", "/lib/systemd/system")
+	return slices.Concat([]string{
+		"/run/systemd/transient", generatorDir + ".early", configDir, runtimeDir, generatorDir, "/usr/local/lib/systemd/system",
+	}, packages, []string{generatorDir + ".late"})
 }
 
 func (s *Set) osRelease() map[string]string {

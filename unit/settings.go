@@ -48,6 +48,8 @@ func (l *loader) unitSettings() map[string]setter {
 		"StartLimitBurst":        number(&u.StartLimitBurst),
 		"StartLimitIntervalSec":  span(&u.StartLimitInterval),
 		"StartLimitInterval":     span(&u.StartLimitInterval),
+		"ReloadPropagatedFrom":   l.units(&u.ReloadPropagatedFrom),
+		"PropagateReloadFrom":    l.units(&u.ReloadPropagatedFrom),
 		"BindTo":                 l.units(&u.BindsTo),
 		"PropagateReloadTo":      l.units(&u.PropagatesReloadTo),
 		"RequiresOverridable":    l.units(&u.Requires),

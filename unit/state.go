@@ -42,6 +42,8 @@ func (s *Set) FileState(name string) FileState {
 		return MaskedRuntime
 	case file.masked:
 		return MaskedF
+	case strings.HasPrefix(file.path, generatorDir):
+		return Generated
 	case file.target != "":
 		return Alias
 	}

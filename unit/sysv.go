@@ -84,6 +84,7 @@ func ParseScript(file, text string) SysV {
 		}
 	}
 	h.settle()
+	h.PIDGuesses = pidGuesses(text)
 	return h.SysV
 }
 

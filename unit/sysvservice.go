@@ -1,10 +1,10 @@
 package unit
 
 import (
+	"fmt"
 	"path"
 	"regexp"
 	"strings"
-	"time"
 )
 
 // facilities are what LSB's "$..." names stand for.
@@ -13,43 +13,80 @@ var facilities = map[string]string{
 	"$remote_fs": "remote-fs.target", "$syslog": "", "$time": "time-sync.target",
 }
 
-// convert makes a service of an init script, as systemd-sysv-generator would: it forks, its end is not the script's business, and it counts as
-// running after "start" has ended well.
-func (s *Set) convert(u *Unit) {
-	script, sv := u.SysV, u.Service
+// generated are the settings that systemd-sysv-generator would write for a script: it forks, its end is not the script's business, and it counts
+// as running after "start" has ended well. Drop-ins come after them. Of two that the generator writes we know better: without control groups the
+// main process has to be found, and no file has said that it is not to be restarted.
+func (s *Set) generated(script *SysV) []line {
+	var lines []line
+	add := func(section, key, value string) {
+		lines = append(lines, line{Setting{section, key, strings.ReplaceAll(value, "%", "%%")}, script.Script, 0})
+	}
 	kind := "SYSV: "
 	if script.LSB {
 		kind = "LSB: "
 	}
-	if u.Description == "" {
-		u.Description = kind + script.Description
+	add("Unit", "Documentation", "man:systemd-sysv-generator(8)")
+	add("Unit", "SourcePath", script.Script)
+	add("Unit", "Description", kind+script.Description)
+	remain := "yes"
+	if script.PIDFile != "" {
+		remain = "no"
 	}
-	if u.Docs == nil {
-		u.Docs = []string{"man:systemd-sysv-generator(8)"}
+	for _, kv := range [][2]string{
+		{"Type", "forking"}, {"TimeoutSec", "5min"}, {"IgnoreSIGPIPE", "no"}, {"KillMode", "process"}, {"RemainAfterExit", remain},
+		{"PIDFile", script.PIDFile},
+	} {
+		if kv[1] != "" {
+			add("Service", kv[0], kv[1])
+		}
 	}
-	command := func(verb string) []Command {
-		return []Command{{Path: script.Script, Args: []string{script.Script, verb}}}
-	}
-	if sv.Type == "" {
-		sv.Type = Forking
-	}
-	sv.ExecStart, sv.ExecStop = command("start"), command("stop")
-	if text, err := s.tree.readFile(script.Script); err == nil && knowsReload(text) {
-		sv.ExecReload = command("reload")
-	}
-	sv.PIDFile, sv.GuessMainPID, sv.RemainAfterExit = script.PIDFile, false, script.PIDFile == ""
-	sv.KillMode = KillProcess
-	sv.TimeoutStart, sv.TimeoutStop = 5*time.Minute, 5*time.Minute
 	if script.LSB {
-		sv.Success.Codes = append(sv.Success.Codes, exitNames["NOTINSTALLED"], exitNames["NOTCONFIGURED"])
+		add("Service", "SuccessExitStatus", fmt.Sprintf("%d %d", exitNames["NOTINSTALLED"], exitNames["NOTCONFIGURED"]))
 	}
-	s.order(u)
+	add("Service", "ExecStart", script.Script+" start")
+	add("Service", "ExecStop", script.Script+" stop")
+	if text, err := s.tree.readFile(script.Script); err == nil && reloadLabel.MatchString(text) {
+		add("Service", "ExecReload", script.Script+" reload")
+	}
+	return lines
 }
 
-// reloadWord is "reload" as a label of a case: a script that only prints it in its usage does not have it.
-var reloadWord = regexp.MustCompile(`(?m)^[^#\n]*(^|[\s|("'])reload(["']?\s*\||["']?\))`)
+// reloadLabel is "reload" as a label of a case: a script that only prints it in its usage does not have it.
+var reloadLabel = regexp.MustCompile(`(?m)^\s*\(?(["']?[\w-]+["']?\s*\|\s*)*["']?reload["']?\s*[|)]`)
 
-func knowsReload(text string) bool { return reloadWord.MatchString(text) }
+var (
+	shellVariable = regexp.MustCompile(`(?m)^[ \t]*(?:(?:export|readonly|local)[ \t]+)?(\w+)=("[^"\n]*"|'[^'\n]*'|[^\s;#]*)`)
+	shellValue    = regexp.MustCompile(`\$(?:\{(\w+)(?::?[-=]([^}]*))?\}|(\w+))`)
+	pidVariable   = regexp.MustCompile(`(?i)pid_?f(ile)?|^pid$`)
+)
+
+// pidGuesses evaluates the plain assignments of a script and keeps those that name a pid file.
+func pidGuesses(text string) []string {
+	vars := map[string]string{}
+	var found []string
+	for _, m := range shellVariable.FindAllStringSubmatch(text, -1) {
+		raw := strings.Trim(m[2], `"`)
+		value := strings.Trim(raw, "'")
+		if !strings.HasPrefix(raw, "'") {
+			value = shellValue.ReplaceAllStringFunc(value, func(ref string) string {
+				parts := shellValue.FindStringSubmatch(ref)
+				if v := vars[parts[1]+parts[3]]; v != "" {
+					return v
+				}
+				return parts[2]
+			})
+		}
+		if strings.ContainsAny(value, "$`(*\"") {
+			continue
+		}
+		if vars[m[1]] = value; pidVariable.MatchString(m[1]) && path.IsAbs(value) && path.Ext(value) != "" && path.Base(value)[0] != '.' {
+			var clean string
+			_ = pidFile(&clean)(path.Clean(value))
+			found = append(found, clean)
+		}
+	}
+	return unique(found)
+}
 
 // order says what a script starts after. What it needs is only wanted, as the one who started the machine by links never failed for it.
 func (s *Set) order(u *Unit) {

@@ -63,6 +63,7 @@ type Unit struct {
 	After, Before                         []string
 	Requires, Requisite, Wants, BindsTo   []string
 	PartOf, Conflicts, PropagatesReloadTo []string
+	ReloadPropagatedFrom                  []string // reloaded with these (ReloadsWith)
 	Conditions                            []Condition
 	StartLimitBurst                       int           // 0: no limit
 	StartLimitInterval                    time.Duration // 0: no limit
@@ -245,7 +246,10 @@ type SysV struct {
 	StartOrder  int      // chkconfig's, 1 to 99; 50 without one
 	StopOrder   int
 	PIDFile     string // what a line "# pidfile:" or "# PIDFile=" says
-	Process     string // what a line "# processname:" says
+	// PIDGuesses are the files that the script's own variables name, as few scripts have such a line. One that is there after the start, with
+	// the id of a process that lives, tells the main process; one that is not says nothing.
+	PIDGuesses []string
+	Process    string // what a line "# processname:" says
 }
 
 // Timer is a [Timer] section that cron can keep.
