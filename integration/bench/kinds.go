@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -94,10 +95,14 @@ func newPlain(t *bench, image string) *plain {
 }
 
 // measure starts one container and takes the time from asking to its banner.
-func (p *plain) measure() time.Duration {
+func (p *plain) measure() time.Duration { return p.start(nil, nil) }
+
+// start is measure with options and arguments.
+func (p *plain) start(options, arguments []string) time.Duration {
 	address := p.free.take()
+	words := slices.Concat([]string{"run", "-d", "--network", p.network, "--ip", address, "--volume", p.keys + ":/etc/berth:ro"}, options, []string{p.image}, arguments)
 	began := time.Now()
-	id := p.e.Docker("run", "-d", "--network", p.network, "--ip", address, "--volume", p.keys+":/etc/berth:ro", p.image)
+	id := p.e.Docker(words...)
 	took := banner(p.t, address).Sub(began)
 	p.e.Docker("rm", "-f", id)
 	return took

@@ -1,7 +1,7 @@
 // Command bench measures how long an instance takes from being asked for to answering SSH on its own address, against a plain
 // `docker run` of the same image on the same machine, in turns, and prints both and their ratio. With -network it measures Berth's
 // network instead: the routed path against bare veth pairs and Docker's bridge, how soon a router reaches a new address, and how soon
-// ten thousand routes are in the kernel, in the form that the command table reads.
+// ten thousand routes are in the kernel, in the form that the command table reads; with -start, what the base image costs by itself.
 package main
 
 import (
@@ -25,6 +25,7 @@ func main() {
 	image := flag.String("image", "berth/base:bookworm", "the image to start")
 	limit := flag.Float64("limit", 1.10, "fail when the ratio of the medians is above this; 0: only print")
 	network := flag.Bool("network", false, "measure the network")
+	start := flag.Bool("start", false, "measure the image alone: how soon its sshd answers, its size, its memory")
 	rounds := flag.Int("rounds", 9, "with -network: how often each path is measured")
 	connects := flag.Int("connects", 100, "with -network: how many addresses the router is to reach")
 	flag.Parse()
@@ -34,6 +35,10 @@ func main() {
 	t := &bench{ctx: ctx}
 	var ratio float64
 	ok := t.run(func() {
+		if *start {
+			measureStart(t, *image, *runs)
+			return
+		}
 		path := build(t, *binary)
 		if *network {
 			measureNetwork(t, path, *image, *rounds, *connects)
@@ -44,7 +49,7 @@ func main() {
 	switch {
 	case !ok:
 		os.Exit(1)
-	case !*network && *limit > 0 && ratio > *limit:
+	case !*network && !*start && *limit > 0 && ratio > *limit:
 		fmt.Fprintf(os.Stderr, "the ratio %.3f is above %.2f\n", ratio, *limit)
 		os.Exit(1)
 	}
