@@ -23,18 +23,22 @@ type entry struct {
 	unit  string
 	ident string // who said it: a program's name
 	pid   int    // 0: unknown
+	level int    // of syslog(3)
+	own   bool   // said by the manager about the unit
 	text  string
 }
 
 // logRoot has a folder a unit, each written by an s6-log: "current", and older files named by the time at which they were closed.
 const logRoot = "/var/log/units"
 
-// manager's own lines about a unit begin with this in its log.
+// ownLine begins what the manager itself says about a unit in the unit's log.
 const ownLine = "systemd[1]: "
 
 // short is an entry as `journalctl` prints it by default.
-func (e entry) short(c *call) string {
-	return e.at.In(c.Zone).Format("Jan 02 15:04:05") + " " + c.Hostname + " " + e.from() + ": " + printable(e.text)
+func (e entry) short(c *call) string { return e.line(c, "Jan 02 15:04:05") }
+
+func (e entry) line(c *call, form string) string {
+	return e.at.In(c.Zone).Format(form) + " " + c.Hostname + " " + e.from() + ": " + printable(e.text)
 }
 
 // from is "nginx[12]".
@@ -74,15 +78,23 @@ func (c *call) loggedUnits() []string {
 	return names
 }
 
-// unitLog gives the last entries of a unit's log, all of them if last is negative. Files are read from the newest until there is enough.
+// unitLog gives the newest entries of a unit: of its own log, and what the daemon said to /dev/log. Files are read from the newest until there
+// is enough.
 func (c *call) unitLog(u *unit.Unit, last int) []entry {
-	var all []entry
-	files := c.logFiles(u.Name)
-	r := reader{unit: u.Name, ident: identifier(u)}
-	if st, err := c.Manager.State(u.Name); err == nil {
-		r.pid, r.started = st.MainPID, st.Started
+	all := c.newest(c.readerOf(u), last)
+	if u.Name != syslogUnit {
+		r := c.readerOf(c.units().Unit(syslogUnit))
+		r.said = []*unit.Unit{u}
+		all = append(all, c.newest(r, last)...)
+		slices.SortStableFunc(all, func(a, b entry) int { return a.at.Compare(b.at) })
 	}
-	for i := len(files) - 1; i >= 0 && (last < 0 || len(all) < last); i-- {
+	return all[max(0, len(all)-last):]
+}
+
+func (c *call) newest(r reader, last int) []entry {
+	var all []entry
+	files := c.logFiles(r.unit)
+	for i := len(files) - 1; i >= 0 && len(all) < last; i-- {
 		f, err := os.Open(files[i])
 		if err != nil {
 			continue // rotated meanwhile
@@ -90,10 +102,18 @@ func (c *call) unitLog(u *unit.Unit, last int) []entry {
 		all = append(r.read(f), all...)
 		f.Close()
 	}
-	if last >= 0 && len(all) > last {
-		all = all[len(all)-last:]
+	return all[max(0, len(all)-last):]
+}
+
+// readerOf knows what of a unit a log does not say itself.
+func (c *call) readerOf(u *unit.Unit) reader {
+	r := reader{unit: u.Name, ident: identifier(u)}
+	if c.Manager != nil {
+		if st, err := c.Manager.State(u.Name); err == nil {
+			r.pid, r.started = st.MainPID, st.Started
+		}
 	}
-	return all
+	return r
 }
 
 // identifier is the name under which a service's output is shown.
@@ -113,8 +133,9 @@ func identifier(u *unit.Unit) string {
 // reader makes entries of one unit's log.
 type reader struct {
 	unit, ident string
-	pid         int       // of the main process
-	started     time.Time // when that was; older lines are not its own
+	pid         int          // of the main process
+	started     time.Time    // when that was; older lines are not its own
+	said        []*unit.Unit // of the syslog: only what these said, as theirs; nil: everything
 }
 
 // maxLine is as long as s6-log lets a line become, and a margin.
@@ -144,19 +165,55 @@ func (r reader) entry(line string) (entry, bool) {
 	if !ok {
 		return entry{}, false
 	}
-	e := entry{at: at, unit: r.unit, ident: r.ident, text: text}
+	e := entry{at: at, unit: r.unit, ident: r.ident, text: text, level: levelInfo}
 	if rest, own := strings.CutPrefix(text, ownLine); own {
-		e.ident, e.pid, e.text = "systemd", 1, rest
-		return e, true
+		e.ident, e.pid, e.text, e.own = "systemd", 1, rest, true
+		if strings.Contains(rest, "Failed") || strings.Contains(rest, "status=") && !strings.Contains(rest, "status=0/") {
+			e.level = levelWarning
+		}
+		return e, r.said == nil
 	}
 	if r.unit == syslogUnit {
 		e.fromSyslog()
-		return e, true
+		return e, r.claim(&e)
 	}
+	e.prefix()
 	if r.pid > 0 && !at.Before(r.started) {
 		e.pid = r.pid
 	}
 	return e, true
+}
+
+// claim gives an entry of the syslog to the unit whose daemon said it.
+func (r reader) claim(e *entry) bool {
+	if r.said == nil {
+		return true
+	}
+	for _, u := range r.said {
+		stem, _, _ := strings.Cut(strings.TrimSuffix(u.Name, ".service"), "@")
+		if e.ident == identifier(u) || e.ident == stem || strings.HasPrefix(e.ident, stem+"/") {
+			e.unit = u.Name
+			return true
+		}
+	}
+	return false
+}
+
+// Levels of syslog(3).
+const (
+	levelWarning = 4
+	levelInfo    = 6
+)
+
+func levels() []string {
+	return []string{"emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"}
+}
+
+// prefix takes "<3>" off, as sd-daemon(3) has it.
+func (e *entry) prefix() {
+	if len(e.text) > 3 && e.text[0] == '<' && e.text[2] == '>' && e.text[1] >= '0' && e.text[1] <= '7' {
+		e.level, e.text = int(e.text[1]-'0'), e.text[3:]
+	}
 }
 
 // syslogUnit answers /dev/log in the image.
@@ -166,6 +223,10 @@ const syslogUnit = "syslog.service"
 func (e *entry) fromSyslog() {
 	rest := e.text
 	if facility, after, ok := strings.Cut(rest, ": "); ok && !strings.ContainsAny(facility, " [") {
+		_, level, _ := strings.Cut(facility, ".")
+		if n := slices.Index(levels(), level); n >= 0 {
+			e.level = n
+		}
 		rest = after
 	}
 	const form = "Jan _2 15:04:05 "
@@ -178,8 +239,8 @@ func (e *entry) fromSyslog() {
 	if !ok || who == "" || strings.ContainsAny(who, " \t") {
 		return
 	}
-	name, number, _ := strings.Cut(who, "[")
-	e.pid, _ = strconv.Atoi(strings.TrimSuffix(number, "]"))
+	name, pid, _ := strings.Cut(who, "[")
+	e.pid, _ = strconv.Atoi(strings.TrimSuffix(pid, "]"))
 	e.ident, e.text = name, strings.TrimPrefix(text, " ")
 }
 

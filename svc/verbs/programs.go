@@ -4,17 +4,39 @@ package verbs
 func Programs() []string {
 	return []string{
 		"chkconfig", "halt", "init", "initctl", "invoke-rc.d", "journalctl", "poweroff", "reboot", "runlevel", "service", "shutdown",
-		"systemctl", "systemd-analyze", "systemd-run", "systemd-sysusers", "systemd-tmpfiles", "telinit", "update-rc.d",
+		"systemctl", "systemd-detect-virt", "systemd-run", "telinit", "update-rc.d",
 	}
 }
 
 // program finds what a name runs.
 func program(name string) func(*call, []string) int {
 	switch name {
-	case "service":
-		return service
 	case "systemctl":
 		return systemctl
+	case "service":
+		return service
+	case "chkconfig":
+		return chkconfig
+	case "update-rc.d":
+		return updateRC
+	case "invoke-rc.d":
+		return invokeRC
+	case "runlevel":
+		return showRunlevel
+	case "init", "telinit":
+		return telinit
+	case "shutdown":
+		return shutdown
+	case "poweroff", "halt", "reboot":
+		return powerOff
+	case "initctl":
+		return initctl
+	case "journalctl":
+		return journalctl
+	case "systemd-run":
+		return systemdRun
+	case "systemd-detect-virt":
+		return detectVirt
 	}
 	return nil
 }
