@@ -15,12 +15,17 @@ const next = ".new"
 // Replace writes a file that only its owner may read (0600). It does not wait for the disk: a crash of the host, which Docker's
 // containers do not survive either, may leave an old or an empty file.
 func Replace(file string, content []byte) error {
-	return replace(file, content, false)
+	return replace(file, content, 0o600, false)
+}
+
+// ReplaceFor is Replace for a file that others may read, too.
+func ReplaceFor(file string, content []byte, mode os.FileMode) error {
+	return replace(file, content, mode, false)
 }
 
 // ReplaceDurably is Replace that returns when the content, and its name, would survive a power cut.
 func ReplaceDurably(file string, content []byte) error {
-	if err := replace(file, content, true); err != nil {
+	if err := replace(file, content, 0o600, true); err != nil {
 		return err
 	}
 	folder, err := os.Open(filepath.Dir(file))
@@ -33,12 +38,14 @@ func ReplaceDurably(file string, content []byte) error {
 	return nil
 }
 
-func replace(file string, content []byte, durable bool) error {
+func replace(file string, content []byte, mode os.FileMode, durable bool) error {
 	f, err := os.OpenFile(file+next, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err // names the file
 	}
-	_, err = f.Write(content)
+	if _, err = f.Write(content); err == nil && mode != 0o600 {
+		err = f.Chmod(mode) // whatever the umask
+	}
 	if err == nil && durable {
 		err = f.Sync()
 	}

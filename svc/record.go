@@ -1,0 +1,169 @@
+package svc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-project/berth/internal/wholefile"
+	"github.com/berth-project/berth/svc/manager"
+	"github.com/berth-project/berth/unit"
+)
+
+// record is what is kept of a unit between the processes that look after it. Times are since the kernel's boot.
+type record struct {
+	Active    manager.Active `json:"active"`
+	Sub       string         `json:"sub"`
+	Since     time.Duration  `json:"since"`
+	Result    string         `json:"result,omitempty"`
+	Condition string         `json:"condition,omitempty"`
+	Status    string         `json:"status,omitempty"`
+
+	Supervised int     `json:"supervised,omitempty"` // run's process: the daemon itself, or the one that follows it; also its session
+	Followed   bool    `json:"followed,omitempty"`   // Supervised only follows
+	Main       process `json:"main,omitzero"`
+	Control    int     `json:"control,omitempty"`
+	Finisher   process `json:"finisher,omitzero"`    // finish's process, while it is at work
+	ExitCode   int     `json:"exitCode,omitempty"`
+	ExitReason string  `json:"exitReason,omitempty"`
+
+	Invocation string          `json:"invocation,omitempty"`
+	Wanted     wanted          `json:"wanted,omitempty"`
+	Started    bool            `json:"started,omitempty"` // its start-up succeeded, so ExecStop is due when it ends
+	StopRan    bool            `json:"stopRan,omitempty"` // ExecStop has had its turn
+	Signalled  bool            `json:"signalled,omitempty"` // all its processes have been asked to end
+	Restarts   int             `json:"restarts,omitempty"`
+	Starts     []time.Duration `json:"starts,omitempty"` // those that the start limit counts
+	Job        string          `json:"job,omitempty"`    // of the start that waits; empty when it is decided
+	Verdict    string          `json:"verdict,omitempty"` // the Result that the last such start had
+}
+
+// wanted is what the last one who gave an order wants a unit to be.
+type wanted string
+
+const (
+	wantUp   wanted = "up"
+	wantDown wanted = "down"
+)
+
+const (
+	recordFile   = "state"
+	snapshotFile = "unit"
+	lockFile     = "lock"
+)
+
+// set changes the state, and its time if ActiveState changes with it.
+func (r *record) set(active manager.Active, sub string, now time.Duration) {
+	if r.Active != active {
+		r.Since = now
+	}
+	r.Active, r.Sub = active, sub
+}
+
+// decide ends the wait of whoever started the unit.
+func (r *record) decide(result string) {
+	if r.Job != "" {
+		r.Job, r.Verdict = "", result
+	}
+}
+
+// state is a record as the outside sees it.
+func (r *record) state(now time.Time, up time.Duration) manager.State {
+	out := manager.State{Active: r.Active, Sub: r.Sub, Result: r.Result, ControlPID: r.Control, ExitCode: r.ExitCode, ExitReason: r.ExitReason,
+		Restarts: r.Restarts, StatusText: r.Status, Condition: r.Condition}
+	if r.Since > 0 {
+		out.Since = now.Add(r.Since - up)
+	}
+	if r.Main.alive() {
+		out.MainPID = r.Main.PID
+	}
+	return out
+}
+
+// read gives a unit's record; one without a record is inactive.
+func (s *Supervisor) read(name string) (record, error) {
+	content, err := os.ReadFile(filepath.Join(s.stateOf(name), recordFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return record{Active: manager.Inactive, Sub: "dead", Result: "success"}, nil
+	}
+	if err != nil {
+		return record{}, err
+	}
+	var r record
+	if err := json.Unmarshal(content, &r); err != nil {
+		return record{}, fmt.Errorf("read the state of %s: %w", name, err)
+	}
+	return r, nil
+}
+
+// update changes a unit's record, with all others that want to kept out.
+func (s *Supervisor) update(name string, change func(*record)) (record, error) {
+	dir := s.stateOf(name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return record{}, err
+	}
+	unlock, err := lock(filepath.Join(dir, lockFile))
+	if err != nil {
+		return record{}, err
+	}
+	defer unlock()
+	r, err := s.read(name)
+	if err != nil {
+		r = record{Active: manager.Inactive, Sub: "dead"} // a half-written one cannot be; one of another version can
+	}
+	change(&r)
+	content, err := json.Marshal(&r)
+	if err != nil {
+		return record{}, err
+	}
+	// Every user may ask how a unit is, as on a server.
+	return r, wholefile.ReplaceFor(filepath.Join(dir, recordFile), content, 0o644)
+}
+
+// lock takes a lock that ends with the process at the latest.
+func lock(file string) (unlock func(), err error) {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", file, err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// keep saves what a unit is started with: it is stopped and restarted by the same words, whatever becomes of its file.
+func (s *Supervisor) keep(u *unit.Unit) error {
+	content, err := json.Marshal(u)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.stateOf(u.Name), 0o755); err != nil {
+		return err
+	}
+	return wholefile.Replace(filepath.Join(s.stateOf(u.Name), snapshotFile), content)
+}
+
+// kept gives what a unit was started with.
+func (s *Supervisor) kept(name string) (*unit.Unit, error) {
+	content, err := os.ReadFile(filepath.Join(s.stateOf(name), snapshotFile))
+	if err != nil {
+		return nil, err
+	}
+	u := new(unit.Unit)
+	if err := json.Unmarshal(content, u); err != nil {
+		return nil, fmt.Errorf("read what %s was started with: %w", name, err)
+	}
+	return u, nil
+}

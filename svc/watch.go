@@ -1,0 +1,192 @@
+package svc
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-project/berth/svc/manager"
+	"github.com/berth-project/berth/unit"
+)
+
+// watch follows a service that is up until its main process has ended, or all of its processes if none is the main one.
+func (f *follower) watch(ctx context.Context) int {
+	for {
+		var look <-chan time.Time
+		if f.main.PID != 0 && f.mainEnd == nil {
+			look = time.After(watchPeriod)
+		}
+		var barked <-chan time.Time
+		if f.watchdog != nil {
+			barked = f.watchdog.C
+		}
+		if f.main.PID == 0 && len(f.children()) == 0 {
+			return f.gone(ctx, "exited", 0)
+		}
+		select {
+		case status := <-f.mainEnd:
+			if f.moved() {
+				continue
+			}
+			reason, code := ending(status)
+			return f.gone(ctx, reason, code)
+		case <-f.deaths:
+			f.adoptMain()
+		case <-look:
+			if !f.main.alive() && !f.moved() {
+				return f.gone(ctx, "exited", 0) // nobody's child that we could ask
+			}
+			f.adoptMain()
+		case n := <-f.notices:
+			f.hear(n)
+		case <-barked:
+			f.say("%s: Watchdog timeout (limit %s)!", f.name, f.sv.Watchdog)
+			f.condemn("watchdog", unix.SIGABRT)
+		case <-f.deadline:
+			f.deadline = nil
+			f.say("%s: Service runtime limit reached. Stopping.", f.name)
+			f.condemn("timeout", unix.SIGTERM)
+		case <-f.stopping:
+			return f.left(ctx)
+		case <-f.stop:
+			if f.stopping == nil {
+				f.stopping = make(chan struct{})
+				go func() {
+					f.shutDown(ctx)
+					close(f.stopping)
+				}()
+			}
+		}
+	}
+}
+
+// left is the end after a stop: whatever KillMode= spares goes on without us.
+func (f *follower) left(ctx context.Context) int {
+	select {
+	case status := <-f.mainEnd:
+		reason, code := ending(status)
+		return f.gone(ctx, reason, code)
+	default:
+		return f.gone(ctx, "exited", 0)
+	}
+}
+
+// adoptMain begins to wait for a main process that has become our child because its parent has ended.
+func (f *follower) adoptMain() {
+	if f.main.PID == 0 || f.mainEnd != nil {
+		return
+	}
+	if p, ok := look(f.main.PID); ok && p.Start == f.main.Start {
+		f.take(p)
+	}
+}
+
+// condemn ends a service that has broken a limit. Why is its Result.
+func (f *follower) condemn(result string, signal unix.Signal) {
+	f.watchdog = nil
+	r, err := f.note(func(r *record) {
+		r.Result = result
+		r.set(manager.Deactivating, "stop-"+strings.ToLower(unit.SignalName(int(signal))), uptime())
+	})
+	if err != nil {
+		return
+	}
+	main := f.main
+	if main.PID == 0 {
+		send(signal, members(&r)...)
+	} else {
+		send(signal, main)
+	}
+	grace := after(f.sv.TimeoutStop)
+	if grace == nil {
+		return
+	}
+	go func() {
+		<-grace
+		send(unix.SIGKILL, main)
+	}()
+}
+
+// gone writes down how the main process ended, and ends what it has left; finish does the rest.
+func (f *follower) gone(ctx context.Context, reason string, code int) int {
+	if f.stopping != nil {
+		<-f.stopping
+	}
+	f.s.forgetSocket(f.name)
+	remains := false
+	_, _ = f.note(func(r *record) {
+		r.ExitReason, r.ExitCode = reason, code
+		if remains = f.sv.RemainAfterExit && r.Wanted != wantDown && clean(reason, code, f.sv.Success); remains {
+			r.Main = process{}
+			r.set(manager.IsActive, "exited", uptime())
+		} else if f.main.PID != 0 && r.Wanted != wantDown {
+			f.say("%s: Main process exited, %s", f.name, wording(waitStatus(reason, code)))
+		}
+	})
+	if !remains {
+		f.wind(ctx)
+	}
+	return 0
+}
+
+// waitStatus is the opposite of ending.
+func waitStatus(reason string, code int) syscall.WaitStatus {
+	switch reason {
+	case "killed":
+		return syscall.WaitStatus(code)
+	case "dumped":
+		return syscall.WaitStatus(code | 0x80)
+	}
+	return syscall.WaitStatus(code << 8)
+}
+
+// allowed says whether a process may speak for the service.
+func (f *follower) allowed(pid int) bool {
+	switch f.sv.NotifyAccess {
+	case "main":
+		return pid == f.main.PID
+	case "exec":
+		r, err := f.s.read(f.name)
+		return err == nil && (pid == f.main.PID || pid == r.Control)
+	case "all":
+		// One that has ended by now, as systemd-notify has, cannot be asked any more; only those of the service can know the socket's name.
+		return true
+	}
+	return false
+}
+
+// hear takes in what the service says of itself; sd_notify(3). File descriptors to keep are not kept.
+func (f *follower) hear(n notice) {
+	if !f.allowed(n.from) {
+		return
+	}
+	if pid, err := strconv.Atoi(n.fields["MAINPID"]); err == nil && pid > 1 {
+		if p, ok := look(pid); ok && p.PID != f.main.PID {
+			f.take(p)
+		}
+	}
+	if n.fields["WATCHDOG"] == "1" && f.watchdog != nil {
+		f.watchdog.Reset(f.sv.Watchdog)
+	}
+	if n.fields["WATCHDOG"] == "trigger" && f.watchdog != nil {
+		f.condemn("watchdog", unix.SIGABRT)
+	}
+	_, _ = f.note(func(r *record) {
+		if status, ok := n.fields["STATUS"]; ok {
+			r.Status = status
+		}
+		switch {
+		case r.Wanted == wantDown || !r.Started:
+		case n.fields["STOPPING"] == "1":
+			r.set(manager.Deactivating, "stop-sigterm", uptime())
+		case n.fields["RELOADING"] == "1":
+			r.set(manager.Reloading, "reload-notify", uptime())
+		case n.fields["READY"] == "1" && r.Active == manager.Reloading:
+			r.set(manager.IsActive, "running", uptime())
+		}
+	})
+}
