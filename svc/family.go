@@ -19,9 +19,9 @@ type family struct {
 	self    string // berth-svc, which carries launches out
 	inherit bool   // it is a subreaper: all children are its own to bury
 
-	mu      sync.Mutex                       // guards the two; held over a fork, so that no child ends before it is known
-	waiting map[int]chan syscall.WaitStatus  // of children that somebody waits for
-	endings map[chan struct{}]struct{}       // told when any child has ended
+	mu      sync.Mutex                      // guards the two; held over a fork, so that no child ends before it is known
+	waiting map[int]chan syscall.WaitStatus // of children that somebody waits for
+	endings map[chan struct{}]struct{}      // told when any child has ended
 }
 
 // newFamily begins to bury. It does so until the process ends.

@@ -178,6 +178,9 @@ func (l *life) conclude(result string) bool {
 		if r.Result == "success" {
 			r.Result = result
 		}
+		if r.Wanted == wantDown && !r.Started {
+			r.Result = "success" // it was told to stop before it was up, so its end is no failure
+		}
 		r.Result = l.protocol(r)
 		r.Supervised, r.Followed, r.Signalled, r.Invocation = 0, false, false, ""
 		again = r.Wanted != wantDown && restarts(l.sv, r.Result, r.ExitReason, r.ExitCode)

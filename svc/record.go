@@ -29,18 +29,18 @@ type record struct {
 	Followed   bool    `json:"followed,omitempty"`   // Supervised only follows
 	Main       process `json:"main,omitzero"`
 	Control    int     `json:"control,omitempty"`
-	Finisher   process `json:"finisher,omitzero"`    // finish's process, while it is at work
+	Finisher   process `json:"finisher,omitzero"` // finish's process, while it is at work
 	ExitCode   int     `json:"exitCode,omitempty"`
 	ExitReason string  `json:"exitReason,omitempty"`
 
 	Invocation string          `json:"invocation,omitempty"`
 	Wanted     wanted          `json:"wanted,omitempty"`
-	Started    bool            `json:"started,omitempty"` // its start-up succeeded, so ExecStop is due when it ends
-	StopRan    bool            `json:"stopRan,omitempty"` // ExecStop has had its turn
+	Started    bool            `json:"started,omitempty"`   // its start-up succeeded, so ExecStop is due when it ends
+	StopRan    bool            `json:"stopRan,omitempty"`   // ExecStop has had its turn
 	Signalled  bool            `json:"signalled,omitempty"` // all its processes have been asked to end
 	Restarts   int             `json:"restarts,omitempty"`
-	Starts     []time.Duration `json:"starts,omitempty"` // those that the start limit counts
-	Job        string          `json:"job,omitempty"`    // of the start that waits; empty when it is decided
+	Starts     []time.Duration `json:"starts,omitempty"`  // those that the start limit counts
+	Job        string          `json:"job,omitempty"`     // of the start that waits; empty when it is decided
 	Verdict    string          `json:"verdict,omitempty"` // the Result that the last such start had
 }
 

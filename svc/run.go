@@ -44,7 +44,7 @@ func (s *Supervisor) Run(ctx context.Context, name string) int {
 		return 0 // told to stop before it was there
 	}
 	if follow {
-		return l.follow(ctx)
+		return l.follow(context.WithoutCancel(ctx)) // it hears s6 itself, and has things to do then
 	}
 	if skip, err := l.prepare(ctx); err != nil || skip {
 		return l.notStarted(err, skip)

@@ -34,6 +34,10 @@ func watchedBy(folder string) bool {
 func (s *Supervisor) launchService(ctx context.Context, name string) error {
 	folder := s.serviceFolder(name)
 	if watchedBy(folder) {
+		// While the finish of its last life is at work, s6-supervise would take its "stay down" for an answer to our "up".
+		if err := command(ctx, "s6-svwait", "-D", folder); err != nil {
+			return err
+		}
 		return command(ctx, "s6-svc", "-u", folder)
 	}
 	if err := s.makeServiceFolder(name); err != nil {

@@ -1,0 +1,541 @@
+package svc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-project/berth/svc/manager"
+	"github.com/berth-project/berth/unit"
+)
+
+var _ manager.Manager = (*Supervisor)(nil)
+
+// Reconsider is daemon-reload: the generators run again, and units are read anew.
+func (s *Supervisor) Reconsider() error {
+	s.units = nil
+	return s.generate(context.Background())
+}
+
+// Known lists the units that have a state.
+func (s *Supervisor) Known() ([]string, error) {
+	entries, err := os.ReadDir(s.path(stateFolder))
+	if err != nil && !missing(err) {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	for _, n := range s.natives() {
+		names = append(names, n.names[0])
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// State tells how a unit is.
+func (s *Supervisor) State(name string) (manager.State, error) {
+	if n, ok := s.native(name); ok {
+		return s.nativeState(n), nil
+	}
+	r, err := s.read(s.set().Unit(name).Name)
+	if err != nil {
+		return manager.State{}, err
+	}
+	state := r.state(time.Now(), uptime())
+	if r.Active != manager.Inactive && r.Active != manager.Failed {
+		for _, p := range members(&r) {
+			state.Processes = append(state.Processes, p.PID)
+		}
+	}
+	return state, nil
+}
+
+// running lists the units that are up, or on their way.
+func (s *Supervisor) running() []string {
+	known, _ := s.Known()
+	return slices.DeleteFunc(known, func(name string) bool {
+		r, err := s.read(name)
+		return err != nil || r.Active == manager.Inactive || r.Active == manager.Failed
+	})
+}
+
+// Start starts units and what they require.
+func (s *Supervisor) Start(ctx context.Context, names ...string) error {
+	order, err := s.set().StartOrder(s.withoutNatives(ctx, names)...)
+	if err != nil {
+		return refused(err)
+	}
+	return s.startAll(ctx, order, names)
+}
+
+// refused translates a start that package unit does not allow.
+func refused(err error) error {
+	bad := (*unit.OrderError)(nil)
+	if !errors.As(err, &bad) {
+		return err
+	}
+	return &manager.Error{Unit: bad.Unit, Result: string(bad.Load), Err: bad}
+}
+
+// withoutNatives starts the image's own services among units and gives the others.
+func (s *Supervisor) withoutNatives(ctx context.Context, names []string) []string {
+	var rest []string
+	for _, name := range names {
+		if n, ok := s.native(name); ok {
+			_ = s.startNative(ctx, n)
+		} else {
+			rest = append(rest, name)
+		}
+	}
+	return rest
+}
+
+// startAll starts units, each when those before it are up, and gives the errors of those that were asked for.
+func (s *Supervisor) startAll(ctx context.Context, order, asked []string) error {
+	g := s.graph(order)
+	errs := g.run(func(u *unit.Unit, earlier map[string]error) error {
+		for _, need := range slices.Concat(u.Requires, u.BindsTo) {
+			if err := earlier[g.resolve(need)]; err != nil {
+				return &manager.Error{Unit: u.Name, Result: "dependency", Err: fmt.Errorf("%s failed, which it requires", need)}
+			}
+		}
+		return s.startUnit(ctx, u, slices.Contains(asked, u.Name))
+	})
+	var out []error
+	for _, name := range asked {
+		if err := errs[g.resolve(name)]; err != nil {
+			out = append(out, err)
+		}
+	}
+	if len(out) == 1 {
+		return out[0]
+	}
+	return errors.Join(out...)
+}
+
+// startUnit starts one unit whose dependencies are up.
+func (s *Supervisor) startUnit(ctx context.Context, u *unit.Unit, asked bool) error {
+	switch {
+	case u.OfInit():
+		return nil
+	case u.Kind == unit.KindService:
+		if n, ok := s.native(u.Name); ok {
+			return s.startNative(ctx, n)
+		}
+		return s.startService(ctx, u)
+	case u.Kind == unit.KindTarget:
+		_, err := s.update(u.Name, func(r *record) { r.set(manager.IsActive, "active", uptime()) })
+		return err
+	case u.Kind == unit.KindTimer:
+		return s.startTimer(u)
+	case asked:
+		return &manager.Error{Unit: u.Name, Result: "not-supported", Err: fmt.Errorf("units of type %s do not work in a container", u.Kind)}
+	}
+	// A service that would like to be started by a socket has been started without waiting for one.
+	return nil
+}
+
+// startService starts a service and waits until that has succeeded or failed.
+func (s *Supervisor) startService(ctx context.Context, u *unit.Unit) error {
+	for {
+		job, state, err := s.enlist(u)
+		switch {
+		case err != nil:
+			return err
+		case state == manager.IsActive:
+			return nil
+		case state == manager.Deactivating:
+			if err := s.await(ctx, u.Name, func(r *record) bool { return r.Active != manager.Deactivating }); err != nil {
+				return err
+			}
+			continue
+		case state == manager.Inactive:
+			if begun, err := s.begin(ctx, u); err != nil || !begun {
+				return err
+			}
+		}
+		return s.outcome(ctx, u, job)
+	}
+}
+
+// enlist joins a start that is under way, or makes this the one that does it. The state tells which: Inactive is "go on".
+func (s *Supervisor) enlist(u *unit.Unit) (job string, state manager.Active, err error) {
+	limited := false
+	var waits process
+	r, err := s.update(u.Name, func(r *record) {
+		switch state = r.Active; {
+		case state == manager.IsActive, state == manager.Reloading:
+			state = manager.IsActive
+			return
+		case state == manager.Deactivating:
+			return
+		case state == manager.Activating && r.Job != "":
+			job = r.Job
+			return
+		case state == manager.Activating:
+			if r.Sub == "auto-restart" {
+				waits = r.Finisher
+			}
+		default:
+			state = manager.Inactive
+			var ok bool
+			if r.Starts, ok = admit(r.Starts, uptime(), u.StartLimitBurst, u.StartLimitInterval); !ok {
+				limited = true
+				r.Result = "start-limit-hit"
+				r.set(manager.Failed, "failed", uptime())
+				return
+			}
+			r.Restarts, r.ExitCode, r.ExitReason, r.Condition, r.Result = 0, 0, "", "", ""
+			r.set(manager.Activating, "start", uptime())
+		}
+		job = newInvocation()
+		r.Job, r.Wanted, r.Verdict = job, wantUp, ""
+	})
+	if limited {
+		return "", "", &manager.Error{Unit: u.Name, Result: r.Result, Err: errors.New("start request repeated too quickly")}
+	}
+	send(unix.SIGTERM, waits)
+	return job, state, err
+}
+
+// begin has s6 start a service whose record says that this is under way. It is false if a condition does not hold.
+func (s *Supervisor) begin(ctx context.Context, u *unit.Unit) (bool, error) {
+	if failed, ok := s.conditions(u); !ok {
+		return false, s.skip(u, failed)
+	}
+	s.makeWay(ctx, u)
+	err := s.keep(u)
+	if err == nil {
+		err = s.launchService(ctx, u.Name)
+	}
+	if err != nil {
+		_, _ = s.update(u.Name, func(r *record) {
+			r.Result = "resources"
+			r.decide(r.Result)
+			r.set(manager.Failed, "failed", uptime())
+		})
+		return false, &manager.Error{Unit: u.Name, Result: "resources", Err: err}
+	}
+	return true, nil
+}
+
+// skip is the end of a start whose condition does not hold.
+func (s *Supervisor) skip(u *unit.Unit, failed unit.Condition) error {
+	out, done := s.logOf(u.Name)
+	defer done()
+	l := life{name: u.Name, out: out}
+	if failed.Assert {
+		l.say("%s: Starting requested but asserts failed.", u.Name)
+	} else {
+		l.say("%s was skipped because of an unmet condition check (Condition%s=%s).", title(u), failed.Test, conditionText(failed))
+	}
+	_, err := s.update(u.Name, func(r *record) {
+		r.Condition, r.Wanted = failed.Test+"="+conditionText(failed), wantDown
+		if failed.Assert {
+			r.Result = "assert"
+			r.set(manager.Failed, "failed", uptime())
+		} else {
+			r.Result = "success"
+			r.set(manager.Inactive, "dead", uptime())
+		}
+		r.decide(r.Result)
+	})
+	if err == nil && failed.Assert {
+		return &manager.Error{Unit: u.Name, Result: "assert", Err: fmt.Errorf("Assert%s=%s does not hold", failed.Test, conditionText(failed))}
+	}
+	return err
+}
+
+func conditionText(c unit.Condition) string {
+	text := c.Value
+	if c.Negate {
+		text = "!" + text
+	}
+	if c.Trigger {
+		text = "|" + text
+	}
+	return text
+}
+
+// outcome waits for the end of a start.
+func (s *Supervisor) outcome(ctx context.Context, u *unit.Unit, job string) error {
+	var r record
+	if err := s.await(ctx, u.Name, func(now *record) bool {
+		r = *now
+		return now.Job != job
+	}); err != nil {
+		return err
+	}
+	s.tidy(ctx, u.Name)
+	switch r.Verdict {
+	case "success", "exec-condition", "":
+		return nil
+	}
+	return &manager.Error{Unit: u.Name, Result: r.Verdict, Err: errors.New(sentence(r.Verdict, &r))}
+}
+
+// sentence is why a start or a stop failed.
+func sentence(result string, r *record) string {
+	switch result {
+	case "exit-code":
+		return fmt.Sprintf("its process exited with code %d (%s)", r.ExitCode, unit.ExitName(r.ExitCode))
+	case "signal", "core-dump":
+		return "its process was ended by " + unit.SignalName(r.ExitCode)
+	case "timeout":
+		return "a timeout was exceeded"
+	case "protocol":
+		return "it did not do what its Type= promises"
+	case "start-limit-hit":
+		return "start request repeated too quickly"
+	case "canceled":
+		return "the job was canceled by a stop"
+	}
+	return "it failed with result " + result
+}
+
+// await waits until a record is as it should be.
+func (s *Supervisor) await(ctx context.Context, name string, done func(*record) bool) error {
+	for pause := 2 * time.Millisecond; ; pause = min(pause+pause/2, 30*time.Millisecond) {
+		r, err := s.read(name)
+		if err != nil || done(&r) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return &manager.Error{Unit: name, Result: "timeout", Err: context.Cause(ctx)}
+		case <-time.After(pause):
+		}
+	}
+}
+
+// tidy takes a service from s6 that is down for good.
+func (s *Supervisor) tidy(ctx context.Context, name string) {
+	r, err := s.read(name)
+	exited := r.Active == manager.IsActive && r.Sub == "exited"
+	if err != nil || !exited && r.Active != manager.Inactive && r.Active != manager.Failed {
+		return
+	}
+	_ = s.await(ctx, name, func(r *record) bool { return !r.Finisher.alive() })
+	s.retire(ctx, name)
+}
+
+// Stop stops units, and those that cannot be without them.
+func (s *Supervisor) Stop(ctx context.Context, names ...string) error {
+	return s.stopAll(ctx, s.set().StopOrder(s.running(), names...), names, false)
+}
+
+// stopAll stops units, each when those after it are down.
+func (s *Supervisor) stopAll(ctx context.Context, order, asked []string, again bool) error {
+	g := s.graph(order)
+	errs := g.reversed().run(func(u *unit.Unit, _ map[string]error) error { return s.stopUnit(ctx, u, again) })
+	var out []error
+	for _, name := range asked {
+		if err := errs[g.resolve(name)]; err != nil {
+			out = append(out, err)
+		}
+	}
+	if len(out) == 1 {
+		return out[0]
+	}
+	return errors.Join(out...)
+}
+
+// stopUnit stops one unit. With again it will be started at once, and s6 keeps it.
+func (s *Supervisor) stopUnit(ctx context.Context, u *unit.Unit, again bool) error {
+	if n, ok := s.native(u.Name); ok {
+		return s.stopNative(ctx, n)
+	}
+	switch u.Kind {
+	case unit.KindTimer:
+		return s.stopTimer(u)
+	case unit.KindTarget:
+		_, err := s.update(u.Name, func(r *record) { r.set(manager.Inactive, "dead", uptime()) })
+		return err
+	}
+	if err := s.order(u.Name); err != nil {
+		return err
+	}
+	if err := s.await(ctx, u.Name, func(r *record) bool { return r.Active == manager.Inactive || r.Active == manager.Failed }); err != nil {
+		return err
+	}
+	if !again {
+		s.tidy(ctx, u.Name)
+	}
+	return nil
+}
+
+// order tells whoever looks after a service to stop it.
+func (s *Supervisor) order(name string) error {
+	before, err := s.read(name)
+	if err != nil || before.Active == manager.Inactive || before.Active == manager.Failed {
+		if err == nil && before.Active == "" || !missing(err) && err != nil {
+			return err
+		}
+		return nil
+	}
+	r, err := s.update(name, func(r *record) {
+		r.Wanted = wantDown
+		if r.Job != "" {
+			r.decide("canceled")
+		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case r.Active == manager.Deactivating:
+		return nil
+	case r.Sub == "auto-restart":
+		send(unix.SIGTERM, r.Finisher)
+		return nil
+	case r.Sub == "exited":
+		return s.detach("end", name)
+	case r.Followed || r.Active == manager.Activating:
+		if p, ok := look(r.Supervised); ok && r.Supervised > 1 {
+			send(unix.SIGTERM, p)
+		}
+		return nil
+	}
+	return s.detach("end", name)
+}
+
+// Restart stops and starts units, and those that were stopped because of them.
+func (s *Supervisor) Restart(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		if u := s.set().Unit(name); u.Load != unit.Loaded {
+			if _, ok := s.native(name); !ok {
+				_, err := s.set().StartOrder(name)
+				return refused(err)
+			}
+		}
+	}
+	running := s.running()
+	order := s.set().StopOrder(running, names...)
+	if err := s.stopAll(ctx, order, names, true); err != nil {
+		return err
+	}
+	again := slices.Clone(names)
+	for _, name := range order {
+		if slices.Contains(running, name) && !slices.Contains(again, name) {
+			again = append(again, name)
+		}
+	}
+	return s.Start(ctx, again...)
+}
+
+// Reload asks services to read their configuration again.
+func (s *Supervisor) Reload(ctx context.Context, names ...string) error {
+	var errs []error
+	for _, name := range names {
+		if n, ok := s.native(name); ok {
+			errs = append(errs, s.reloadNative(ctx, n))
+			continue
+		}
+		u := s.set().Unit(name)
+		errs = append(errs, s.reloadUnit(ctx, u))
+		for _, other := range u.PropagatesReloadTo {
+			if o := s.set().Unit(other); slices.Contains(s.running(), o.Name) {
+				errs = append(errs, s.reloadUnit(ctx, o))
+			}
+		}
+	}
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Supervisor) reloadUnit(ctx context.Context, u *unit.Unit) error {
+	r, err := s.read(u.Name)
+	if err != nil {
+		return err
+	}
+	if r.Active != manager.IsActive && r.Active != manager.Reloading {
+		return &manager.Error{Unit: u.Name, Result: "not-active", Err: errors.New("it is not active, cannot reload")}
+	}
+	if u.Kind != unit.KindService {
+		return nil
+	}
+	out, done := s.logOf(u.Name)
+	defer done()
+	l, err := s.lead(u.Name, out)
+	if err != nil {
+		return err
+	}
+	// What is new in the file counts for a reload, too: that is how it gets its ExecReload.
+	if u.Load == unit.Loaded && u.Service != nil {
+		l.u, l.sv = u, u.Service
+	}
+	if len(l.sv.ExecReload) == 0 && l.sv.Type != unit.NotifyReload {
+		return &manager.Error{Unit: u.Name, Result: "not-supported", Err: fmt.Errorf("job type reload is not applicable for unit %s", u.Name)}
+	}
+	if err := l.reload(ctx); err != nil {
+		return &manager.Error{Unit: u.Name, Result: resultOf(err), Err: err}
+	}
+	return nil
+}
+
+// Kill signals processes of units.
+func (s *Supervisor) Kill(_ context.Context, signal, whom string, names ...string) error {
+	number, ok := unit.Signal(signal)
+	if !ok {
+		return fmt.Errorf("unknown signal %q", signal)
+	}
+	for _, name := range names {
+		state, err := s.State(name)
+		if err != nil {
+			return err
+		}
+		var to []int
+		switch whom {
+		case "main":
+			to = []int{state.MainPID}
+		case "control":
+			to = []int{state.ControlPID}
+		default:
+			to = append(state.Processes, state.ControlPID)
+		}
+		sent := false
+		slices.Sort(to)
+		for _, pid := range slices.Compact(to) {
+			sent = pid > 1 && unix.Kill(pid, unix.Signal(number)) == nil || sent
+		}
+		if !sent {
+			return &manager.Error{Unit: name, Result: "no-process", Err: fmt.Errorf("no %s process to kill", strings.TrimSuffix(whom, "all"))}
+		}
+	}
+	return nil
+}
+
+// ResetFailed forgets failures and the starts that the start limit counts.
+func (s *Supervisor) ResetFailed(names ...string) error {
+	if len(names) == 0 {
+		names, _ = s.Known()
+	}
+	var errs []error
+	for _, name := range names {
+		name = s.set().Unit(name).Name
+		if _, err := os.Stat(s.stateOf(name)); err != nil {
+			continue
+		}
+		_, err := s.update(name, func(r *record) {
+			r.Starts, r.Restarts = nil, 0
+			if r.Active == manager.Failed {
+				r.Result = "success"
+				r.set(manager.Inactive, "dead", uptime())
+			}
+		})
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
