@@ -60,6 +60,10 @@ func (s *Supervisor) environ(u *unit.Unit, c *credentials, r *record) ([]string,
 	e.put("PATH", defaultPath)
 	s.containerEnv(&e)
 	e.put("INVOCATION_ID", r.Invocation)
+	if u.SysV != nil {
+		// The image's init functions hand a script that somebody calls to systemctl, which is who calls it here.
+		e.put("SYSTEMCTL_SKIP_REDIRECT", "1")
+	}
 	if c != nil && c.Named {
 		e.put("USER", c.Name)
 		e.put("LOGNAME", c.Name)

@@ -237,10 +237,10 @@ func (s *Supervisor) skip(u *unit.Unit, failed unit.Condition) error {
 	if failed.Assert {
 		l.say("%s: Starting requested but asserts failed.", u.Name)
 	} else {
-		l.say("%s was skipped because of an unmet condition check (Condition%s=%s).", title(u), failed.Test, conditionText(failed))
+		l.say("%s was skipped because of an unmet condition check (%s).", title(u), failed)
 	}
 	_, err := s.update(u.Name, func(r *record) {
-		r.Condition, r.Wanted = failed.Test+"="+conditionText(failed), wantDown
+		r.Condition, r.Wanted = failed.String(), wantDown
 		if failed.Assert {
 			r.Result = "assert"
 			r.set(manager.Failed, "failed", uptime())
@@ -251,20 +251,9 @@ func (s *Supervisor) skip(u *unit.Unit, failed unit.Condition) error {
 		r.decide(r.Result)
 	})
 	if err == nil && failed.Assert {
-		return &manager.Error{Unit: u.Name, Result: "assert", Err: fmt.Errorf("Assert%s=%s does not hold", failed.Test, conditionText(failed))}
+		return &manager.Error{Unit: u.Name, Result: "assert", Err: fmt.Errorf("%s does not hold", failed)}
 	}
 	return err
-}
-
-func conditionText(c unit.Condition) string {
-	text := c.Value
-	if c.Negate {
-		text = "!" + text
-	}
-	if c.Trigger {
-		text = "|" + text
-	}
-	return text
 }
 
 // outcome waits for the end of a start.

@@ -144,6 +144,7 @@ func (s *Supervisor) nativeState(n native) manager.State {
 		return state
 	}
 	state.Active, state.Sub, state.MainPID = manager.IsActive, "running", status.pid
+	state.Started = status.since
 	r := record{Main: p, Supervised: p.PID}
 	for _, p := range members(&r) {
 		state.Processes = append(state.Processes, p.PID)

@@ -28,6 +28,7 @@ type record struct {
 	Supervised int     `json:"supervised,omitempty"` // run's process: the daemon itself, or the one that follows it; also its session
 	Followed   bool    `json:"followed,omitempty"`   // Supervised only follows
 	Main       process `json:"main,omitzero"`
+	Last       process `json:"last,omitzero"` // the main process that was or is
 	Control    int     `json:"control,omitempty"`
 	Finisher   process `json:"finisher,omitzero"` // finish's process, while it is at work
 	ExitCode   int     `json:"exitCode,omitempty"`
@@ -58,6 +59,9 @@ const (
 	lockFile     = "lock"
 )
 
+// tick is the unit of a process's start: USER_HZ, which is 100 on all of Linux.
+const tick = 10 * time.Millisecond
+
 // set changes the state, and its time if ActiveState changes with it.
 func (r *record) set(active manager.Active, sub string, now time.Duration) {
 	if r.Active != active {
@@ -80,8 +84,13 @@ func (r *record) state(now time.Time, up time.Duration) manager.State {
 	if r.Since > 0 {
 		out.Since = now.Add(r.Since - up)
 	}
+	if r.Last.PID != 0 {
+		out.Started = now.Add(time.Duration(r.Last.Start)*tick - up)
+	}
 	if r.Main.alive() {
 		out.MainPID = r.Main.PID
+	} else if r.ExitReason != "" {
+		out.ExitPID = r.Last.PID
 	}
 	return out
 }
@@ -118,6 +127,9 @@ func (s *Supervisor) update(name string, change func(*record)) (record, error) {
 		r = record{Active: manager.Inactive, Sub: "dead"} // a half-written one cannot be; one of another version can
 	}
 	change(&r)
+	if r.Main.PID != 0 {
+		r.Last = r.Main
+	}
 	content, err := json.Marshal(&r)
 	if err != nil {
 		return record{}, err

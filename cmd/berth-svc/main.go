@@ -2,11 +2,30 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"os"
+	"os/signal"
 
 	"github.com/berth-project/berth/svc"
+	"github.com/berth-project/berth/svc/verbs"
 )
 
 func main() {
-	os.Exit(svc.Main(os.Args, os.Stdout, os.Stderr))
+	if svc.IsOwn(os.Args[0]) {
+		os.Exit(svc.Main(os.Args, os.Stdout, os.Stderr))
+	}
+	os.Exit(person())
+}
+
+// person carries out what somebody has typed, or a script.
+func person() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	manager, err := svc.New(svc.Options{})
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[0], err)
+		return 1
+	}
+	return verbs.Main(ctx, verbs.System(manager), os.Args)
 }
