@@ -33,6 +33,7 @@ type Agent struct {
 	folders  *worker[seatsJob, seatsDone]
 	volumes  *worker[volumesJob, volumesDone]
 	ending   *worker[leftoversJob, error]
+	pulls    *puller
 	state    *watch.Value[spec.HostState]
 }
 
@@ -62,6 +63,7 @@ func New(o Options) (*Agent, error) {
 		o: o, state: o.State, client: client, probes: probes, plugin: plugin,
 		networks: newWorker[networksJob, networksDone](), folders: newWorker[seatsJob, seatsDone](),
 		volumes: newWorker[volumesJob, volumesDone](), ending: newWorker[leftoversJob, error](),
+		pulls: newPuller(o),
 	}, nil
 }
 
@@ -87,7 +89,7 @@ func (a *Agent) work(ctx context.Context, own *owner, beside ...func(context.Con
 	defer cancel(nil)
 	folders := newSeats(SeatsDir(a.o.StateDir), a.o.Log)
 	removal := volumes{dir: VolumesDir(a.o.StateDir), log: a.o.Log}
-	parts := append(beside, a.client.Run, a.probes.Run, own.run,
+	parts := append(beside, a.client.Run, a.probes.Run, a.pulls.run, own.run,
 		func(ctx context.Context) error {
 			return a.networks.run(ctx, func(ctx context.Context, j networksJob) networksDone { return applyNetworks(ctx, a.o, j) })
 		},
@@ -124,7 +126,8 @@ type owner struct {
 	health   map[string][]spec.CheckHealth
 	drained  map[string]bool
 	usage    map[string]spec.Usage
-	changes  [6]<-chan struct{}
+	pulled   []spec.PullResult
+	changes  [7]<-chan struct{}
 	rechecks int
 	pools    *pools
 	surveyor *surveyor
@@ -176,6 +179,7 @@ func (w *owner) run(ctx context.Context) error {
 		case <-w.changes[3]:
 		case <-w.changes[4]:
 		case <-w.changes[5]:
+		case <-w.changes[6]:
 		case <-w.surveyor.due:
 			w.surveyor.due = nil
 		case e := <-w.surveyor.worker.done:
@@ -220,6 +224,7 @@ func (w *owner) look() {
 	if w.o.Usage != nil {
 		w.usage, w.changes[4] = w.o.Usage.Get()
 	}
+	w.pulled, w.changes[6] = w.Agent.pulls.results.Get()
 	var ask spec.HostAsk
 	if ask, w.changes[5] = w.client.Ask().Get(); w.surveyor.asked(ask) {
 		w.pools.recheck()
@@ -245,6 +250,7 @@ func (w *owner) decide() {
 		w.probes.Set(t)
 	}
 	w.giveFolders(byTask)
+	w.Agent.pulls.give(w.doc.Pulls)
 	if j := (volumesJob{free: w.doc.FreeVolumes, again: w.freeAgain}); !reflect.DeepEqual(j, w.volumesJob) {
 		w.volumesJob = j
 		w.volumes.give(j)
@@ -266,7 +272,7 @@ func (w *owner) decide() {
 		doc: w.doc, applied: w.applied, snap: w.snap, refused: w.pools.refused, networks: w.pools.settled.status,
 		held:   held(w.doc, w.snap, hostHeld(w.doc.Pools, w.pools.host), time.Now()),
 		health: w.health, drained: w.drained, drainAll: w.o.Drained == nil, usage: w.usage, freed: w.freed.gone,
-		endpoints: w.surveyor.result,
+		endpoints: w.surveyor.result, pulled: w.pulled,
 	}))
 }
 

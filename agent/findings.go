@@ -162,13 +162,14 @@ type found struct {
 	freed    []string // volumes that are gone
 	// endpoints as last surveyed; nil before, and where another process tells them.
 	endpoints *spec.HostEndpoints
+	pulled    []spec.PullResult
 }
 
 // report assembles the whole report.
 func report(f found) spec.HostReport {
 	r := spec.HostReport{
 		Host: f.doc.Host, DocumentVersion: f.applied, Networks: map[string]string{}, Held: f.held,
-		Health: map[string][]spec.CheckHealth{}, Usage: map[string]spec.Usage{}, Endpoints: f.endpoints,
+		Health: map[string][]spec.CheckHealth{}, Usage: map[string]spec.Usage{}, Endpoints: f.endpoints, Pulls: f.pulled,
 	}
 	for _, p := range f.doc.Pools {
 		r.Networks[p.Name] = readiness(f, p.Name)

@@ -32,6 +32,8 @@ type Engine interface {
 	RemoveNetwork(ctx context.Context, name string) error
 	Exec(ctx context.Context, id string, cmd []string) (exitCode int, output []byte, err error)
 	Stop(ctx context.Context, id string, grace time.Duration) error
+	ImageExists(ctx context.Context, ref string) (bool, error)
+	PullWatched(ctx context.Context, ref string, as docker.Credentials, progress func(got, of int64)) error
 }
 
 // Inventory is the host's containers; *docker.Inventory is the real one, and whoever composes the process runs it.
@@ -75,6 +77,8 @@ type Options struct {
 	Usage *watch.Value[map[string]spec.Usage]
 	Log   logrus.FieldLogger
 
+	// Credentials are those for an image's registry; default: what this user's Docker configuration has.
+	Credentials func(ctx context.Context, image string) (docker.Credentials, error)
 	// Router, Prober, HostAddresses and Transport default to the real ones.
 	Router        Router
 	Prober        probe.Prober
@@ -108,6 +112,11 @@ func (o *Options) Validate() error {
 	}
 	if o.Prober == nil {
 		o.Prober = probe.NewProber(o.Engine)
+	}
+	if o.Credentials == nil {
+		o.Credentials = func(ctx context.Context, image string) (docker.Credentials, error) {
+			return docker.Configured(ctx, "", image)
+		}
 	}
 	if o.HostAddresses == nil {
 		o.HostAddresses = router.HostAddresses

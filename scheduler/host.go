@@ -66,10 +66,11 @@ func (s *Scheduler) documents(now time.Time) {
 	}
 	s.reroute(now)
 	s.police(now)
+	s.expirePulls(now)
 	if len(s.staleDocs) == 0 {
 		return
 	}
-	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.staleDocs)), Pools: s.opts.Pools, Routing: s.routing, Policing: s.policing.Policing, Blocks: s.blocks, Leases: s.state.Leases, Elsewhere: s.heldElsewhere, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived(), Native: s.native}
+	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.staleDocs)), Pools: s.opts.Pools, Routing: s.routing, Policing: s.policing.Policing, Blocks: s.blocks, Leases: s.state.Leases, Elsewhere: s.heldElsewhere, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived(), Native: s.native, Pulls: s.pulls.Of}
 	for _, of := range []map[string][]string{in.FreeVolumes, in.Ended} {
 		maps.DeleteFunc(of, func(host string, _ []string) bool { return !s.staleDocs[host] })
 	}
@@ -223,6 +224,7 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	}
 	s.alive(h, r.Host, now)
 	h.reported, h.networks, h.held = true, r.Networks, r.Held
+	s.pulls.Heard(r.Host, r.Pulls)
 	if s.holding[r.Host] = len(r.Held) > 0; !s.holding[r.Host] {
 		delete(s.holding, r.Host)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/berth-project/berth/scheduler/hostdoc"
 	"github.com/berth-project/berth/scheduler/mesos"
 	"github.com/berth-project/berth/scheduler/place"
+	"github.com/berth-project/berth/scheduler/prepull"
 	"github.com/berth-project/berth/scheduler/store"
 	"github.com/berth-project/berth/spec"
 )
@@ -42,6 +43,7 @@ type Scheduler struct {
 	waits       map[spec.AppID]string // what the app's part of a step waits for
 	session     session
 	strays      map[string]stray           // by task id
+	pulls       prepull.Book               // images that hosts are to have ahead of a rollout
 	condemned   map[string]map[string]bool // host -> tasks that are over and whose containers a repair stops
 	inFlight    map[string]bool            // tasks of which nobody knows yet whether their ACCEPT reached the engine, or will
 	batch       batch

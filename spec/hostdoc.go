@@ -38,6 +38,36 @@ type HostDocument struct {
 	// Withdrawn are addresses that the host is not to answer on any more, whatever container has them, sorted: their seats are
 	// about to go to other hosts, or have gone.
 	Withdrawn []netip.Addr `json:",omitempty"`
+	// Pulls are images that the host is to have before something of them starts there, by number; at most MaxPulls.
+	Pulls []ImagePull `json:",omitempty"`
+}
+
+// ImagePull is one image that somebody wants on a host.
+type ImagePull struct {
+	Number uint64 // of the wish; they grow
+	Image  string
+	// Refresh: it is pulled although the host has an image of that name.
+	Refresh bool `json:",omitempty"`
+}
+
+// MaxPulls bounds the images that are wanted at a time.
+const MaxPulls = 32
+
+// PullState says how far a host is with an image.
+type PullState string
+
+// The states of a pull. Before the first the host has not heard of it.
+const (
+	Pulling    PullState = "pulling"
+	PullDone   PullState = "done"
+	PullFailed PullState = "failed"
+)
+
+// PullResult is what became of an ImagePull on a host.
+type PullResult struct {
+	Number uint64
+	State  PullState
+	Note   string `json:",omitempty"` // how far, that it was there, or why it failed
 }
 
 // HostSeat is one seat with a live task on the host.
@@ -144,6 +174,8 @@ type HostReport struct {
 	Endpoints *HostEndpoints `json:",omitempty"`
 	// Policies is what became of the network policies, told by who keeps the host's network.
 	Policies *PolicyReport `json:",omitempty"`
+	// Pulls are what became of the document's Pulls, by number.
+	Pulls []PullResult `json:",omitempty"`
 }
 
 // Usage is what the host measured of one task.

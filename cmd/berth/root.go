@@ -76,7 +76,7 @@ func newRootCommand(c *cli) *cobra.Command {
 	root.AddCommand(
 		newApplyCommand(c), newScaleCommand(c), newRestartCommand(c), newRemoveCommand(c),
 		newPsCommand(c), newSSHCommand(c), newLogsCommand(c), newDriftCommand(c), newEventsCommand(c), newDeploymentsCommand(c), newQueueCommand(c), newWhyCommand(c), newIPCommand(c), newPolicyCommand(c), newHostCommand(c),
-		newBuildCommand(c),
+		newBuildCommand(c), newImageCommand(c),
 		newStandaloneCommand(c), newSchedulerCommand(c), newAgentCommand(c), newNetCommand(c), newZabbixCommand(c), newVersionCommand(c),
 	)
 	return root

@@ -14,7 +14,7 @@ var components = []string{"scheduler", "agent", "registrator", "monitor", "cpuqu
 // deciding lists the (P) packages: values in, values out. One that does not exist yet is bound as soon as it does.
 var deciding = []string{
 	"scheduler/marathon", "scheduler/plan", "scheduler/deploy", "scheduler/place", "scheduler/address", "scheduler/lifecycle",
-	"scheduler/health", "scheduler/hostdoc", "scheduler/launch", "scheduler/calico", "scheduler/ipcheck",
+	"scheduler/health", "scheduler/hostdoc", "scheduler/launch", "scheduler/calico", "scheduler/ipcheck", "scheduler/prepull",
 	"agent/hostnet", "images/drift", "images/recipe", "registrator/services", "cpuquota/policy", "unit",
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/berth-project/berth/scheduler/ipcheck"
+	"github.com/berth-project/berth/scheduler/prepull"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -49,6 +50,11 @@ type Backend interface {
 	RepairAddresses(ctx context.Context, found []ipcheck.Finding) ([]string, error)
 	// ReleaseAddress gives up a lease that nobody wants: ErrNotFound without one, *ConflictError when somebody does.
 	ReleaseAddress(ctx context.Context, a netip.Addr) (spec.Lease, error)
+	// Prepull has hosts pull an image, all those whose agents speak unless some are named, and returns the number of the wish. An unknown
+	// host: ErrNotFound; too many wishes: *ConflictError.
+	Prepull(ctx context.Context, image string, hosts []string, refresh bool) (uint64, error)
+	// Prepulled is how far the hosts are. One that has expired, or that a scheduler before this one was told: ErrNotFound.
+	Prepulled(ctx context.Context, number uint64) (*prepull.View, error)
 }
 
 // Change is one atomic change of the wanted apps.

@@ -232,6 +232,10 @@ func (s *Server) routeBerth(p []string) methods {
 		return methods{"GET": s.json(s.getAddress(p[1])), "DELETE": s.json(s.deleteAddress(p[1]))}
 	case is(p, "logs"):
 		return methods{"GET": s.getLogs}
+	case is(p, "images", "pulls"):
+		return methods{"POST": s.json(s.postPull)}
+	case len(p) == 3 && p[0] == "images" && p[1] == "pulls":
+		return methods{"GET": s.json(s.getPull(p[2]))}
 	case is(p, "drift"):
 		return methods{"GET": s.json(s.getDrift), "POST": s.json(s.postDrift)}
 	case is(p, "hosts"):

@@ -31,11 +31,12 @@ type Input struct {
 	Tasks          []Task
 	// Native says which of an app's health checks the engine performs, -1: none. nil: none of any app.
 	Native      func(*spec.App) int
-	FreeVolumes map[string][]string     // by host: the persistent volumes whose data is to be removed, sorted
-	Ended       map[string][]string     // by host: the tasks whose containers are to be stopped, sorted
-	Withdrawn   map[string][]netip.Addr // by host: the addresses that it is not to answer on any more, sorted
-	FenceAfter  time.Duration           // of hosts with BGP; without, nobody else is led to an address that moved
-	Blocks      *address.Blocks         // nil: hosts have none
+	FreeVolumes map[string][]string                // by host: the persistent volumes whose data is to be removed, sorted
+	Ended       map[string][]string                // by host: the tasks whose containers are to be stopped, sorted
+	Withdrawn   map[string][]netip.Addr            // by host: the addresses that it is not to answer on any more, sorted
+	Pulls       func(host string) []spec.ImagePull // the images it is to have; nil: none
+	FenceAfter  time.Duration                      // of hosts with BGP; without, nobody else is led to an address that moved
+	Blocks      *address.Blocks                    // nil: hosts have none
 	Leases      map[netip.Addr]spec.Lease
 	// Elsewhere says that something on another host than this one holds an address; nil: nothing does.
 	Elsewhere func(host string, a netip.Addr) bool
@@ -52,6 +53,9 @@ func Compile(in Input) map[string]spec.HostDocument {
 			d = spec.HostDocument{Schema: 1, Host: host, Pools: in.Pools, AuthorizedKeys: in.AuthorizedKeys, BGP: in.Routing.Of(host), Policies: in.Policing.Of(host)}
 			if d.BGP != nil {
 				d.FenceAfter = in.FenceAfter
+			}
+			if in.Pulls != nil {
+				d.Pulls = in.Pulls(host)
 			}
 			if in.Blocks != nil {
 				for _, b := range in.Blocks.On(host) {

@@ -95,6 +95,12 @@ func (e *Engine) Pull(ctx context.Context, ref string, as docker.Credentials) er
 	return nil
 }
 
+// PullWatched is Pull that tells once that it has half.
+func (e *Engine) PullWatched(ctx context.Context, ref string, as docker.Credentials, progress func(got, of int64)) error {
+	progress(1e6, 2e6)
+	return e.Pull(ctx, ref, as)
+}
+
 // Networks lists the networks by name.
 func (e *Engine) Networks(ctx context.Context) ([]docker.Network, error) {
 	if err := e.enter(ctx, "networks"); err != nil {

@@ -8,12 +8,14 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/berth-project/berth/scheduler/api"
 	"github.com/berth-project/berth/scheduler/ipcheck"
 	"github.com/berth-project/berth/scheduler/marathon"
+	"github.com/berth-project/berth/scheduler/prepull"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -49,6 +51,7 @@ type World struct {
 	strangers   []spec.HostEndpoint
 	policies    *spec.NetworkPolicies
 	policed     *spec.PolicyReport
+	pulls       prepull.Book
 }
 
 // New makes an empty world.
@@ -372,6 +375,41 @@ func (w *World) Report(_ context.Context, r spec.HostReport) error {
 	defer w.mu.Unlock()
 	w.reports = append(w.reports, r)
 	return nil
+}
+
+// Prepull implements api.Backend: a host begins at once, and is done at the second look. It cannot have images of missing.example.com.
+func (w *World) Prepull(_ context.Context, image string, hosts []string, refresh bool) (uint64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(hosts) == 0 {
+		hosts = []string{"host-1"}
+	}
+	n, err := w.pulls.Ask(image, hosts, refresh, w.now)
+	if err != nil {
+		return 0, &api.ConflictError{Message: err.Error()}
+	}
+	for _, h := range hosts {
+		w.pulls.Heard(h, []spec.PullResult{{Number: n, State: spec.Pulling, Note: "1 of 2 MB"}})
+	}
+	return n, nil
+}
+
+// Prepulled implements api.Backend.
+func (w *World) Prepulled(_ context.Context, number uint64) (*prepull.View, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	v := w.pulls.View(number)
+	if v == nil {
+		return nil, &api.NotFoundError{Message: "Pull is not known"}
+	}
+	r := spec.PullResult{Number: number, State: spec.PullDone}
+	if strings.HasPrefix(v.Image, "missing.example.com/") {
+		r.State, r.Note = spec.PullFailed, "no such host"
+	}
+	for _, h := range v.Hosts {
+		w.pulls.Heard(h.Host, []spec.PullResult{r})
+	}
+	return v, nil
 }
 
 // Asked implements api.Backend: nobody is ever asked.
