@@ -3,8 +3,10 @@
 package integration
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -50,6 +52,12 @@ mkdir -p /var/log/housed
 // TestDrift: what was done by hand is told, and becomes an image without secrets in which it works.
 func TestDrift(t *testing.T) {
 	requireReal(t, "docker", baseImage)
+	tag := "berth-it-drift:" + strings.ToLower(rand.Text())
+	t.Cleanup(func() { // after the instance that runs from it
+		if out, err := exec.Command("docker", "rmi", "-f", tag).CombinedOutput(); err != nil && !strings.Contains(string(out), "No such image") {
+			t.Errorf("remove the image: %v %s", err, out)
+		}
+	})
 	b := rig.New(t, rig.Options{Binary: binary})
 	app := b.AppID("pet")
 	b.Create(b.App("pet", baseImage, 1, rig.With("env", map[string]string{"DB_PASSWORD": "in-the-environment"})))
@@ -101,8 +109,6 @@ func TestDrift(t *testing.T) {
 		}
 	}
 
-	tag := "berth-it-" + b.Pool + ":2"
-	t.Cleanup(func() { b.Engine.TryDocker("rmi", "-f", tag) })
 	var made struct {
 		instance.Committed
 		RollOut json.RawMessage

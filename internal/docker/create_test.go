@@ -87,13 +87,22 @@ func TestFromMessage(t *testing.T) {
 }
 
 func TestPullResult(t *testing.T) {
-	for _, c := range []struct{ name, progress, text string }{
-		{"well", `{"status":"Pulling"}{"status":"done"}`, ""},
-		{"refused on the way", `{"status":"Pulling"}{"errorDetail":{"message":"no space"},"error":"no space"}`, "no space"},
-		{"cut off", `{"status":`, "read the progress"},
+	for _, c := range []struct {
+		name, progress, text string
+		got, of              int64
+	}{
+		{"well", `{"status":"Pulling"}{"status":"done"}`, "", 0, 0},
+		{"two layers", `{"id":"a","status":"Downloading","progressDetail":{"current":1,"total":4}}{"id":"b","status":"Downloading","progressDetail":{"current":2,"total":2}}` +
+			`{"id":"a","status":"Download complete"}{"id":"a","status":"Extracting","progressDetail":{"current":1,"total":9}}`, "", 6, 6},
+		{"refused on the way", `{"status":"Pulling"}{"errorDetail":{"message":"no space"},"error":"no space"}`, "no space", 0, 0},
+		{"cut off", `{"status":`, "read the progress", 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			err := pullResult(strings.NewReader(c.progress))
+			var got, of int64
+			err := pullResult(strings.NewReader(c.progress), func(g, o int64) { got, of = g, o })
+			if got != c.got || of != c.of {
+				t.Errorf("%d of %d bytes, want %d of %d", got, of, c.got, c.of)
+			}
 			if (err == nil) != (c.text == "") || err != nil && !strings.Contains(err.Error(), c.text) {
 				t.Errorf("got %v", err)
 			}
@@ -103,5 +112,7 @@ func TestPullResult(t *testing.T) {
 
 func FuzzPullResult(f *testing.F) {
 	f.Add(`{"status":"Pulling"}`)
-	f.Fuzz(func(_ *testing.T, progress string) { _ = pullResult(strings.NewReader(progress)) })
+	f.Fuzz(func(_ *testing.T, progress string) {
+		_ = pullResult(strings.NewReader(progress), func(int64, int64) {})
+	})
 }
