@@ -39,11 +39,12 @@ func (h How) dir() string {
 
 // Errors of Enable and its like, in systemctl's words.
 var (
-	ErrNoFile  = errors.New("does not exist")
-	ErrMasked  = errors.New("is masked")
-	ErrExists  = errors.New("already exists")
-	ErrAlias   = errors.New("refusing to operate on alias name or linked unit file")
-	ErrInvalid = errors.New("invalid unit name")
+	ErrNoFile     = errors.New("does not exist")
+	ErrMasked     = errors.New("is masked")
+	ErrExists     = errors.New("already exists")
+	ErrNoInstance = errors.New("template without an instance")
+	ErrAlias      = errors.New("refusing to operate on alias name or linked unit file")
+	ErrInvalid    = errors.New("invalid unit name")
 )
 
 // InstallError is why a unit cannot be enabled, masked and so on. Is tells which of the errors above it is.
@@ -57,7 +58,7 @@ func (e *InstallError) Error() string { return e.Text }
 
 func (e *InstallError) Unwrap() error { return e.Err }
 
-// installed finds the unit of a name for Enable and its like, which do not accept aliases.
+// installed finds the unit of a name for Enable and its like. An alias that came with a package is followed, one that enable has made is refused.
 func (s *Set) installed(name string) (*Unit, error) {
 	fail := func(err error, form string, args ...any) (*Unit, error) {
 		return nil, &InstallError{name, fmt.Sprintf(form, args...), err}
@@ -72,17 +73,25 @@ func (s *Set) installed(name string) (*Unit, error) {
 		return fail(ErrNoFile, "Unit file %s does not exist.", name)
 	case file.masked:
 		return fail(ErrMasked, "Unit file %s is masked.", file.path)
-	case file.target != "":
+	case file.target != "" && (strings.HasPrefix(file.path, configDir) || strings.HasPrefix(file.path, runtimeDir)):
 		return fail(ErrAlias, "Refusing to operate on alias name or linked unit file: %s", name)
 	}
-	return s.Unit(name), nil
+	u := s.Unit(name)
+	if u.Load == Masked {
+		return fail(ErrMasked, "Unit file %s is masked.", u.Path)
+	}
+	return u, nil
 }
 
 // Enable lists the links that make units start with the container, those of their Also= as well, and the runlevel links of their init scripts.
 func (s *Set) Enable(how How, names ...string) ([]Change, error) {
 	var all []Change
 	err := s.withAlso(names, func(u *Unit) error {
-		for _, c := range s.wished(u, how) {
+		wished, err := s.wished(u, how)
+		if err != nil {
+			return err
+		}
+		for _, c := range wished {
 			if slices.Contains(all, c) || s.there(c) {
 				continue
 			}
@@ -117,47 +126,66 @@ func (s *Set) withAlso(names []string, f func(*Unit) error) error {
 		if err := f(u); err != nil {
 			return err
 		}
-		for _, also := range u.Install.Also {
-			if IsTemplate(also) && !IsTemplate(u.Name) {
-				if _, instance := Template(u.Name); instance != "" {
-					also = Instance(also, instance)
-				}
-			}
-			queue = append(queue, also)
-		}
+		queue = append(queue, u.Install.Also...)
 	}
 	return nil
 }
 
 // wished are the links that a unit's [Install] section asks for.
-func (s *Set) wished(u *Unit, how How) []Change {
+func (s *Set) wished(u *Unit, how How) ([]Change, error) {
 	if u.SysV != nil {
-		return nil
+		return nil, nil
 	}
 	var all []Change
 	link := func(elements ...string) {
 		all = append(all, Change{Path: path.Join(append([]string{how.dir()}, elements...)...), Target: u.Path})
 	}
+	var refused error
 	name := s.defaultInstance(u)
 	for _, alias := range u.Install.Alias {
 		if _, instance := Template(name); IsTemplate(alias) && instance != "" && !IsTemplate(u.Name) {
 			alias = Instance(alias, instance)
 		}
-		if ValidName(alias) && alias != u.Name {
+		if aliasFits(alias, u.Name) {
 			link(alias)
 		}
 	}
-	for _, target := range u.Install.WantedBy {
-		if name != "" && ValidName(target) {
-			link(target+".wants", name)
+	for _, member := range []struct {
+		suffix  string
+		targets []string
+	}{{".wants", u.Install.WantedBy}, {".requires", u.Install.RequiredBy}} {
+		for _, target := range member.targets {
+			as := name
+			if as == "" && IsTemplate(target) {
+				as = u.Name // each of the target's instances gets the one of its own name
+			}
+			switch {
+			case as == "":
+				refused = &InstallError{u.Name, fmt.Sprintf("Destination unit %s is a non-template unit.", target), ErrNoInstance}
+			case ValidName(target):
+				link(target+member.suffix, as)
+			}
 		}
 	}
-	for _, target := range u.Install.RequiredBy {
-		if name != "" && ValidName(target) {
-			link(target+".requires", name)
-		}
+	if len(all) > 0 {
+		return all, nil
 	}
-	return all
+	return nil, refused
+}
+
+// aliasFits says whether a name can be an alias of a unit: of the same kind, and one of an instance or template only if the unit is such.
+func aliasFits(alias, unit string) bool {
+	_, kind := split(unit)
+	_, other := split(alias)
+	_, instance := Template(unit)
+	_, otherInstance := Template(alias)
+	switch {
+	case !ValidName(alias) || alias == unit || kind != other:
+		return false
+	case IsTemplate(unit):
+		return IsTemplate(alias) || otherInstance != ""
+	}
+	return !IsTemplate(alias) && otherInstance == instance
 }
 
 // defaultInstance is what is enabled when a template is; empty if it names none.
@@ -219,7 +247,7 @@ func (s *Set) linksTo(dir string, units []string) []Change {
 	var all []Change
 	matches := func(full, name string) bool {
 		target, ok := s.tree.readLink(full)
-		if !ok || target == "/dev/null" {
+		if !ok {
 			return false
 		}
 		return slices.ContainsFunc([]string{name, path.Base(target)}, func(n string) bool {
@@ -250,7 +278,11 @@ func (s *Set) Reenable(how How, names ...string) ([]Change, error) {
 	}
 	all := slices.DeleteFunc(removed, func(c Change) bool { return c.Script })
 	err = s.withAlso(names, func(u *Unit) error {
-		for _, c := range s.wished(u, how) {
+		wished, err := s.wished(u, how)
+		if err != nil {
+			return err
+		}
+		for _, c := range wished {
 			if !slices.Contains(all, c) {
 				all = append(all, c)
 			}

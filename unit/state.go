@@ -32,6 +32,9 @@ func (s *Set) Files() []File {
 // FileState tells how a unit is installed, as `systemctl is-enabled` does; empty for one that has no file. Of an init script its runlevel links tell.
 func (s *Set) FileState(name string) FileState {
 	file, found := s.fragment(name)
+	if of, ok := s.fragment(s.resolve(name)); ok && of.masked {
+		file = of
+	}
 	if script := s.sysv[s.resolve(name)]; !found && script != nil {
 		return s.scriptState(s.resolve(name))
 	}
@@ -44,24 +47,29 @@ func (s *Set) FileState(name string) FileState {
 		return MaskedF
 	case strings.HasPrefix(file.path, generatorDir):
 		return Generated
-	case file.target != "":
+	case file.target != "" && path.Base(file.path) == name:
 		return Alias
 	}
 	u := s.Unit(name)
 	if u.Load == NotFound {
 		return ""
 	}
+	indirect := false
 	for _, scope := range []struct {
 		dir   string
 		state FileState
 	}{{configDir, Enabled}, {runtimeDir, EnabledRuntime}} {
-		if s.linkedIn(scope.dir, u) {
+		named, other := s.linkedIn(scope.dir, u)
+		if named {
 			return scope.state
 		}
+		indirect = indirect || other
 	}
 	switch {
 	case file.linked:
 		return LinkedF
+	case indirect:
+		return Indirect
 	case len(u.Install.WantedBy)+len(u.Install.RequiredBy)+len(u.Install.Alias) > 0:
 		return Disabled
 	case len(u.Install.Also) > 0:
@@ -75,31 +83,43 @@ func (u *Unit) Installable() bool {
 	return len(u.Install.WantedBy)+len(u.Install.RequiredBy)+len(u.Install.Alias)+len(u.Install.Also) > 0
 }
 
-// linkedIn says whether a folder has links that enable would have made for a unit: in any .wants and .requires folder, or an alias.
-func (s *Set) linkedIn(dir string, u *Unit) bool {
+// linkedIn says whether a folder has links that enable would have made for a unit, in any .wants and .requires folder or as an alias, and whether it
+// has others that lead to it.
+func (s *Set) linkedIn(dir string, u *Unit) (named, other bool) {
 	names := []string{u.Name}
 	if instance := s.defaultInstance(u); instance != "" {
 		names = append(names, instance)
 	}
-	for folder, dirs := range s.extra {
-		if !hasExt(folder, ".wants", ".requires") {
-			continue
+	look := func(full string, names []string) {
+		target, isLink := s.tree.readLink(full)
+		switch base := path.Base(full); {
+		case !isLink || target == "/dev/null":
+		case slices.Contains(names, base):
+			named = true
+		case path.Base(target) == u.Name && base != u.Name:
+			other = true
 		}
+	}
+	for folder, dirs := range s.extra {
 		for _, d := range dirs {
-			if path.Dir(d) != dir {
+			if path.Dir(d) != dir || !hasExt(folder, ".wants", ".requires") {
 				continue
 			}
 			for _, e := range s.tree.readDir(d) {
-				if slices.Contains(names, e.Name()) {
-					return true
-				}
+				look(path.Join(d, e.Name()), names)
 			}
 		}
 	}
-	return slices.ContainsFunc(u.Install.Alias, func(alias string) bool {
-		e, ok := s.files[alias]
-		return ok && e.target == u.Name && path.Dir(e.path) == dir
-	})
+	aliases := u.Install.Alias
+	if path.Base(u.Path) != u.Name {
+		aliases = nil // those of a template are not an instance's
+	}
+	for _, e := range s.tree.readDir(dir) {
+		if ValidName(e.Name()) {
+			look(path.Join(dir, e.Name()), aliases)
+		}
+	}
+	return named, other
 }
 
 func (s *Set) scriptState(name string) FileState {
