@@ -25,12 +25,13 @@ type buildScreen struct {
 	title   string // of the step that is on, "" for none
 	started time.Time
 	reused  bool
+	shown   bool     // its line is there, if lines are plain
 	tail    []string // its last lines
 	partial string   // its last line, as far as it has come
 }
 
 func (s *buildScreen) report() builder.Report {
-	return builder.Report{Say: s.say, Step: s.step, Reused: func() { s.reused = true }, Output: s.output, Ended: s.ended}
+	return builder.Report{Say: s.say, Step: s.step, Reused: s.asBefore, Output: s.output, Ended: s.ended}
 }
 
 // line prints a whole line, in the place of one that was drawn.
@@ -65,12 +66,21 @@ func (s *buildScreen) say(text string) {
 func (s *buildScreen) step(title string) {
 	s.ended()
 	s.title, s.started, s.reused, s.tail, s.partial = title, time.Now(), false, nil, ""
+	s.shown = false
 	if s.inPlace {
 		s.draw(title)
-	} else {
-		s.line(title)
 	}
 }
+
+// show prints the step as a plain line, once it is known to take time.
+func (s *buildScreen) show() {
+	if !s.inPlace && !s.shown && s.title != "" {
+		s.shown = true
+		s.line(s.title)
+	}
+}
+
+func (s *buildScreen) asBefore() { s.reused = true }
 
 func (s *buildScreen) ended() {
 	if s.title == "" {
@@ -78,10 +88,12 @@ func (s *buildScreen) ended() {
 	}
 	took := time.Since(s.started)
 	switch {
-	case s.inPlace && s.reused:
+	case s.reused:
 		s.line(s.title + " (as before)")
 	case s.inPlace:
 		s.line(fmt.Sprintf("%s (%.1f s)", s.title, took.Seconds()))
+	case !s.shown:
+		s.show()
 	case took >= time.Second:
 		number, _, _ := strings.Cut(s.title, " ")
 		s.line(fmt.Sprintf("%s done after %.1f s", number, took.Seconds()))
@@ -91,6 +103,7 @@ func (s *buildScreen) ended() {
 
 // output takes what the step prints, in pieces that end anywhere.
 func (s *buildScreen) output(text string) {
+	s.show()
 	lines := strings.Split(s.partial+text, "\n")
 	s.partial = lines[len(lines)-1]
 	for _, l := range lines[:len(lines)-1] {

@@ -29,7 +29,7 @@ type BuildSpec struct {
 type BuildEvents struct {
 	Step   func(number int) // an instruction begins; from 1
 	Reused func()           // its layer was there
-	Output func(text string)
+	Output func(text string) // of the instruction; empty when its container starts
 }
 
 var stepLine = regexp.MustCompile(`^Step ([0-9]+)/[0-9]+ : `)
@@ -97,6 +97,8 @@ func tell(text string, on BuildEvents) {
 	switch {
 	case trimmed == "---> Using cache":
 		on.Reused()
+	case strings.HasPrefix(trimmed, "---> Running in "):
+		on.Output("")
 	case trimmed == "", strings.HasPrefix(trimmed, "--->"), strings.HasPrefix(trimmed, "Removing intermediate container "), strings.HasPrefix(trimmed, "Successfully built "):
 	default:
 		on.Output(text)
