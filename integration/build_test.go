@@ -218,7 +218,8 @@ func TestBuild(t *testing.T) {
 	w.recipe("shop", "4", "packages: [it-missing]\n")
 	w.want(w.build("shop"), 1, "Unable to locate package it-missing", "install it-missing")
 	w.recipe("shop", "4", "packges: [x]\nports: [x]\n")
-	w.want(w.build("shop"), 3, "line 5: \"packges\" is not known", "line 6: ports[0]")
+	w.want(w.build("shop"), 3, "line 4: \"packges\" is not known", "line 5: ports[0]")
+	w.engine.Docker("rm", "-f", container)
 	if left := w.engine.Docker("ps", "-aq", "--filter", "ancestor="+w.base); left != "" {
 		t.Errorf("containers are left: %s", left)
 	}

@@ -146,17 +146,18 @@ func (f *follower) title(number int) string {
 
 func (f *follower) events() docker.BuildEvents {
 	f.number = 0
+	began := 0 // the last step that was told of this part
 	return docker.BuildEvents{
 		Step: func(number int) {
 			f.number = number
 			if number <= f.told {
 				return
 			}
-			f.told, f.open = number, true
+			f.told, f.open, began = number, true, number
 			f.report.Step(fmt.Sprintf("[%d/%d] %s", number, len(f.steps)+1, f.title(number)))
 		},
 		Reused: func() {
-			if f.number == f.told && f.open {
+			if f.number == began {
 				f.report.Reused()
 			}
 		},

@@ -216,6 +216,7 @@ func (d *draft) group(number int, group []string) {
 		shown, files = append(shown, path.Base(file)), append(files, path.Base(file))
 		local = append(local, Entry{Name: fmt.Sprintf("packages/%d/%s", number, path.Base(file)), Source: path.Clean(file), Mode: 0o644})
 	}
+	slices.Sort(shown)
 	what := strings.Join(shown, ", ")
 	if len(local) > 0 {
 		d.add(Step{Title: "take " + strings.Join(files, ", "), Text: "COPY " + words(fmt.Sprintf("packages/%d/", number), localDir+"/"), Needs: local})

@@ -17,27 +17,39 @@ func (d *draft) services() []Service {
 // healthScript is where the image's checks are.
 const healthScript = "/usr/lib/berth/health"
 
-// addServices makes the services, in the supervisor's form, and the health check of all of them.
+// addServices makes the services, in the supervisor's form, and the health check of all of them. All of it goes below folders that
+// are root's and 0755 everywhere, so one step may copy it.
 func (d *draft) addServices() {
 	list := d.services()
-	if d.Supervisor != None && len(list) > 0 {
-		at, names := d.next(), make([]string, 0, len(list))
-		var needs []Entry
-		for _, s := range list {
-			names = append(names, s.Name)
-			if d.Supervisor == S6 {
-				needs = append(needs, s6Service(at, s)...)
-			} else {
-				needs = append(needs, unitOf(at, s, list)...)
-			}
+	at := d.next()
+	var names []string
+	var needs []Entry
+	for _, s := range list {
+		switch d.Supervisor {
+		case S6:
+			needs = append(needs, s6Service(at+"/etc/s6/services", s)...)
+		case Units:
+			needs = append(needs, unitOf(at+"/etc/systemd/system", s, list)...)
+		default:
+			continue
 		}
-		folder := "/etc/s6/services/"
-		if d.Supervisor == Units {
-			folder = "/etc/systemd/system/"
-		}
-		d.add(Step{Title: "add services " + strings.Join(names, ", "), Text: "COPY " + words(at+"/", folder), Needs: needs})
+		names = append(names, s.Name)
 	}
-	d.addHealth(list)
+	title := "add services " + strings.Join(names, ", ")
+	script, check := d.health(list)
+	switch {
+	case check == "" && names == nil:
+		return
+	case check != "":
+		needs = append(needs, content(at+healthScript, script, 0o755))
+		if title += " and their health check"; names == nil {
+			title = "add the health check"
+		}
+	}
+	d.add(Step{Title: title, Text: "COPY " + words(at+"/", "/"), Needs: needs})
+	if check != "" {
+		d.add(Step{Title: "name the health check", Text: check})
+	}
 }
 
 // logger is what the base image keeps the logs of its services with.
@@ -135,8 +147,8 @@ func unitWord(w string, command bool) string {
 	return `"` + w + `"`
 }
 
-// addHealth adds one script for all checks: an image has one health check.
-func (d *draft) addHealth(list []Service) {
+// health is one script for all checks, as an image has one health check, and the instruction that names it; empty without checks.
+func (d *draft) health(list []Service) (script, instruction string) {
 	type named struct {
 		name  string
 		check *Check
@@ -151,9 +163,9 @@ func (d *draft) addHealth(list []Service) {
 		}
 	}
 	if len(all) == 0 {
-		return
+		return "", ""
 	}
-	script := "#!/bin/bash\n# The checks of berth.yaml: says which of them fails.\n"
+	script = "#!/bin/bash\n# The checks of berth.yaml: says which of them fails.\n"
 	total := *all[0].check
 	total.Timeout = 0
 	for _, n := range all {
@@ -162,15 +174,8 @@ func (d *draft) addHealth(list []Service) {
 		total.Interval, total.Retries = min(total.Interval, c.Interval), max(total.Retries, c.Retries)
 		total.Start, total.Timeout = max(total.Start, c.Start), total.Timeout+c.Timeout
 	}
-	at := d.next()
-	d.add(Step{
-		Title: "add the health check", Text: "COPY " + words(at+"/", "/usr/lib/berth/"), Needs: []Entry{content(at+"/health", script, 0o755)},
-	})
-	d.add(Step{
-		Title: "name the health check",
-		Text: fmt.Sprintf("HEALTHCHECK --interval=%ds --timeout=%ds --start-period=%ds --retries=%d CMD %s",
-			total.Interval, total.Timeout+1, total.Start, total.Retries, words(healthScript)),
-	})
+	return script, fmt.Sprintf("HEALTHCHECK --interval=%ds --timeout=%ds --start-period=%ds --retries=%d CMD %s",
+		total.Interval, total.Timeout+1, total.Start, total.Retries, words(healthScript))
 }
 
 func (c *Check) command() string {
