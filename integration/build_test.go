@@ -245,7 +245,7 @@ func startRegistry(t *testing.T, w *workshop, user, password string) string {
 	address := l.Addr().String()
 	l.Close()
 	w.write("registry/htpasswd", user+":"+string(hash)+"\n")
-	w.write("registry/config.yml", fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\nauth: {htpasswd: {realm: test, path: %q}}\n",
+	w.write("registry/config.yml", fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\nauth: {htpasswd: {realm: test, path: %q}}\n",
 		filepath.Join(w.dir, "registry/data"), address, filepath.Join(w.dir, "registry/htpasswd")))
 	cmd := exec.Command(program, "serve", filepath.Join(w.dir, "registry/config.yml"))
 	var said bytes.Buffer
@@ -279,10 +279,10 @@ func TestBuildPush(t *testing.T) {
 	w.recipe("shop", "1", files)
 	place := address + "/" + w.name + "/shop"
 
-	w.want(w.build("shop", "--push", place), 1, place)
+	w.want(w.build("shop", "--push", place), 1, place, "docker login "+address)
 	w.write("docker/config.json", `{"auths": {"`+address+`": {"auth": "YmVydGg6czNjcmV0LXdvcmQ="}}}`) // berth:s3cret-word
 	b := w.build("shop", "--push", place)
-	w.want(b, 0, "is there already", place+":1 is pushed")
+	w.want(b, 0, "is built", place+":1 is pushed")
 	if strings.TrimSpace(b.out) != place+":1" {
 		t.Errorf("stdout is %q", b.out)
 	}

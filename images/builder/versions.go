@@ -63,7 +63,7 @@ func (j *job) inRegistry(ctx context.Context, id string) (string, bool, error) {
 		return id, false, nil
 	}
 	if err != nil {
-		return "", false, err
+		return "", false, j.withoutLogin(err)
 	}
 	name := strings.TrimSuffix(j.remote, ":"+j.Version) + "@" + digest
 	found, err := j.Engine.InspectImage(ctx, name)
@@ -81,6 +81,15 @@ func (j *job) inRegistry(ctx context.Context, id string) (string, bool, error) {
 		return "", false, err
 	}
 	return found.ID, true, nil
+}
+
+// withoutLogin says what may be the matter when a registry refuses and there were no credentials for it.
+func (j *job) withoutLogin(err error) error {
+	if j.as != (docker.Credentials{}) {
+		return err
+	}
+	host, _, _ := strings.Cut(j.remote, "/")
+	return fmt.Errorf("%w (Docker's configuration has no credentials for it; docker login %s writes them there)", err, host)
 }
 
 // push sends the image. The registry is asked once more, as builds on other machines do not stand in this queue.

@@ -27,8 +27,8 @@ type BuildSpec struct {
 
 // BuildEvents are told how a build goes on. They are called one after the other.
 type BuildEvents struct {
-	Step   func(number int) // an instruction begins; from 1
-	Reused func()           // its layer was there
+	Step   func(number int)  // an instruction begins; from 1
+	Reused func()            // its layer was there
 	Output func(text string) // of the instruction; empty when its container starts
 }
 

@@ -1,0 +1,2 @@
+<?php
+echo "Hello from PHP ", phpversion(), " on ", gethostname(), "\n";
