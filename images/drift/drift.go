@@ -218,7 +218,8 @@ type Row struct {
 	Files int // below the folder; 0: it is a file of its own
 }
 
-// Rows are files for people: a new folder with more than few new files of the same class is one row.
+// Rows are files for people: a new folder with more than few new files of the same class is one row, other
+// new folders are none unless they are empty.
 func Rows(files []File, few int) []Row {
 	below := map[string]int{}
 	class := map[string]Class{}
@@ -241,6 +242,7 @@ func Rows(files []File, few int) []Row {
 		case f.Kind == Added && class[f.Path] == f.Class && below[f.Path] > few:
 			folded = f.Path + "/"
 			out = append(out, Row{f, below[f.Path]})
+		case f.Kind == Added && below[f.Path] > 0: // what is in it says that it is there
 		default:
 			out = append(out, Row{File: f})
 		}

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/berth-project/berth/images/drift"
+	"github.com/berth-project/berth/images/recipe"
 )
 
 const status = `Package: bash
@@ -191,12 +192,12 @@ func TestRows(t *testing.T) {
 	for _, r := range drift.Rows(files, 3) {
 		got = append(got, r.Words())
 	}
-	want := []string{"`/opt/a/` with 4 files and folders: added", "`/opt/b`: added", "`/opt/b/1`: added", "`/srv/x`: added"}
+	want := []string{"`/opt/a/` with 4 files and folders: added", "`/opt/b/1`: added", "`/srv/x`: added"}
 	if !cmp.Equal(got, want) {
 		t.Error(cmp.Diff(want, got))
 	}
 	files[3].Kind = drift.Changed
-	if got := drift.Rows(files, 3); len(got) != len(files) {
+	if got := drift.Rows(files, 3); len(got) != len(files)-2 {
 		t.Errorf("a folder in which not all is new was folded: %+v", got)
 	}
 }
@@ -216,6 +217,11 @@ func TestRecipe(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
+	}
+	_, yaml, _ := strings.Cut(text, "```yaml\n")
+	yaml, _, _ = strings.Cut(yaml, "```")
+	if got, err := recipe.Decode([]byte(yaml)); err != nil || got.Name != "shop" || got.Version != "2" || got.Base != "berth/base:bookworm" || len(got.Packages) != 2 {
+		t.Errorf("as berth build reads it: %+v %v", got, err)
 	}
 	if got := r.Labels(d)[drift.LabelPackages]; got != "-nano +nginx=1.22 openssl=3.0.9->3.0.11" {
 		t.Errorf("label %q", got)

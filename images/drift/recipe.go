@@ -118,15 +118,21 @@ func (r Recipe) Text(d Drift) string {
 	return b.String()
 }
 
-// describe is what of the image can be built anew from a berth.yaml: its packages. Files by hand have to be fetched from it.
+// describe is what of the image can be built anew from a berth.yaml: its packages. Files by hand have to be fetched from the image, and
+// packages of the other format than the image below has named by where they are.
 func (r Recipe) describe(b *strings.Builder, d Drift) {
-	fmt.Fprintf(b, "\n## To build it anew\n\nA berth.yaml for the packages; the files by hand are in the image.\n\n```yaml\nbase: %s\n", quoted(r.From))
-	var packages, gone []string
+	name, tag, _ := strings.Cut(r.Image[strings.LastIndexByte(r.Image, '/')+1:], ":")
+	fmt.Fprintf(b, "\n## To build it anew\n\nA berth.yaml for the packages; the files by hand are in the image.\n\n```yaml\nname: %s\nversion: %s\nbase: %s\n",
+		quoted(name), quoted(tag), quoted(r.From))
+	var packages, rpms, gone []string
 	for _, p := range d.Packages {
 		switch {
 		case p.Kind == Removed:
 			gone = append(gone, p.Name)
-		case !p.Auto:
+		case p.Auto:
+		case p.Format == RPM:
+			rpms = append(rpms, p.Name+"-"+p.To)
+		default:
 			packages = append(packages, p.Name+"="+p.To)
 		}
 	}
@@ -135,6 +141,9 @@ func (r Recipe) describe(b *strings.Builder, d Drift) {
 	}
 	for _, p := range packages {
 		fmt.Fprintf(b, "  - %s\n", quoted(p))
+	}
+	if len(rpms) > 0 {
+		fmt.Fprintf(b, "# RPMs: %s\n", strings.Join(rpms, " "))
 	}
 	if len(gone) > 0 {
 		fmt.Fprintf(b, "# removed: %s\n", strings.Join(gone, " "))
