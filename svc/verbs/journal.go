@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -150,7 +151,7 @@ func (r reader) read(from io.Reader) []entry {
 		if e, ok := r.entry(string(bytes.TrimSuffix(line, []byte("\n")))); ok && len(line) > 0 {
 			all = append(all, e)
 		}
-		if err == bufio.ErrBufferFull {
+		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
 		}
 		if err != nil {

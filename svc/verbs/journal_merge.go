@@ -3,6 +3,7 @@ package verbs
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"time"
@@ -56,7 +57,7 @@ func (s *source) advance() {
 			}
 			continue
 		}
-		if err == bufio.ErrBufferFull {
+		if errors.Is(err, bufio.ErrBufferFull) {
 			s.mark.offset += int64(len(line))
 			continue // a line longer than s6-log makes any
 		}

@@ -233,5 +233,5 @@ func (l *logs) time(s string) (time.Time, error) {
 			return time.Date(now.Year(), now.Month(), now.Day(), at.Hour(), at.Minute(), at.Second(), 0, zone), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("Failed to parse timestamp: %s", s)
+	return time.Time{}, sentencef("Failed to parse timestamp: %s", s)
 }

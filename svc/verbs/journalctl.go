@@ -22,7 +22,7 @@ type logs struct {
 	pids                                     []int
 	since, until                             time.Time
 	lines                                    int // -1: all
-	follow, reverse, quiet, utc, noHost      bool
+	follow, reverse, quiet, noHost           bool
 	highest                                  int // the least important level that is shown
 	lowest                                   int
 	output, field                            string
@@ -152,7 +152,7 @@ func (l *logs) take(o given) error {
 		case o.value == "all":
 			l.lines = -1
 		case bad != nil || n < 0:
-			return fmt.Errorf("Failed to parse lines '%s'", o.value)
+			return sentencef("Failed to parse lines '%s'", o.value)
 		default:
 			l.lines = n
 		}
@@ -167,11 +167,11 @@ func (l *logs) take(o given) error {
 	case "output":
 		l.output = o.value
 		if !slices.Contains([]string{"short", "short-iso", "short-precise", "short-iso-precise", "short-full", "short-unix", "short-monotonic", "with-unit", "cat", "json", "json-pretty"}, o.value) {
-			return fmt.Errorf("Unknown output format '%s'.", o.value)
+			return sentencef("Unknown output format '%s'.", o.value)
 		}
 	case "boot":
 		if o.value != "" && strings.TrimLeft(o.value, "+-0") != "" {
-			return fmt.Errorf("Data from the specified boot (%s) is not available: only the present one of the container is known", o.value)
+			return sentencef("Data from the specified boot (%s) is not available: only the present one of the container is known", o.value)
 		}
 		l.boot = true
 	case "grep":
@@ -181,14 +181,14 @@ func (l *logs) take(o given) error {
 			flags = "(?i)"
 		}
 		if l.grep, err = regexp.Compile(flags + o.value); err != nil {
-			return fmt.Errorf("Bad pattern \"%s\": %s", o.value, err)
+			return sentencef("Bad pattern \"%s\": %s", o.value, err)
 		}
 	case "dmesg":
-		return fmt.Errorf("The kernel's messages belong to the host: they are not seen in a container.")
+		return sentencef("The kernel's messages belong to the host: they are not seen in a container.")
 	case "user", "user-unit":
-		return fmt.Errorf("No journal files were found: a container has no user managers.")
+		return sentencef("No journal files were found: a container has no user managers.")
 	case "machine", "directory", "file", "cursor", "after-cursor", "header", "verify", "root":
-		return fmt.Errorf("Option --%s is not possible here: the logs are plain files below %s.", o.name, logRoot)
+		return sentencef("Option --%s is not possible here: the logs are plain files below %s.", o.name, logRoot)
 	case "vacuum-size", "vacuum-time", "vacuum-files", "rotate", "flush", "sync", "update-catalog":
 		l.housekeeping = true
 	case "field":
@@ -231,15 +231,15 @@ func (l *logs) match(s string) error {
 	case name == "_PID" || name == "SYSLOG_PID":
 		pid, err := strconv.Atoi(value)
 		if err != nil {
-			return fmt.Errorf("Failed to add match '%s': Invalid argument", s)
+			return sentencef("Failed to add match '%s': Invalid argument", s)
 		}
 		l.pids = append(l.pids, pid)
 	case name == "PRIORITY":
 		return l.priority(value)
 	case !ok:
-		return fmt.Errorf("Failed to add match '%s': Invalid argument", s)
+		return sentencef("Failed to add match '%s': Invalid argument", s)
 	default:
-		return fmt.Errorf("Failed to add match '%s': only _SYSTEMD_UNIT, SYSLOG_IDENTIFIER, _PID and PRIORITY are kept here", s)
+		return sentencef("Failed to add match '%s': only _SYSTEMD_UNIT, SYSLOG_IDENTIFIER, _PID and PRIORITY are kept here", s)
 	}
 	return nil
 }
@@ -256,7 +256,7 @@ func (l *logs) priority(s string) error {
 		if n, err := strconv.Atoi(word); err == nil && n >= 0 && n <= 7 {
 			return n, nil
 		}
-		return 0, fmt.Errorf("Unknown log level %s", s)
+		return 0, sentencef("Unknown log level %s", s)
 	}
 	from, to, ranged := strings.Cut(s, "..")
 	a, err := level(from)
@@ -371,15 +371,12 @@ func (l *logs) wanted(e entry) bool {
 // usage is the size of all logs.
 func (l *logs) usage() uint64 {
 	var total uint64
-	filepath.WalkDir(l.path(logRoot), func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return nil
-		}
-		if info, err := d.Info(); err == nil {
+	files, _ := filepath.Glob(l.path(logRoot) + "/*/*")
+	for _, f := range files {
+		if info, err := os.Stat(f); err == nil && info.Mode().IsRegular() {
 			total += uint64(info.Size())
 		}
-		return nil
-	})
+	}
 	return total
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -23,7 +24,7 @@ func System(m manager.Manager) Environment {
 }
 
 // readUnits makes the set of units of a file tree.
-func readUnits(root string) *unit.Set {
+func readUnits(root string, folders ...string) *unit.Set {
 	host, _ := os.Hostname()
 	line := func(path string) string {
 		text, _ := os.ReadFile(path)
@@ -31,8 +32,17 @@ func readUnits(root string) *unit.Set {
 	}
 	return unit.New(os.DirFS(root), unit.Environment{
 		Hostname: host, BootID: strings.ReplaceAll(line("/proc/sys/kernel/random/boot_id"), "-", ""),
-		KernelRelease: line("/proc/sys/kernel/osrelease"), Architecture: architecture(),
+		KernelRelease: line("/proc/sys/kernel/osrelease"), Architecture: architecture(), UnitDirs: unitDirs(root, folders),
 	})
+}
+
+// unitDirs puts folders before the usual ones; without any the tree itself tells.
+func unitDirs(root string, folders []string) []string {
+	if len(folders) == 0 {
+		return nil
+	}
+	_, err := os.Stat(filepath.Join(root, "etc/debian_version"))
+	return append(folders, unit.UnitDirs(err == nil)...)
 }
 
 // terminal says whether a file is one.

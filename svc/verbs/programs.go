@@ -4,7 +4,7 @@ package verbs
 func Programs() []string {
 	return []string{
 		"chkconfig", "halt", "init", "initctl", "invoke-rc.d", "journalctl", "poweroff", "reboot", "runlevel", "service", "shutdown",
-		"systemctl", "systemd-detect-virt", "systemd-run", "telinit", "update-rc.d",
+		"systemctl", "systemd-analyze", "systemd-detect-virt", "systemd-run", "systemd-sysusers", "systemd-tmpfiles", "telinit", "update-rc.d",
 	}
 }
 
@@ -33,6 +33,12 @@ func program(name string) func(*call, []string) int {
 		return initctl
 	case "journalctl":
 		return journalctl
+	case "systemd-tmpfiles":
+		return tmpfiles
+	case "systemd-sysusers":
+		return sysusers
+	case "systemd-analyze":
+		return analyze
 	case "systemd-run":
 		return systemdRun
 	case "systemd-detect-virt":

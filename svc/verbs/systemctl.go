@@ -1,7 +1,6 @@
 package verbs
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -17,13 +16,13 @@ const version = "systemd 252 (berth-svc)"
 // ctl is one call of systemctl.
 type ctl struct {
 	*call
-	types, states, properties                                   []string
-	all, full, quiet, plain, value, now, noBlock, legend        bool
-	runtime, force, user, global, reverse, wait, dryRun, noWarn bool
-	before, after                                               bool
-	root, signal, whom, output, presetMode, timestamp, remote   string
-	lines                                                       int
-	rooted                                                      bool // --root was given
+	types, states, properties                            []string
+	all, full, quiet, plain, value, now, noBlock, legend bool
+	runtime, force, user, global, reverse, dryRun        bool
+	before, after                                        bool
+	root, signal, whom, presetMode, timestamp, remote    string
+	lines                                                int
+	rooted                                               bool // --root was given
 }
 
 func systemctlOptions() []option {
@@ -101,25 +100,23 @@ func (s *ctl) set1(o given) error {
 	case "lines":
 		n, err := strconv.Atoi(o.value)
 		if err != nil || n < 0 {
-			return fmt.Errorf("Failed to parse lines '%s'", o.value)
+			return sentencef("Failed to parse lines '%s'", o.value)
 		}
 		s.lines = n
 	case "legend":
 		b, ok := boolean(o.value)
 		if !ok {
-			return fmt.Errorf("Failed to parse boolean argument to --legend=: %s.", o.value)
+			return sentencef("Failed to parse boolean argument to --legend=: %s.", o.value)
 		}
 		s.legend = b
 	case "root":
 		s.root, s.rooted = o.value, o.value != "" && o.value != "/"
 	case "image":
-		return errors.New("Option --image= is not possible in a container: mount the image's files and use --root=")
+		return sentencef("Option --image= is not possible in a container: mount the image's files and use --root=")
 	case "signal":
 		s.signal = o.value
 	case "kill-whom", "kill-who":
 		s.whom = o.value
-	case "output":
-		s.output = o.value
 	case "preset-mode":
 		s.presetMode = o.value
 	case "timestamp":
@@ -169,8 +166,6 @@ func (s *ctl) flag(name string) {
 		s.before = true
 	case "after":
 		s.after = true
-	case "wait":
-		s.wait = true
 	case "dry-run":
 		s.dryRun = true
 	}

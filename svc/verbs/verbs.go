@@ -18,9 +18,10 @@ import (
 
 // Environment is the machine on which a program is called.
 type Environment struct {
-	Manager  manager.Manager
-	Units    func(root string) *unit.Set // the units of a file tree, read anew
-	Root     string                      // where the file system begins; "/" but in tests
+	Manager manager.Manager
+	// Units reads the units of a file tree anew; folders are unit folders that go before the usual ones.
+	Units    func(root string, folders ...string) *unit.Set
+	Root     string // where the file system begins; "/" but in tests
 	Stdin    io.Reader
 	Stdout   io.Writer
 	Stderr   io.Writer
@@ -54,7 +55,6 @@ const (
 	exitNotFeasible = 3 // of an action
 	exitNoPermit    = 4
 	exitNoUnit      = 5
-	exitLoadFailed  = 6
 )
 
 // call is one command line.
@@ -136,7 +136,6 @@ func (c *call) paint(code, text string) string {
 }
 
 const (
-	bold  = "1"
 	red   = "0;1;31"
 	green = "0;1;32"
 )

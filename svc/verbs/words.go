@@ -147,3 +147,10 @@ func yesNo(b bool) string {
 	}
 	return "no"
 }
+
+// sentence is an error in the words of the program that this one stands in for: with a capital letter, and more than one sentence at times.
+type sentence string
+
+func (s sentence) Error() string { return string(s) }
+
+func sentencef(format string, args ...any) error { return sentence(fmt.Sprintf(format, args...)) }

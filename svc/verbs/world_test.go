@@ -94,8 +94,10 @@ func (w *world) link(name, target string) {
 	}
 }
 
-func (w *world) units(root string) *unit.Set {
-	return unit.New(os.DirFS(root), unit.Environment{Hostname: "box", KernelRelease: "6.1.0", Architecture: "x86-64"})
+func (w *world) units(root string, folders ...string) *unit.Set {
+	return unit.New(os.DirFS(root), unit.Environment{
+		Hostname: "box", KernelRelease: "6.1.0", Architecture: "x86-64", UnitDirs: unitDirs(root, folders),
+	})
 }
 
 // environment is the machine for one call.
@@ -109,7 +111,14 @@ func (w *world) environment() Environment {
 	}
 }
 
+// chown tells it, as only root could do it. Who runs the tests counts as root.
 func (w *world) chown(path string, uid, gid int) error {
+	if uid == os.Getuid() {
+		uid = 0
+	}
+	if gid == os.Getgid() {
+		gid = 0
+	}
 	fmt.Fprintf(&w.out, "(chown %d:%d %s)\n", uid, gid, strings.TrimPrefix(path, w.root))
 	return nil
 }
