@@ -71,7 +71,8 @@ func (l *life) settle(ctx context.Context) bool {
 	r, err := l.note(func(r *record) {
 		if r.Result == "" || r.Result == "success" {
 			r.Result = "success"
-			if r.ExitReason != "" {
+			// Which ends of its commands are good enough a oneshot has found out itself.
+			if r.ExitReason != "" && !(l.sv.Type == unit.Oneshot && r.Started) {
 				r.Result = resultOfMain(r.ExitReason, r.ExitCode, l.sv.Success)
 			}
 		}

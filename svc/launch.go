@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -109,6 +110,7 @@ func (l *launch) become() error {
 		if err := errors.Join(unix.Chroot(l.Root), unix.Chdir("/")); err != nil {
 			return failed(exitChroot, fmt.Errorf("change root to %s: %w", l.Root, err))
 		}
+		l.Root = ""
 	}
 	if err := l.impersonate(); err != nil {
 		return err
@@ -125,7 +127,7 @@ func (l *launch) become() error {
 	}
 	path, err := l.find()
 	if err != nil {
-		return failed(exitExec, err)
+		return err
 	}
 	if l.IgnoreSIGPIP {
 		signal.Ignore(unix.SIGPIPE)
@@ -143,7 +145,8 @@ func (l *launch) become() error {
 // find is the program's path: of a bare name, the first in the service's PATH.
 func (l *launch) find() (string, error) {
 	if strings.Contains(l.Path, "/") {
-		return l.Path, nil
+		_, err := os.Stat(filepath.Join("/", l.Root, l.Path))
+		return l.Path, failed(exitExec, err)
 	}
 	search := defaultPath
 	for _, pair := range l.Env {
@@ -157,7 +160,7 @@ func (l *launch) find() (string, error) {
 			return file, nil
 		}
 	}
-	return "", fmt.Errorf("find %s in PATH: %w", l.Path, exec.ErrNotFound)
+	return "", failed(exitExec, fmt.Errorf("find %s in PATH: %w", l.Path, exec.ErrNotFound))
 }
 
 // redirect opens what the unit says of standard input and output. The journal is where both already go.

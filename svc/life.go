@@ -2,6 +2,7 @@ package svc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -183,6 +184,8 @@ func resultOf(err error) string {
 		return "exit-code"
 	case *stepError:
 		return "exit-code"
+	case *protocolError:
+		return "protocol"
 	}
 	return "resources"
 }
@@ -204,8 +207,9 @@ func (l *life) fail(err error) {
 	l.say("%s: %v", l.name, err)
 	_, _ = l.note(func(r *record) {
 		r.Result = resultOf(err)
-		r.decide(r.Result)
-		r.ExitReason, r.ExitCode = "exited", exitCodeOf(err)
+		if step := (*stepError)(nil); errors.As(err, &step) || r.ExitReason == "" {
+			r.ExitReason, r.ExitCode = "exited", exitCodeOf(err)
+		}
 		if bad, ok := err.(*commandError); ok && bad.err == nil {
 			r.ExitReason, r.ExitCode = ending(bad.status)
 		}

@@ -27,7 +27,7 @@ const usage = `usage: berth-svc VERB
 Under the names systemctl, service, journalctl and others it is these programs.
 
 For example, as an app's health check in Berth:
-  {"protocol": "COMMAND", "command": {"value": "berth-svc health"}}
+  {"protocol": "COMMAND", "command": {"value": "/usr/lib/berth/berth-svc health"}}
 `
 
 // IsOwn says whether Main is who carries out a call: one by s6 as run or finish, or by the program's own name.

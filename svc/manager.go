@@ -36,7 +36,9 @@ func (s *Supervisor) Known() ([]string, error) {
 		}
 	}
 	for _, n := range s.natives() {
-		names = append(names, n.names[0])
+		if !s.aliasOfAnother(n.names[0], n) {
+			names = append(names, n.names[0])
+		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
@@ -307,6 +309,9 @@ func (s *Supervisor) await(ctx context.Context, name string, done func(*record) 
 	}
 }
 
+// tidyPatience is how long a run and a finish that have nothing to do any more may take.
+const tidyPatience = 5 * time.Second
+
 // tidy takes a service from s6 that is down for good.
 func (s *Supervisor) tidy(ctx context.Context, name string) {
 	r, err := s.read(name)
@@ -314,8 +319,10 @@ func (s *Supervisor) tidy(ctx context.Context, name string) {
 	if err != nil || !exited && r.Active != manager.Inactive && r.Active != manager.Failed {
 		return
 	}
-	_ = s.await(ctx, name, func(r *record) bool { return !r.Finisher.alive() })
-	s.retire(ctx, name)
+	folder := s.serviceFolder(name)
+	if !watchedBy(folder) || command(ctx, "s6-svwait", "-D", "-t", fmt.Sprint(tidyPatience.Milliseconds()), folder) == nil {
+		s.retire(ctx, name)
+	}
 }
 
 // Stop stops units, and those that cannot be without them.

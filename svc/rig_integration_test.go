@@ -132,8 +132,7 @@ func (r *rig) becomes(name string, want func(manager.State) bool) manager.State 
 	})
 	if err != nil {
 		text, _ := os.ReadFile(filepath.Join(r.s.stateOf(name), recordFile))
-		tree, _ := exec.Command("ps", "axfo", "pid,ppid,sid,stat,args").Output()
-		r.Fatalf("%s is %+v\n%s\n%s\n%s", name, state, r.logOf(name), text, tree)
+		r.Fatalf("%s is %+v\n%s\n%s", name, state, r.logOf(name), text)
 	}
 	return state
 }

@@ -103,7 +103,7 @@ func (l *life) turnInto(self process) int {
 	}
 	launch, err := l.launch(l.sv.ExecStart[0], &r)
 	if err == nil {
-		_, err = launch.find() // a bare name that nobody knows is told before the service counts as started
+		_, err = launch.find() // a name that nobody knows is told before the service counts as started
 	}
 	if err != nil {
 		return l.notStarted(err, false)
