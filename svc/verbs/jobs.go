@@ -170,6 +170,8 @@ func (s *ctl) report(verb, name string, err error) int {
 		}
 	case "dependency":
 		s.errorf("A dependency job for %s failed. See 'journalctl -xe' for details.", name)
+	case "not-active":
+		s.errorf("%s is not active, cannot reload.", about)
 	case "assert":
 		s.errorf("Assertion failed on job for %s.", about)
 	case "canceled":

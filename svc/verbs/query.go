@@ -73,7 +73,12 @@ func (s *ctl) native(name string) *unit.Unit {
 		if slices.Contains(names, name) {
 			return &unit.Unit{
 				Name: names[0], Names: names, Kind: unit.KindService, Load: unit.Loaded, Path: "/etc/s6/services/" + base + "/run",
-				Description: base + " of the image", Service: &unit.Service{Type: unit.Simple, Restart: unit.RestartAlways},
+				Description: base + " of the image",
+				// What the manager does to one that has no unit file: HUP, by which daemons read their configuration again.
+				Service: &unit.Service{
+					Type: unit.Simple, Restart: unit.RestartAlways,
+					ExecReload: []unit.Command{{Path: "/bin/kill", Args: []string{"/bin/kill", "-HUP", "$MAINPID"}}},
+				},
 			}
 		}
 	}

@@ -163,8 +163,8 @@ func (s *ctl) activity(u seen) {
 	if u.Sub != "" && u.Sub != string(u.Active) {
 		text += " (" + u.Sub + ")"
 	}
-	if u.Active == manager.Failed && u.Result != "" && u.Result != "success" {
-		text = "failed (Result: " + u.Result + ")"
+	if u.Result != "" && u.Result != "success" {
+		text += " (Result: " + u.Result + ")"
 	}
 	switch u.Active {
 	case manager.IsActive, manager.Reloading:
@@ -176,7 +176,7 @@ func (s *ctl) activity(u seen) {
 		text += " since " + s.stamp(u.Since) + "; " + ago(s.Now().Sub(u.Since))
 	}
 	s.field("Active", text)
-	if !u.Started.IsZero() && u.MainPID == 0 && u.Since.After(u.Started) {
+	if !u.Started.IsZero() && (u.Active == manager.Inactive || u.Active == manager.Failed) && u.Since.After(u.Started) {
 		s.field("Duration", span(u.Since.Sub(u.Started)))
 	}
 	if u.State.Condition != "" {
