@@ -51,7 +51,8 @@ mkdir -p /var/log/housed
 
 // TestDrift: what was done by hand is told, and becomes an image without secrets in which it works.
 func TestDrift(t *testing.T) {
-	requireReal(t, "docker", baseImage)
+	image := builtBase()
+	requireReal(t, "docker", image)
 	tag := "berth-it-drift:" + strings.ToLower(rand.Text())
 	t.Cleanup(func() { // after the instance that runs from it
 		if out, err := exec.Command("docker", "rmi", "-f", tag).CombinedOutput(); err != nil && !strings.Contains(string(out), "No such image") {
@@ -60,7 +61,7 @@ func TestDrift(t *testing.T) {
 	})
 	b := rig.New(t, rig.Options{Binary: binary})
 	app := b.AppID("pet")
-	b.Create(b.App("pet", baseImage, 1, rig.With("env", map[string]string{"DB_PASSWORD": "in-the-environment"})))
+	b.Create(b.App("pet", image, 1, rig.With("env", map[string]string{"DB_PASSWORD": "in-the-environment"})))
 	b.Settle(60 * time.Second)
 	pet := b.Running(app, 1, 10*time.Second)[0]
 
@@ -167,7 +168,7 @@ func checkCommitted(t *testing.T, b *rig.Berth, tag string) {
 		return b.Engine.Docker("image", "inspect", "--format", "{{json .Config."+what+"}}", image)
 	}
 	for _, what := range []string{"Env", "Cmd", "Entrypoint", "WorkingDir", "User", "Volumes"} {
-		if got, want := config(tag, what), config(baseImage, what); got != want {
+		if got, want := config(tag, what), config(builtBase(), what); got != want {
 			t.Errorf("%s of the image is %s, the one before has %s", what, got, want)
 		}
 	}
