@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -107,7 +108,7 @@ func (s *buildScreen) output(text string) {
 	lines := strings.Split(s.partial+text, "\n")
 	s.partial = lines[len(lines)-1]
 	for _, l := range lines[:len(lines)-1] {
-		l = strings.TrimRight(lastOf(l, "\r"), " \t")
+		l = strings.TrimRight(printable(lastOf(l, "\r")), " \t")
 		if l == "" {
 			continue
 		}
@@ -117,7 +118,7 @@ func (s *buildScreen) output(text string) {
 		if s.verbose {
 			s.line("    " + l)
 		} else if s.inPlace {
-			s.draw(s.title + "  " + printable(l))
+			s.draw(s.title + "  " + l)
 		}
 	}
 }
@@ -128,9 +129,16 @@ func lastOf(line, sep string) string {
 	return line[strings.LastIndex(line, sep)+1:]
 }
 
-// printable keeps a step's own escapes from the terminal.
+// colours are what the engine puts around what a step writes to its stderr.
+var colours = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
+// printable keeps a step's escapes from the terminal.
 func printable(l string) string {
+	l = colours.ReplaceAllString(l, "")
 	return strings.Map(func(r rune) rune {
+		if r == '\t' {
+			return ' '
+		}
 		if r < ' ' || r == 0x7f {
 			return -1
 		}
@@ -142,13 +150,16 @@ func printable(l string) string {
 func (s *buildScreen) finish(ctx context.Context, err error) {
 	s.ended()
 	var failed *builder.StepError
-	if err == nil || ctx.Err() != nil || s.verbose || !errors.As(err, &failed) {
+	if err == nil || ctx.Err() != nil || !errors.As(err, &failed) {
 		return
 	}
-	if s.partial != "" {
-		s.tail = append(s.tail, s.partial)
+	if s.verbose {
+		s.tail = nil // it was shown
+	}
+	if last := printable(s.partial); last != "" {
+		s.tail = append(s.tail, last)
 	}
 	for _, l := range s.tail {
-		s.line("    " + printable(l))
+		s.line("    " + l)
 	}
 }
