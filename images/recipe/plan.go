@@ -253,7 +253,9 @@ func installScript(family Family, names []string, kinds map[string]bool) []strin
 		script = append(script, "install --no-download "+what+" || { apt-get -q update; install "+what+"; }")
 	}
 	if kinds[".rpm"] {
-		script = append(script, "rpm -Uvh --replacepkgs "+localDir+"/*.rpm")
+		script = append(script,
+			"command -v rpm >/dev/null || { echo 'this base has no rpm: take berth/rpm:bookworm as the base'; exit 1; }",
+			"rpm -Uvh --replacepkgs "+localDir+"/*.rpm")
 	}
 	return append(script, "apt-get clean", "rm -rf /var/lib/apt/lists/* /var/log/apt/* "+localDir)
 }

@@ -32,7 +32,10 @@ type BuildEvents struct {
 	Output func(text string) // of the instruction; empty when its container starts
 }
 
-var stepLine = regexp.MustCompile(`^Step ([0-9]+)/[0-9]+ : `)
+var (
+	stepLine      = regexp.MustCompile(`^Step ([0-9]+)/[0-9]+ : `)
+	commandFailed = regexp.MustCompile(`(?s)^The command '.*' returned a non-zero code: ([0-9]+)$`)
+)
 
 // Build builds an image and returns its id; it gets no name. A build that fails leaves no container, but the layers that were
 // ready, for the next. It ends when ctx does.
@@ -76,7 +79,8 @@ func readBuild(body io.Reader, on BuildEvents) (string, error) {
 		case err != nil:
 			return "", fmt.Errorf("read the progress: %w", err)
 		case line.Error != "":
-			return "", errors.New(line.Error)
+			// The engine repeats the whole command, which may be long; whoever wrote it knows which step failed.
+			return "", errors.New(commandFailed.ReplaceAllString(line.Error, "a command ended with exit code $1"))
 		}
 		if line.Aux.ID != "" {
 			id = line.Aux.ID

@@ -20,8 +20,8 @@ func TestReadBuild(t *testing.T) {
 		},
 		"reused": {start + `{"stream":" ---\u003e Using cache\n"}{"aux":{"ID":"sha256:789"}}`, "sha256:789", "", []string{"step 1", "step 2", "reused"}},
 		"failed": {
-			start + `{"errorDetail":{"code":1,"message":"no"},"error":"The command returned a non-zero code: 1"}`, "",
-			"The command returned a non-zero code: 1", []string{"step 1", "step 2"},
+			start + `{"errorDetail":{"code":1,"message":"no"},"error":"The command '/bin/sh -ec a\nb' returned a non-zero code: 7"}`, "",
+			"a command ended with exit code 7", []string{"step 1", "step 2"},
 		},
 		"cut off": {start, "", io.ErrUnexpectedEOF.Error(), []string{"step 1", "step 2"}},
 		"odd":     {`<html>`, "", "read the progress", nil},
