@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/berth-project/berth/integration/rig"
@@ -225,62 +223,21 @@ func TestBuild(t *testing.T) {
 	}
 }
 
-// startRegistry starts Debian's docker-registry on loopback, with one user, and returns its address.
-func startRegistry(t *testing.T, w *workshop, user, password string) string {
-	t.Helper()
-	program, err := exec.LookPath("docker-registry")
-	if err != nil {
-		requireReal(t, "docker") // counts below
-		skipped.Add(1)
-		t.Skip("*** SKIPPED: no docker-registry is installed (apt-get install docker-registry)")
-	}
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
-	w.write("registry/htpasswd", user+":"+string(hash)+"\n")
-	w.write("registry/config.yml", fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\nauth: {htpasswd: {realm: test, path: %q}}\n",
-		filepath.Join(w.dir, "registry/data"), address, filepath.Join(w.dir, "registry/htpasswd")))
-	cmd := exec.Command(program, "serve", filepath.Join(w.dir, "registry/config.yml"))
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("the registry: %s", said.String())
-		}
-	})
-	rig.Eventually(t, 20*time.Second, "the registry listens", func() error {
-		c, err := net.Dial("tcp", address)
-		if err == nil {
-			err = c.Close()
-		}
-		return err
-	})
-	return address
-}
-
 // TestBuildPush to a registry that asks for a password, as the same image from another machine, and against another's version.
 func TestBuildPush(t *testing.T) {
 	w := newWorkshop(t, map[string]int{"it-alpha": 1})
-	address := startRegistry(t, w, "berth", "s3cret-word")
+	address, config := registry(t)
 	w.write("shop/shop.conf", "a\n")
 	const files = "files: [{source: shop.conf, destination: /etc/}]\n"
 	w.recipe("shop", "1", files)
 	place := address + "/" + w.name + "/shop"
 
 	w.want(w.build("shop", "--push", place), 1, place, "docker login "+address)
-	w.write("docker/config.json", `{"auths": {"`+address+`": {"auth": "YmVydGg6czNjcmV0LXdvcmQ="}}}`) // berth:s3cret-word
+	credentials, err := os.ReadFile(filepath.Join(config, "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write("docker/config.json", string(credentials))
 	b := w.build("shop", "--push", place)
 	w.want(b, 0, "is built", place+":1 is pushed")
 	if strings.TrimSpace(b.out) != place+":1" {
@@ -306,12 +263,12 @@ func TestBuildPush(t *testing.T) {
 	w.want(w.build("shop", "--no-push"), 0, "is built")
 	w.want(w.build("shop"), 0, place+":2 is pushed")
 	for _, said := range []built{b, refused} {
-		if strings.Contains(said.out+said.err, "s3cret-word") {
+		if strings.Contains(said.out+said.err, "pull-secret") {
 			t.Errorf("the password was printed: %s", said.err)
 		}
 	}
 	w.engine.Docker("rmi", "-f", w.engine.Docker("image", "inspect", "-f", "{{.Id}}", place+":2"))
-	w.engine.Docker("--config", filepath.Join(w.dir, "docker"), "pull", "-q", place+":2")
+	w.engine.Docker("--config", config, "pull", "-q", place+":2")
 	if got := w.engine.Docker("run", "--rm", "--entrypoint", "cat", place+":2", "/etc/shop.conf"); got != "b" {
 		t.Errorf("the pulled image has %q", got)
 	}

@@ -259,11 +259,11 @@ func (j *job) run(ctx context.Context) (err error) {
 	if err := openFolder(j.Dir); err != nil {
 		return err
 	}
-	mine, err := hold(ctx, j.lockFile("version", j.ref), func() { j.report.Say("waiting for another build of " + j.ref) })
+	release, err := hold(ctx, j.lockFile("version", j.ref), func() { j.report.Say("waiting for another build of " + j.ref) })
 	if err != nil {
 		return err
 	}
-	defer mine.Close()
+	defer release()
 	if err := j.lay(ctx); err != nil {
 		return err
 	}

@@ -309,4 +309,13 @@ func TestTogether(t *testing.T) {
 	if built != 1 {
 		t.Errorf("%d of them built", built)
 	}
+	files, err := os.ReadDir(w.b.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if !strings.HasPrefix(f.Name(), "slot-") {
+			t.Errorf("%s is left", f.Name())
+		}
+	}
 }

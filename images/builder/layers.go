@@ -94,11 +94,11 @@ func (j *job) shared(ctx context.Context, n int, f *follower) error {
 	for _, e := range j.plan.Context(n) {
 		name += e.Name + "\n"
 	}
-	lock, err := hold(ctx, j.lockFile("layers", name), func() { j.report.Say("waiting for another build that makes the same layer") })
+	release, err := hold(ctx, j.lockFile("layers", name), func() { j.report.Say("waiting for another build that makes the same layer") })
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer release()
 	_, err = j.part(ctx, n, f, "")
 	return err
 }

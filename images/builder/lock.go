@@ -98,12 +98,16 @@ func flock(f *os.File) error {
 	}
 }
 
-// hold waits for a lock. Waiting is called once, if it has to.
-func hold(ctx context.Context, file string, waiting func()) (*os.File, error) {
+// hold waits for a lock of its own file, which goes when the lock is given back: there is one for every version that is ever built.
+// Waiting is called once, if it has to.
+func hold(ctx context.Context, file string, waiting func()) (release func(), err error) {
 	for {
 		f, err := try(file)
 		if err == nil {
-			return f, nil
+			return func() {
+				_ = os.Remove(file) // while it is held; who waits finds that it is another file
+				_ = f.Close()
+			}, nil
 		}
 		if !errors.Is(err, errBusy) && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("lock %s: %w", file, err)
