@@ -131,11 +131,6 @@ func (f *follower) begin(ctx context.Context) error {
 	return nil
 }
 
-// errEarly is an end of the main process before the service was up.
-type errEarly struct{ status syscall.WaitStatus }
-
-func (e *errEarly) Error() string { return "Main process exited, " + wording(e.status) }
-
 // ready waits for READY=1.
 func (f *follower) ready() error {
 	for {

@@ -26,22 +26,21 @@ type launch struct {
 	Args []string `json:"args"`
 	Env  []string `json:"env"`
 
-	Dir          string       `json:"dir,omitempty"`
-	DirMayMiss   bool         `json:"dirMayMiss,omitempty"`
-	Root         string       `json:"root,omitempty"`
-	Credentials  *credentials `json:"credentials,omitempty"` // nil: stays who it is
-	UMask        uint32       `json:"umask"`
-	Nice         *int         `json:"nice,omitempty"`
-	OOM          *int         `json:"oom,omitempty"`
-	Limits       []unit.Limit `json:"limits,omitempty"`
-	Ambient      []string     `json:"ambient,omitempty"`
-	NoNewPrivs   bool         `json:"noNewPrivs,omitempty"`
-	Stdin        unit.Output  `json:"stdin"`
-	Stdout       unit.Output  `json:"stdout"`
-	Stderr       unit.Output  `json:"stderr"`
-	Sockets      int          `json:"sockets,omitempty"` // so many descriptors from 3 on are handed down; LISTEN_PID is to be set
-	WatchdogPID  bool         `json:"watchdogPid,omitempty"`
-	IgnoreSIGPIP bool         `json:"ignoreSigpipe,omitempty"`
+	Dir           string       `json:"dir,omitempty"`
+	DirMayMiss    bool         `json:"dirMayMiss,omitempty"`
+	Root          string       `json:"root,omitempty"`
+	Credentials   *credentials `json:"credentials,omitempty"` // nil: stays who it is
+	UMask         uint32       `json:"umask"`
+	Nice          *int         `json:"nice,omitempty"`
+	OOM           *int         `json:"oom,omitempty"`
+	Limits        []unit.Limit `json:"limits,omitempty"`
+	Ambient       []string     `json:"ambient,omitempty"`
+	NoNewPrivs    bool         `json:"noNewPrivs,omitempty"`
+	Stdin         unit.Output  `json:"stdin"`
+	Stdout        unit.Output  `json:"stdout"`
+	Stderr        unit.Output  `json:"stderr"`
+	WatchdogPID   bool         `json:"watchdogPid,omitempty"`
+	IgnoreSIGPIPE bool         `json:"ignoreSigpipe,omitempty"`
 }
 
 // Exit codes with which systemd says at which step a program could not be started; systemd.exec(5).
@@ -129,11 +128,8 @@ func (l *launch) become() error {
 	if err != nil {
 		return err
 	}
-	if l.IgnoreSIGPIP {
+	if l.IgnoreSIGPIPE {
 		signal.Ignore(unix.SIGPIPE)
-	}
-	if l.Sockets > 0 {
-		l.Env = append(l.Env, fmt.Sprintf("LISTEN_PID=%d", os.Getpid()))
 	}
 	if l.WatchdogPID {
 		l.Env = append(l.Env, fmt.Sprintf("WATCHDOG_PID=%d", os.Getpid()))
@@ -230,9 +226,6 @@ func resources(name string) (int, bool) {
 	return i, i >= 0
 }
 
-// encode and decode carry a launch from a process of ours to its child.
-func (l *launch) encode() ([]byte, error) { return json.Marshal(l) }
-
 // launchEnv is the variable that names the descriptor from which apply reads a launch.
 const launchEnv = "BERTH_SVC_LAUNCH"
 
@@ -253,7 +246,7 @@ func apply() error {
 
 // handOver makes a descriptor that a launch can be read from: a file in memory, so nobody has to wait for a reader.
 func (l *launch) handOver() (*os.File, error) {
-	content, err := l.encode()
+	content, err := json.Marshal(l)
 	if err != nil {
 		return nil, err
 	}

@@ -63,14 +63,13 @@ func (s *Supervisor) path(elements ...string) string {
 }
 
 const (
-	scanFolder   = "run/service"           // s6-svscan's
-	stateFolder  = "run/berth/units"       // one folder a unit that has a state
-	keptEnv      = "run/berth/env"         // the container's environment, kept by /init
-	notifyFolder = "run/systemd/notify.d"  // sockets of services that say when they are ready; every user must reach them
-	logFolder    = "var/log/units"         // one folder a unit
-	nativeFolder = "etc/s6/services"       // the image's own services
-	cronFolder   = "etc/cron.d"            // timers
-	bootedFile   = "run/berth/units/.boot" // exists when boot is done
+	scanFolder   = "run/service"          // s6-svscan's
+	stateFolder  = "run/berth/units"      // one folder a unit that has a state
+	keptEnv      = "run/berth/env"        // the container's environment, kept by /init
+	notifyFolder = "run/systemd/notify.d" // sockets of services that say when they are ready; every user must reach them
+	logFolder    = "var/log/units"        // one folder a unit
+	nativeFolder = "etc/s6/services"      // the image's own services
+	cronFolder   = "etc/cron.d"           // timers
 )
 
 // serviceFolder is where s6-supervise finds a unit.

@@ -74,7 +74,7 @@ func (l *life) launch(c unit.Command, r *record, more ...string) (*launch, error
 	}
 	sv := l.sv
 	out := &launch{Path: c.Path, Args: args, Env: env, Dir: "/", UMask: sv.UMask, Nice: sv.Nice, OOM: sv.OOMScoreAdjust, Limits: sv.Limits,
-		NoNewPrivs: sv.NoNewPrivileges, Stdin: sv.Stdin, Stdout: sv.Stdout, Stderr: sv.Stderr, IgnoreSIGPIP: sv.IgnoreSIGPIPE, Root: sv.RootDirectory}
+		NoNewPrivs: sv.NoNewPrivileges, Stdin: sv.Stdin, Stdout: sv.Stdout, Stderr: sv.Stderr, IgnoreSIGPIPE: sv.IgnoreSIGPIPE, Root: sv.RootDirectory}
 	if sv.WorkingDirectory != "" {
 		out.Dir, out.DirMayMiss = sv.WorkingDirectory, sv.WorkingDirMayMiss
 	}
