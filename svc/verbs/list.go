@@ -44,6 +44,9 @@ func (s *ctl) wanted(name string, patterns []string) bool {
 // listUnits is `systemctl list-units`, and systemctl without a word.
 func (s *ctl) listUnits(patterns []string) int {
 	names := s.listed(s.patterns(patterns))
+	if s.blind {
+		return exitFailure
+	}
 	t := table{head: []string{"UNIT", "LOAD", "ACTIVE", "SUB", "DESCRIPTION"}}
 	if !s.plain {
 		t.head[0] = "  " + t.head[0]

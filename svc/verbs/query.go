@@ -24,6 +24,10 @@ func (s *ctl) check(names []string, otherwise int, good ...manager.Active) int {
 	code := otherwise
 	for _, name := range s.expand(names) {
 		u := s.look(name)
+		if u.hidden != nil {
+			s.errorf("Failed to retrieve unit state: %s", reason(u.hidden))
+			return exitFailure
+		}
 		if !s.quiet {
 			s.printf("%s\n", u.Active)
 		}
@@ -105,6 +109,8 @@ func (s *ctl) systemState() string {
 		return "starting"
 	case s.failed() > 0:
 		return "degraded"
+	case s.blind:
+		return "unknown"
 	}
 	return "running"
 }

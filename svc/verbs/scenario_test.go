@@ -115,6 +115,8 @@ func (w *world) act(what string, args []string) {
 		w.uid, _ = strconv.Atoi(args[0])
 	case "@locale":
 		w.locale = args[0]
+	case "@hide":
+		w.hidden = true
 	case "@terminal":
 		w.tty = args[0] == "yes"
 	case "@log":

@@ -23,7 +23,12 @@ func (s *ctl) show(names []string) int {
 			s.printf("\n")
 		}
 		first = false
-		s.print(s.unitProperties(s.look(name)))
+		u := s.look(name)
+		if u.hidden != nil {
+			s.errorf("Failed to get properties of %s: %s", name, reason(u.hidden))
+			return exitFailure
+		}
+		s.print(s.unitProperties(u))
 	}
 	return exitOK
 }

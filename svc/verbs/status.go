@@ -52,7 +52,11 @@ func (s *ctl) ofStatus(name string) []string {
 
 func (s *ctl) statusOf(name string) int {
 	u := s.look(name)
-	if u.Load == unit.NotFound && u.Active == manager.Inactive {
+	switch {
+	case u.hidden != nil:
+		s.errorf("Failed to get properties of %s: %s", name, reason(u.hidden))
+		return exitUnknown
+	case u.Load == unit.NotFound && u.Active == manager.Inactive:
 		s.errorf("Unit %s could not be found.", name)
 		return exitUnknown
 	}
@@ -298,6 +302,9 @@ func (c *call) columns() int {
 // systemStatus is `systemctl status` without a name.
 func (s *ctl) systemStatus() int {
 	state := s.systemState()
+	if s.blind {
+		return exitFailure
+	}
 	color := green
 	if state != "running" {
 		color = red

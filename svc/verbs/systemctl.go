@@ -23,6 +23,7 @@ type ctl struct {
 	root, signal, whom, presetMode, timestamp, remote    string
 	lines                                                int
 	rooted                                               bool // --root was given
+	blind                                                bool // the manager did not say what there is
 }
 
 func systemctlOptions() []option {
@@ -381,9 +382,10 @@ func (s *ctl) expand(names []string) []string {
 // known are the units with a state.
 func (s *ctl) known() []string {
 	names, err := s.Manager.Known()
-	if err != nil {
-		s.errorf("Failed to list units: %s", err)
+	if err != nil && !s.blind {
+		s.errorf("Failed to list units: %s", reason(err))
 	}
+	s.blind = err != nil
 	return names
 }
 
@@ -391,7 +393,8 @@ func (s *ctl) known() []string {
 type seen struct {
 	*unit.Unit
 	manager.State
-	asked string // the name that was asked for
+	asked  string // the name that was asked for
+	hidden error  // why the state could not be read
 }
 
 // look reads a unit and its state. A unit that has no file has a state, too: inactive.
@@ -406,5 +409,5 @@ func (s *ctl) look(name string) seen {
 			u = own
 		}
 	}
-	return seen{u, st, name}
+	return seen{u, st, name, err}
 }

@@ -28,6 +28,7 @@ type world struct {
 	states  map[string]*manager.State
 	pid     int
 	scripts map[string]int // exit codes of programs by path; 0 without
+	hidden  bool           // the states cannot be read
 	out     bytes.Buffer
 }
 
@@ -282,6 +283,9 @@ func (w *world) ResetFailed(names ...string) error {
 }
 
 func (w *world) State(name string) (manager.State, error) {
+	if w.hidden {
+		return manager.State{}, os.ErrPermission
+	}
 	if st := w.states[name]; st != nil {
 		return *st, nil
 	}
@@ -289,6 +293,9 @@ func (w *world) State(name string) (manager.State, error) {
 }
 
 func (w *world) Known() ([]string, error) {
+	if w.hidden {
+		return nil, os.ErrPermission
+	}
 	var names []string
 	for name := range w.states {
 		names = append(names, name)
