@@ -305,7 +305,8 @@ func (j *job) lay(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(j.recipe.Services) > 0 && j.recipe.Supervisor == recipe.S6 && !slices.Contains(base.Entrypoint, "/init") {
+	serves := len(j.recipe.Services) > 0 || j.recipe.Language != ""
+	if serves && j.recipe.Supervisor == recipe.S6 && !slices.Contains(base.Entrypoint, "/init") {
 		return fmt.Errorf("the base %s does not start Berth's /init, so nothing would run the services: take a base that images/base/build made, or supervisor: none", j.recipe.Base)
 	}
 	j.base = base.ID

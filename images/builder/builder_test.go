@@ -266,6 +266,7 @@ func TestRefused(t *testing.T) {
 		"":          "is empty",
 		"name: x\n": "has no version, and git tells none",
 		"name: x\nversion: 1\nbase: debian:12\nservices: [{name: a, command: b}]\n": "does not start Berth's /init",
+		"name: x\nversion: 1\nbase: debian:12\nlanguage: php\n":                     "does not start Berth's /init",
 		"name: x\nversion: 1\nbase: gone:1\n":                                       "the base is not on this machine",
 		"name: x\nversion: 1\nfiles: [{source: gone, destination: /a}]\n":           "there is no such file",
 	} {
