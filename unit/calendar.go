@@ -179,7 +179,7 @@ func (c *Calendar) time(s string) (bool, error) {
 
 func (c *Calendar) zone(s string) (bool, error) {
 	c.Zone = s
-	if !letter(s[0]) || strings.Contains(s, "..") {
+	if !letter(s[0]) || strings.Contains(s, "..") || dayNumber(s) >= 0 {
 		return false, fmt.Errorf("%q is not a time zone", s)
 	}
 	return true, nil

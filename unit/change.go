@@ -95,6 +95,9 @@ func (s *Set) Enable(how How, names ...string) ([]Change, error) {
 			if slices.Contains(all, c) || s.there(c) {
 				continue
 			}
+			if slices.ContainsFunc(all, func(other Change) bool { return other.Path == c.Path }) {
+				return &InstallError{u.Name, fmt.Sprintf("File %s already exists.", c.Path), ErrExists}
+			}
 			if err := s.collides(u, c, how); err != nil {
 				return err
 			}

@@ -56,7 +56,7 @@ var reloadLabel = regexp.MustCompile(`(?m)^\s*\(?(["']?[\w-]+["']?\s*\|\s*)*["']
 
 var (
 	shellVariable = regexp.MustCompile(`(?m)^[ \t]*(?:(?:export|readonly|local)[ \t]+)?(\w+)=("[^"\n]*"|'[^'\n]*'|[^\s;#]*)`)
-	shellValue    = regexp.MustCompile(`\$(?:\{(\w+)(?::?[-=]([^}]*))?\}|(\w+))`)
+	shellValue    = regexp.MustCompile(`\$(?:\{(\w+)(?::?[-=]([^${}]*))?\}|(\w+))`)
 	pidVariable   = regexp.MustCompile(`(?i)pid_?f(ile)?|^pid$`)
 )
 
@@ -68,13 +68,7 @@ func pidGuesses(text string) []string {
 		raw := strings.Trim(m[2], `"`)
 		value := strings.Trim(raw, "'")
 		if !strings.HasPrefix(raw, "'") {
-			value = shellValue.ReplaceAllStringFunc(value, func(ref string) string {
-				parts := shellValue.FindStringSubmatch(ref)
-				if v := vars[parts[1]+parts[3]]; v != "" {
-					return v
-				}
-				return parts[2]
-			})
+			value = substitute(value, vars)
 		}
 		if strings.ContainsAny(value, "$`(*\"") {
 			continue
@@ -87,6 +81,27 @@ func pidGuesses(text string) []string {
 	}
 	return unique(found)
 }
+
+// substitute puts variables into a value, the innermost first: "${A:-$B/x}".
+func substitute(value string, vars map[string]string) string {
+	for range maxNesting {
+		before := value
+		value = shellValue.ReplaceAllStringFunc(value, func(ref string) string {
+			parts := shellValue.FindStringSubmatch(ref)
+			if v := vars[parts[1]+parts[3]]; v != "" {
+				return v
+			}
+			return parts[2]
+		})
+		if value == before {
+			break
+		}
+	}
+	return value
+}
+
+// maxNesting bounds how deep defaults are put into defaults, as a value may name itself.
+const maxNesting = 5
 
 // order says what a script starts after. What it needs is only wanted, as the one who started the machine by links never failed for it.
 func (s *Set) order(u *Unit) {
