@@ -66,7 +66,7 @@ func parseCommand(v string, resolve func(string) (string, error)) (c Command, re
 	}
 	for rest != "" {
 		if after, ok := separator(rest, ";"); ok {
-			return c, after, nil
+			return c, after, c.named()
 		}
 		if after, ok := separator(rest, `\;`); ok {
 			c.Args, rest = append(c.Args, ";"), after
@@ -81,10 +81,15 @@ func parseCommand(v string, resolve func(string) (string, error)) (c Command, re
 		}
 		c.Args = append(c.Args, w)
 	}
+	return c, "", c.named()
+}
+
+// named refuses a command of "@" without the name that has to follow.
+func (c *Command) named() error {
 	if len(c.Args) == 0 {
-		return c, "", errors.New("a name for the program has to follow \"@\"")
+		return errors.New("a name for the program has to follow \"@\"")
 	}
-	return c, "", nil
+	return nil
 }
 
 // separator says whether a word that is not quoted comes next.

@@ -1,7 +1,5 @@
 package unit
 
-import "errors"
-
 // finishService settles what depends on several settings, and refuses a service that cannot be, in systemd's words.
 func (l *loader) finishService() {
 	s, u := l.unit.Service, l.unit
@@ -37,25 +35,26 @@ func (l *loader) finishService() {
 			}
 		}
 	}
-	if err := check(s, l.given["SuccessAction"]); err != nil && u.SysV == nil && !IsTemplate(u.Name) {
-		l.bad = append(l.bad, u.Name+": "+err.Error())
+	if why := misfit(s, l.given["SuccessAction"]); why != "" && !IsTemplate(u.Name) {
+		l.bad = append(l.bad, u.Name+": "+why)
 	}
 }
 
-func check(s *Service, action bool) error {
+// misfit says in systemd's words why a service's settings do not go together; empty: they do.
+func misfit(s *Service, action bool) string {
 	switch {
 	case len(s.ExecStart) == 0 && action:
-		return nil
+		return ""
 	case len(s.ExecStart) == 0 && len(s.ExecStop) == 0:
-		return errors.New("Service has no ExecStart=, ExecStop=, or SuccessAction=. Refusing.")
+		return "Service has no ExecStart=, ExecStop=, or SuccessAction=. Refusing."
 	case len(s.ExecStart) == 0 && s.Type != Oneshot:
-		return errors.New("Service has no ExecStart= setting, which is only allowed for Type=oneshot services. Refusing.")
+		return "Service has no ExecStart= setting, which is only allowed for Type=oneshot services. Refusing."
 	case len(s.ExecStart) == 0 && !s.RemainAfterExit:
-		return errors.New("Service has no ExecStart= and no SuccessAction= setting and does not have RemainAfterExit=yes set. Refusing.")
+		return "Service has no ExecStart= and no SuccessAction= setting and does not have RemainAfterExit=yes set. Refusing."
 	case len(s.ExecStart) > 1 && s.Type != Oneshot:
-		return errors.New("Service has more than one ExecStart= setting, which is only allowed for Type=oneshot services. Refusing.")
+		return "Service has more than one ExecStart= setting, which is only allowed for Type=oneshot services. Refusing."
 	case s.Type == Oneshot && (s.Restart == RestartAlways || s.Restart == RestartOnSuccess):
-		return errors.New("Service has Restart= set to either always or on-success, which isn't allowed for Type=oneshot services. Refusing.")
+		return "Service has Restart= set to either always or on-success, which isn't allowed for Type=oneshot services. Refusing."
 	}
-	return nil
+	return ""
 }

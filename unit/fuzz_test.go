@@ -90,6 +90,7 @@ func FuzzEnvironmentFile(f *testing.F) {
 // FuzzExec: a command has a program and a name for it, and its words survive an expansion without variables.
 func FuzzExec(f *testing.F) {
 	f.Add(`-@/bin/a "b\x20c" ; :/bin/d $E ${F} \;`)
+	f.Add("@/bin/a ; /bin/b")
 	f.Fuzz(func(t *testing.T, text string) {
 		all, err := parseExec(text, func(w string) (string, error) { return w, nil })
 		for _, c := range all {

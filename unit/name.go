@@ -31,8 +31,12 @@ func ValidName(name string) bool {
 		return false
 	}
 	return !strings.ContainsFunc(stem, func(r rune) bool {
-		return !('0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || strings.ContainsRune(`:-_.\@`, r))
+		return !alphanumeric(r) && !strings.ContainsRune(`:-_.\@`, r)
 	})
+}
+
+func alphanumeric(r rune) bool {
+	return '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
 }
 
 // split cuts a name before its suffix.
@@ -73,7 +77,7 @@ func Escape(s string) string {
 		switch {
 		case c == '/':
 			b.WriteByte('-')
-		case '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == ':' || c == '_' || c == '.' && i > 0:
+		case alphanumeric(rune(c)) || c == ':' || c == '_' || c == '.' && i > 0:
 			b.WriteByte(c)
 		default:
 			b.WriteString(`\x` + hex.EncodeToString([]byte{c}))
@@ -112,7 +116,7 @@ func Unescape(s string) string {
 	return b.String()
 }
 
-// names are a unit's name and its parts, for specifiers.
+// parts are a unit's name and its parts, for specifiers.
 type parts struct{ name, stem, kind, prefix, instance string }
 
 func partsOf(name string) parts {

@@ -95,7 +95,7 @@ func (l *loader) processSettings(s *Service) map[string]setter {
 		"StandardInput":       input(&s.Stdin),
 		"StandardOutput":      output(&s.Stdout),
 		"StandardError":       output(&s.Stderr),
-		"SyslogIdentifier":    text1(&s.SyslogIdentifier),
+		"SyslogIdentifier":    word(&s.SyslogIdentifier),
 		"AmbientCapabilities": capabilities(&s.AmbientCapabilities),
 		"NoNewPrivileges":     flag(&s.NoNewPrivileges),
 		"PrivateTmp":          l.privateTmp,
@@ -162,7 +162,7 @@ func (l *loader) account(into *string) setter {
 
 func (l *loader) workingDirectory(v string) error {
 	s := l.unit.Service
-	v, s.WorkingDirMayMiss = cutPrefix(v, "-")
+	v, s.WorkingDirMayMiss = strings.CutPrefix(v, "-")
 	if v != "" && v != "~" && !path.IsAbs(v) {
 		err := fmt.Errorf("%q is neither an absolute path nor ~", v)
 		if s.WorkingDirMayMiss {
@@ -231,7 +231,7 @@ func environmentFile(into *[]EnvironmentFile) setter {
 			return nil
 		}
 		f := EnvironmentFile{}
-		if f.Path, f.Optional = cutPrefix(v, "-"); !path.IsAbs(f.Path) {
+		if f.Path, f.Optional = strings.CutPrefix(v, "-"); !path.IsAbs(f.Path) {
 			return fmt.Errorf("%q is not an absolute path", v)
 		}
 		*into = append(*into, f)
@@ -280,7 +280,7 @@ func assign(env []string, assignment string) []string {
 
 func validVariable(name string) bool {
 	return name != "" && (name[0] < '0' || name[0] > '9') && !strings.ContainsFunc(name, func(r rune) bool {
-		return !('0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || r == '_')
+		return !alphanumeric(r) && r != '_'
 	})
 }
 

@@ -29,6 +29,8 @@ type Set struct {
 	sysv  map[string]*SysV    // unit to the script that is all there is of it
 	units map[string]*Unit
 	os    map[string]string // os-release
+	made  map[string][]made // what enable may have made, by configuration folder
+	rules []rule            // of presets
 }
 
 // entry is one name in a unit folder.
@@ -36,8 +38,7 @@ type entry struct {
 	path   string
 	target string // for an alias: the name of the unit it leads to; empty: the file is this unit's own
 	masked bool
-	linked bool   // a link that leads out of the unit folders
-	link   string // the text of the link
+	linked bool // a link that leads out of the unit folders
 }
 
 const (
@@ -49,7 +50,7 @@ const (
 
 // New makes the set of a tree: "/" is the machine's root. It should be an fs.ReadLinkFS, as aliases and masks are links.
 func New(files fs.FS, env Environment) *Set {
-	s := &Set{tree: tree{fs: files, dirs: map[string]string{}}, env: env, units: map[string]*Unit{}}
+	s := &Set{tree: tree{fs: files, dirs: map[string]string{}}, env: env, units: map[string]*Unit{}, made: map[string][]made{}}
 	s.os = s.osRelease()
 	dirs := env.UnitDirs
 	if dirs == nil {
@@ -108,7 +109,7 @@ func (s *Set) index() {
 			case e.IsDir() || !ValidName(name):
 			default:
 				if _, ok := s.files[name]; !ok {
-					s.files[name] = s.entry(full)
+					s.files[name] = s.entry(full, e)
 				}
 			}
 		}
@@ -127,17 +128,21 @@ func (s *Set) index() {
 func hasExt(name string, exts ...string) bool { return slices.Contains(exts, path.Ext(name)) }
 
 // entry looks at one file of a unit folder.
-func (s *Set) entry(full string) entry {
+func (s *Set) entry(full string, d fs.DirEntry) entry {
 	e := entry{path: full}
+	if d.Type().IsRegular() {
+		info, err := d.Info()
+		e.masked = err == nil && info.Size() == 0
+		return e
+	}
 	text, isLink := s.tree.readLink(full)
 	if s.tree.null(full) {
-		e.masked, e.link = true, text
+		e.masked = true
 		return e
 	}
 	if !isLink {
 		return e
 	}
-	e.link = text
 	target := beside(full, text)
 	if !s.isUnitDir(path.Dir(target)) {
 		e.linked = true

@@ -29,7 +29,7 @@ func (l *loader) tables() map[string]map[string]setter {
 func (l *loader) unitSettings() map[string]setter {
 	u := l.unit
 	return map[string]setter{
-		"Description":            text1(&u.Description),
+		"Description":            word(&u.Description),
 		"Documentation":          list(&u.Docs),
 		"After":                  l.units(&u.After),
 		"Before":                 l.units(&u.Before),
@@ -71,7 +71,7 @@ func (l *loader) installSettings() map[string]setter {
 		"RequiredBy":      list(&in.RequiredBy),
 		"Alias":           list(&in.Alias),
 		"Also":            list(&in.Also),
-		"DefaultInstance": text1(&in.DefaultInstance),
+		"DefaultInstance": word(&in.DefaultInstance),
 	}
 }
 
@@ -102,10 +102,10 @@ func (l *loader) condition(assert bool, test, value string) error {
 		return nil
 	}
 	c := Condition{Assert: assert, Test: test}
-	if value, c.Trigger = cutPrefix(value, "|"); c.Trigger {
+	if value, c.Trigger = strings.CutPrefix(value, "|"); c.Trigger {
 		value = strings.TrimLeft(value, blanks)
 	}
-	if value, c.Negate = cutPrefix(value, "!"); c.Negate {
+	if value, c.Negate = strings.CutPrefix(value, "!"); c.Negate {
 		value = strings.TrimLeft(value, blanks)
 	}
 	c.Value = value
@@ -116,12 +116,7 @@ func (l *loader) condition(assert bool, test, value string) error {
 	return nil
 }
 
-func cutPrefix(s, prefix string) (string, bool) {
-	rest, ok := strings.CutPrefix(s, prefix)
-	return rest, ok
-}
-
-func text1(into *string) setter {
+func word(into *string) setter {
 	return func(v string) error { *into = v; return nil }
 }
 

@@ -1,6 +1,7 @@
 package unit
 
 import (
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -90,36 +91,50 @@ func (s *Set) linkedIn(dir string, u *Unit) (named, other bool) {
 	if instance := s.defaultInstance(u); instance != "" {
 		names = append(names, instance)
 	}
-	look := func(full string, names []string) {
-		target, isLink := s.tree.readLink(full)
-		switch base := path.Base(full); {
-		case !isLink || target == "/dev/null":
-		case slices.Contains(names, base):
-			named = true
-		case path.Base(target) == u.Name && base != u.Name:
-			other = true
-		}
-	}
-	for folder, dirs := range s.extra {
-		for _, d := range dirs {
-			if path.Dir(d) != dir || !hasExt(folder, ".wants", ".requires") {
-				continue
-			}
-			for _, e := range s.tree.readDir(d) {
-				look(path.Join(d, e.Name()), names)
-			}
-		}
-	}
 	aliases := u.Install.Alias
 	if path.Base(u.Path) != u.Name {
 		aliases = nil // those of a template are not an instance's
 	}
-	for _, e := range s.tree.readDir(dir) {
-		if ValidName(e.Name()) {
-			look(path.Join(dir, e.Name()), aliases)
+	for _, m := range s.madeIn(dir) {
+		switch {
+		case m.member && slices.Contains(names, m.name), !m.member && slices.Contains(aliases, m.name):
+			named = true
+		case m.target == u.Name && m.name != u.Name:
+			other = true
 		}
 	}
 	return named, other
+}
+
+// made is a link of a configuration folder: in a .wants or .requires folder, or an alias.
+type made struct {
+	member       bool
+	name, target string // base names of the link and of what it leads to
+}
+
+// madeIn lists such links once.
+func (s *Set) madeIn(dir string) []made {
+	if all, ok := s.made[dir]; ok {
+		return all
+	}
+	all := []made{}
+	add := func(full string, member bool) {
+		if target, ok := s.tree.readLink(full); ok && target != "/dev/null" {
+			all = append(all, made{member, path.Base(full), path.Base(target)})
+		}
+	}
+	for _, e := range s.tree.readDir(dir) {
+		full := path.Join(dir, e.Name())
+		if !hasExt(e.Name(), ".wants", ".requires") {
+			add(full, false)
+			continue
+		}
+		for _, m := range s.tree.readDir(full) {
+			add(path.Join(full, m.Name()), true)
+		}
+	}
+	s.made[dir] = all
+	return all
 }
 
 func (s *Set) scriptState(name string) FileState {
@@ -137,9 +152,25 @@ var presetDirs = []string{
 	"/lib/systemd/system-preset",
 }
 
+// rule is a line of a preset.
+type rule struct{ verb, pattern string }
+
 // Preset is what the distribution wants of a unit that nobody has decided on: "enabled" or "disabled". The first rule that fits counts, and
 // without any it is enabled.
 func (s *Set) Preset(name string) string {
+	if s.rules == nil {
+		s.rules = s.presetRules()
+	}
+	for _, r := range s.rules {
+		if ok, _ := path.Match(r.pattern, name); ok {
+			return r.verb + "d"
+		}
+	}
+	return "enabled"
+}
+
+// presetRules reads all presets in the order of their base names; the more important folder has a name.
+func (s *Set) presetRules() []rule {
 	files := map[string]string{}
 	for _, dir := range presetDirs {
 		for _, e := range s.tree.readDir(dir) {
@@ -148,22 +179,14 @@ func (s *Set) Preset(name string) string {
 			}
 		}
 	}
-	var order []string
-	for base := range files {
-		order = append(order, base)
-	}
-	slices.Sort(order)
-	for _, base := range order {
+	rules := []rule{}
+	for _, base := range slices.Sorted(maps.Keys(files)) {
 		text, _ := s.tree.readFile(files[base])
 		for _, ln := range strings.Split(text, "\n") {
-			f := strings.Fields(ln)
-			if len(f) < 2 || f[0] != "enable" && f[0] != "disable" {
-				continue
-			}
-			if ok, _ := path.Match(f[1], name); ok {
-				return f[0] + "d"
+			if f := strings.Fields(ln); len(f) >= 2 && (f[0] == "enable" || f[0] == "disable") {
+				rules = append(rules, rule{f[0], f[1]})
 			}
 		}
 	}
-	return "enabled"
+	return rules
 }

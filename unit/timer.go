@@ -113,7 +113,7 @@ func (l *loader) finishTimer() {
 // every is cron's line for a period. Where in the period it comes is taken from the name, so that not all timers of all containers come at once.
 func every(d time.Duration, name string) (line, refused string) {
 	h := fnv.New32a()
-	h.Write([]byte(name))
+	_, _ = h.Write([]byte(name))
 	at := int(h.Sum32() >> 1)
 	minutes := int(d / time.Minute)
 	switch {
