@@ -1,5 +1,5 @@
 // Command testsummary reads the output of `go test -json` and prints what a person wants to know of it: a line a package,
-// the output of what failed, the reason of what was skipped.
+// the output of what failed, the reason of what was skipped, the tables that a test printed (lines of Markdown that begin with "|").
 //
 //	go test -json ./... | testsummary [-counts FILE] [-no-skips]
 //
@@ -101,6 +101,11 @@ func (r *reader) endTest(e event) {
 	case "pass":
 		if top {
 			r.passed++
+		}
+		for _, line := range r.output[key{e.Package, e.Test}] {
+			if strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "|-") {
+				fmt.Fprint(r.out, "      "+line)
+			}
 		}
 	case "fail":
 		r.failed[e.Package]++

@@ -50,6 +50,15 @@ func TestSummarize(t *testing.T) {
 			has:  []string{"SKIP  p A/s\n          a_test.go:9: needs root"},
 		},
 		{
+			name: "a table is shown also of a test that passes",
+			in: `{"Action":"output","Package":"p","Test":"A","Output":"| a | b |\n"}
+{"Action":"output","Package":"p","Test":"A","Output":"|---|---|\n"}
+{"Action":"output","Package":"p","Test":"A","Output":"said in passing\n"}
+{"Action":"pass","Package":"p","Test":"A"}`,
+			want: summary{passed: 1},
+			has:  []string{"      | a | b |\n      |---|---|\n"},
+		},
+		{
 			name: "a package without tests counts for nothing",
 			in:   `{"Action":"skip","Package":"p"}`,
 		},
