@@ -190,15 +190,18 @@ func (s *Supervisor) enlist(u *unit.Unit) (job string, state manager.Active, err
 			}
 		default:
 			state = manager.Inactive
-			var ok bool
-			if r.Starts, ok = admit(r.Starts, uptime(), u.StartLimitBurst, u.StartLimitInterval); !ok {
+			now := uptime()
+			if _, ok := admit(r.Starts, now, u.StartLimitBurst, u.StartLimitInterval); !ok {
 				limited = true
 				r.Result = "start-limit-hit"
 				r.set(manager.Failed, "failed", uptime())
 				return
 			}
+			// The limit is for crash loops. systemd counts also what people and scripts start, and leaves a service down that was restarted a few
+			// times by hand just before it crashed; here each start by hand is the first of a new count.
+			r.Starts = []time.Duration{now}
 			r.Restarts, r.ExitCode, r.ExitReason, r.Condition, r.Result = 0, 0, "", "", ""
-			r.set(manager.Activating, "start", uptime())
+			r.set(manager.Activating, "start", now)
 		}
 		job = newInvocation()
 		r.Job, r.Wanted, r.Verdict = job, wantUp, ""
