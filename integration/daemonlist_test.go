@@ -6,6 +6,7 @@ package integration
 type daemon struct {
 	name    string
 	install string // packages
+	rpm     string // if it comes as an RPM: what testdata/repack is told after the name
 	unit    string // the unit that an operator names
 	main    string // the unit that has the main process
 	pid     string // command that prints the main process's id, for what systemd itself knows none of
@@ -74,7 +75,7 @@ var machines = map[string][]daemon{
 	},
 	"java": {
 		{name: "lighttpd", serves: page("/")},
-		{name: "varnish", serves: port("6081")},
+		{name: "varnish", serves: page(":6081/")},
 		{name: "proftpd-basic", unit: "proftpd", serves: port("21")},
 		{name: "tomcat10", serves: page(":8080/")},
 		{name: "rabbitmq-server", serves: "rabbitmqctl -q ping"},
@@ -103,5 +104,18 @@ var machines = map[string][]daemon{
 		{name: "icecast2", serves: port("8000"), after: "sed -i 's/^ENABLE=.*/ENABLE=true/' /etc/default/icecast2; systemctl restart icecast2"},
 		{name: "xinetd", serves: "pgrep -x xinetd"},
 		{name: "rsync", serves: port("873"), held: "inactive", after: "printf '[it]\\npath=/srv\\n' >/etc/rsyncd.conf && systemctl start rsync"},
+	},
+	"rpm": {
+		{name: "nginx", serves: page("/"), rpm: "sysv nginx - - nginx-common nginx",
+			after: "ln -s /etc/nginx/sites-available/default /etc/nginx/sites-enabled/ && systemctl reload nginx"},
+		{name: "redis-server", serves: "redis-cli ping | grep -q PONG", rpm: "systemd redis-server redis /var/lib/redis,/var/log/redis redis-tools redis-server"},
+		{name: "memcached", serves: port("11211"), rpm: "systemd memcached memcache - memcached"},
+		{name: "haproxy", serves: "test -S /run/haproxy/admin.sock && pgrep -u haproxy -x haproxy", rpm: "sysv haproxy haproxy /var/lib/haproxy haproxy"},
+		{name: "beanstalkd", serves: port("11300"), rpm: "systemd beanstalkd beanstalkd /var/lib/beanstalkd beanstalkd"},
+		{name: "tinyproxy", serves: port("8888"), rpm: "sysv tinyproxy tinyproxy /var/log/tinyproxy tinyproxy-bin tinyproxy"},
+		{name: "vsftpd", serves: port("21"), rpm: "sysv vsftpd ftp - vsftpd"},
+		{name: "mosquitto", serves: port("1883"), rpm: "systemd mosquitto mosquitto /var/lib/mosquitto,/var/log/mosquitto mosquitto"},
+		{name: "dnsmasq", serves: port("53"), rpm: "sysv dnsmasq dnsmasq - dnsmasq-base dnsmasq"},
+		{name: "snmpd", serves: "grep -q ':00A1 ' /proc/net/udp", rpm: "systemd snmpd Debian-snmp /var/lib/snmp snmpd"},
 	},
 }

@@ -52,7 +52,7 @@ type machine struct {
 
 // TestDaemons: Debian's daemons are installed over SSH in running instances, and behave there as on a server.
 func TestDaemons(t *testing.T) {
-	requireReal(t, "docker", baseImage)
+	requireReal(t, "docker", baseImage, rpmImage)
 	tag := fmt.Sprintf("berth-it/%08x:", rand.Uint32())
 	names := slices.Sorted(maps.Keys(machines))
 	t.Cleanup(func() { // after all instances are gone
@@ -72,7 +72,11 @@ func TestDaemons(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				m := machine{t: t, b: b.In(t), app: b.AppID(name), rows: all[name]}
-				m.b.Create(m.b.App(name, baseImage, 1, rig.With("cpus", 2), rig.With("mem", 1536)))
+				image := baseImage
+				if name == "rpm" {
+					image = rpmImage
+				}
+				m.b.Create(m.b.App(name, image, 1, rig.With("cpus", 2), rig.With("mem", 1536)))
 				m.arrive()
 				m.check(tag + name)
 			})
@@ -84,6 +88,13 @@ func TestDaemons(t *testing.T) {
 // check fills the rows of the machine.
 func (m *machine) check(image string) {
 	m.must(m.b.Packages())
+	if m.rows[0].rpm != "" {
+		repack, err := os.ReadFile("testdata/repack")
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		m.must("cat >/root/repack <<'THE END'\n" + string(repack) + "THE END")
+	}
 	for _, r := range m.rows {
 		m.note(r, byInstall, m.installs)
 		m.note(r, bySystemctl, func(d daemon) (string, error) { return m.obeys(d, "systemctl %[2]s %[1]s") })
@@ -202,7 +213,15 @@ func (m *machine) installs(d daemon) (string, error) {
 			return "", err
 		}
 	}
-	out, code := m.sh("DEBIAN_FRONTEND=noninteractive apt-get install -y -q " + d.packages())
+	command := "DEBIAN_FRONTEND=noninteractive apt-get install -y -q " + d.packages()
+	if d.rpm != "" {
+		made, code := m.sh("bash /root/repack " + d.name + " " + d.rpm + " 2>/dev/null")
+		if code != 0 {
+			return "", fmt.Errorf("make an RPM of it: %s", made)
+		}
+		command = "rpm -i " + made
+	}
+	out, code := m.sh(command)
 	if code != 0 {
 		return "", fmt.Errorf("exit code %d: %s", code, out)
 	}
@@ -267,7 +286,7 @@ func (m *machine) obeys(d daemon, tool string) (string, error) {
 }
 
 func (m *machine) enabled(d daemon) (string, error) {
-	word, code := m.sh("systemctl is-enabled " + d.service())
+	word, code := m.sh("systemctl is-enabled " + d.service() + " 2>/dev/null")
 	if code != 0 || word != "enabled" {
 		return "", fmt.Errorf("is-enabled: exit code %d, %q", code, word)
 	}
@@ -375,7 +394,11 @@ func printTable(all map[string][]*row) {
 	fmt.Fprintf(&b, "\n| daemon | %s |\n|---|%s\n", strings.Join(columns, " | "), strings.Repeat("---|", len(columns)))
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		for _, r := range all[name] {
-			fmt.Fprintf(&b, "| %s |", r.name)
+			kind := ""
+			if r.rpm != "" {
+				kind = " (RPM, " + strings.Fields(r.rpm)[0] + ")"
+			}
+			fmt.Fprintf(&b, "| %s%s |", r.name, kind)
 			for _, c := range columns {
 				fmt.Fprintf(&b, " %s |", or(r.found[c], "-"))
 			}

@@ -17,6 +17,7 @@ import (
 const (
 	baseImage = "berth/base:bookworm"
 	webImage  = "berth/legacy-web:1"
+	rpmImage  = "berth/rpm:bookworm"
 )
 
 var (

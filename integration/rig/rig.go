@@ -27,6 +27,13 @@ const pollInterval = 50 * time.Millisecond
 // Eventually looks again and again until look returns nil, and fails with its last error when the time is over.
 func Eventually(t TB, limit time.Duration, what string, look func() error) {
 	t.Helper()
+	if err := Within(limit, look); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// Within looks again and again until look returns nil, and returns its last error when the time is over.
+func Within(limit time.Duration, look func() error) error {
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	tick := time.NewTicker(pollInterval)
@@ -34,12 +41,12 @@ func Eventually(t TB, limit time.Duration, what string, look func() error) {
 	for {
 		err := look()
 		if err == nil {
-			return
+			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			t.Fatalf("%s: not within %s: %v", what, limit, err)
+			return fmt.Errorf("not within %s: %w", limit, err)
 		}
 	}
 }
