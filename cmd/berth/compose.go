@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/berth-project/berth/agent"
@@ -42,6 +43,8 @@ type composition struct {
 	engines   []followed // whose containers the engine runs tasks in: this host's, and other endpoints
 	state     *watch.Value[spec.HostState]
 	agentID   string // the engine's, which stays as long as the state folder does
+
+	committing sync.Mutex // held while an image is made of an instance
 }
 
 // followed is a Docker Engine whose containers are followed.

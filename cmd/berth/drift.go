@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -57,7 +58,10 @@ func newDriftCommand(c *cli) *cobra.Command {
 				c.output = "json"
 			}
 			if f.tag == "" && (f.message != "" || len(f.with) > 0) {
-				return fmt.Errorf("--message and --with go with --commit")
+				return errors.New("--message and --with go with --commit")
+			}
+			if f.host != "" && !f.here {
+				return errors.New("--docker-host goes with --here")
 			}
 			if f.here {
 				if err := c.driftHere(cmd.Context(), args[0], f); err != nil {
@@ -264,6 +268,7 @@ func (c *cli) commit(a *apiClient, rows []api.Instance, f *driftFlags) error {
 	}
 	c.say("Making an image of %s; it stands still for a moment.", name(rows[0]))
 	made := new(instance.Committed)
+	a.wire.next.ResponseHeaderTimeout = 0 // as long as the layer takes
 	if _, err := a.call(http.MethodPost, "/berth/v1/drift?"+driftQuery(rows[0], f).Encode(), body, made); err != nil {
 		return doing(err, "make an image of %s", name(rows[0]))
 	}

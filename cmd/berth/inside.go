@@ -74,7 +74,7 @@ func unitLogs(ctx context.Context, e execer, id string, o api.LogOptions, w io.W
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case err != nil && strings.Contains(err.Error(), "not found"), err == nil && (code == 126 || code == 127):
+	case err != nil && strings.Contains(err.Error(), "executable file not found"), err == nil && (code == 126 || code == 127):
 		return &api.RefusedError{Message: "The instance has no journalctl: its image does not keep its services' logs apart (images made from berth/base do)."}
 	case err != nil:
 		return err
@@ -119,6 +119,8 @@ func (i instances) Commit(ctx context.Context, taskID string, r api.CommitReques
 	if err != nil {
 		return nil, err
 	}
+	i.committing.Lock() // two that want the same name
+	defer i.committing.Unlock()
 	return commit(ctx, client, ctr.ID, r)
 }
 

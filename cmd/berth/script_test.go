@@ -15,6 +15,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/berth-project/berth/images/drift"
+	"github.com/berth-project/berth/images/instance"
 	"github.com/berth-project/berth/scheduler/api"
 	"github.com/berth-project/berth/scheduler/api/apitest"
 	"github.com/berth-project/berth/scheduler/marathon"
@@ -76,8 +78,12 @@ func serve(env *testscript.Env, world *apitest.World, events *api.Log, socket st
 		Info: api.Info{Version: "1.2.3", Leader: "127.0.0.1:8080"}, CheckPause: time.Millisecond,
 		Logs: func(_ context.Context, task string, o api.LogOptions, w io.Writer) error {
 			_, err := fmt.Fprintf(w, "output of %s, tail %d, follow %v\n", task, o.Tail, o.Follow)
+			if len(o.Units) > 0 {
+				_, err = fmt.Fprintf(w, "of the services %v\n", o.Units)
+			}
 			return err
 		},
+		Instances: pets{},
 	})
 	if err != nil {
 		return err
@@ -103,6 +109,31 @@ func serve(env *testscript.Env, world *apitest.World, events *api.Log, socket st
 		}
 	})
 	return nil
+}
+
+// pets are instances in each of which the same was done.
+type pets struct{}
+
+func (pets) Drift(context.Context, string) (any, error) {
+	return instance.Look{Image: "web:1", ImageID: "registry.example.com/web@sha256:0123456789abcdef", Drift: drift.Drift{
+		Packages: []drift.PackageChange{
+			{Name: "nginx", Format: drift.Deb, Kind: drift.Installed, To: "1.22"}, {Name: "nginx-common", Format: drift.Deb, Kind: drift.Installed, To: "1.22", Auto: true},
+		},
+		Services: []drift.ServiceChange{{Name: "nginx", Kind: drift.Enabled}},
+		Files:    []drift.File{{Path: "/etc/nginx/nginx.conf", Kind: drift.Added, Class: drift.Conffile, Packages: []string{"deb:nginx"}}},
+		Other:    []drift.File{{Path: "/run/x", Kind: drift.Added, Class: drift.Noise, Why: "of running processes"}},
+		Unsure:   []string{"which RPMs changed"},
+	}}, nil
+}
+
+func (pets) Commit(_ context.Context, _ string, c api.CommitRequest) (any, error) {
+	switch c.Tag {
+	case "taken:1":
+		return nil, &api.ConflictError{Message: (&instance.TagError{Tag: c.Tag, Exists: true}).Error()}
+	case "web":
+		return nil, &api.RefusedError{Message: (&instance.TagError{Tag: c.Tag}).Error()}
+	}
+	return instance.Committed{Tag: c.Tag, ID: "sha256:fedcba9876543210", Recipe: fmt.Sprintf("# %s of %s: %s %v\n", c.Tag, c.Seat, c.Message, c.With)}, nil
 }
 
 // runForCode runs a command that must end with the given exit code, and keeps its output for the next stdout and stderr.

@@ -203,12 +203,12 @@ func (l *looker) rpm(ctx context.Context) (after, before []drift.Package, err er
 	query := []string{"rpm", "-qa", "--qf", drift.RPMQuery}
 	var out bytes.Buffer
 	code, err := l.engine.ExecTo(ctx, l.id, query, &out, io.Discard)
-	if err != nil {
+	if err != nil && !noProgram(err) { // some engines end with 127 instead
 		return nil, nil, err
 	}
-	if code != 0 {
+	if err != nil || code != 0 {
 		if l.changed("/var/lib/rpm") || l.changed("/usr/lib/sysimage/rpm") {
-			l.in.Unsure = append(l.in.Unsure, fmt.Sprintf("which RPMs changed: rpm ends with %d in the instance", code))
+			l.in.Unsure = append(l.in.Unsure, "which RPMs changed: rpm does not run in the instance")
 		}
 		return nil, nil, nil
 	}
@@ -225,7 +225,7 @@ func (l *looker) rpm(ctx context.Context) (after, before []drift.Package, err er
 	defer remove(ctx, l.engine, asked)
 	var was bytes.Buffer
 	code, err = l.engine.Finish(ctx, asked)
-	if err != nil && strings.Contains(err.Error(), "not found") {
+	if err != nil && noProgram(err) {
 		return after, nil, nil // the image has no rpm: the first was installed with it
 	}
 	if err == nil && code != 0 {
@@ -241,6 +241,11 @@ func (l *looker) rpm(ctx context.Context) (after, before []drift.Package, err er
 		return nil, nil, fmt.Errorf("read the packages of the image's rpm: %w", err)
 	}
 	return after, before, nil
+}
+
+// noProgram says that a container has not the program that was to run in it.
+func noProgram(err error) bool {
+	return strings.Contains(err.Error(), "executable file not found") || strings.Contains(err.Error(), "no such file or directory")
 }
 
 // verify has the packages of a format that own something that changed compare their files with what they brought.

@@ -228,10 +228,10 @@ func (c *Client) Finish(ctx context.Context, id string) (int, error) {
 	}
 }
 
-// ExecTo runs a command in a running container, copies what it writes, and returns its exit code. When ctx ends first, the
+// ExecTo runs a command as root in a running container, copies what it writes, and returns its exit code. When ctx ends first, the
 // command is killed as Exec does it.
 func (c *Client) ExecTo(ctx context.Context, id string, cmd []string, stdout, stderr io.Writer) (int, error) {
-	made, err := c.api.ContainerExecCreate(ctx, id, container.ExecOptions{Cmd: cmd, AttachStdout: true, AttachStderr: true})
+	made, err := c.api.ContainerExecCreate(ctx, id, container.ExecOptions{User: "0", Cmd: cmd, AttachStdout: true, AttachStderr: true})
 	if err != nil {
 		return 0, fmt.Errorf("prepare a command in container %s: %w", id, err)
 	}

@@ -2,8 +2,10 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/berth-project/berth/spec"
 )
@@ -46,10 +48,21 @@ func (s *Server) drifting(r *http.Request) (*spec.Task, string, error) {
 	return t, id, err
 }
 
+// patient lets an answer take as long as it needs: a layer of many gigabytes is read and written in between.
+func patient(w http.ResponseWriter) error {
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("wait for the instance: %w", err)
+	}
+	return nil
+}
+
 // getDrift is GET /berth/v1/drift.
 func (s *Server) getDrift(w http.ResponseWriter, r *http.Request) error {
 	t, id, err := s.drifting(r)
 	if err != nil {
+		return err
+	}
+	if err := patient(w); err != nil {
 		return err
 	}
 	found, err := s.o.Instances.Drift(r.Context(), id)
@@ -75,6 +88,9 @@ func (s *Server) postDrift(w http.ResponseWriter, r *http.Request) error {
 	}
 	if len(c.Message) > maxMessage || len(c.By) > maxMessage {
 		return fail(http.StatusUnprocessableEntity, "The message, or who says it, is longer than %d bytes.", maxMessage)
+	}
+	if err := patient(w); err != nil {
+		return err
 	}
 	made, err := s.o.Instances.Commit(r.Context(), id, c)
 	if err != nil {
