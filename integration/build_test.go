@@ -420,8 +420,8 @@ func TestBuildPackageOnly(t *testing.T) {
 		}
 	}
 	t.Logf("a package of 2000 files more: berth build %.1f s, over SSH %.1f s (best of %d each)", build.Seconds(), overSSH.Seconds(), rounds)
-	// A build also keeps the result as a layer and copies what comes after the packages; that must not take longer than the package.
-	if build > overSSH+overSSH/2+2*time.Second {
+	// Both are measured on a machine that does other things, too.
+	if build > overSSH+overSSH/4+time.Second {
 		t.Errorf("a package more costs %v, over SSH %v", build, overSSH)
 	}
 }
