@@ -33,11 +33,15 @@ func (s *Supervisor) End(ctx context.Context, name string) int {
 
 // shutDown runs ExecStop and ends the main process, or all of them where none is known to be the main one.
 func (l *life) shutDown(ctx context.Context) {
+	// Whoever finishes a service that has ended by itself does so beside this, and its word is the last.
+	over := false
 	r, err := l.note(func(r *record) {
 		r.Wanted = wantDown
-		r.set(manager.Deactivating, "stop", uptime())
+		if over = r.Active == manager.Inactive || r.Active == manager.Failed; !over {
+			r.set(manager.Deactivating, "stop", uptime())
+		}
 	})
-	if err != nil {
+	if err != nil || over {
 		return
 	}
 	l.say("Stopping %s...", l.title())
@@ -49,10 +53,12 @@ func (l *life) shutDown(ctx context.Context) {
 	}
 	// It may have gone, and others be known, since then.
 	r, err = l.note(func(r *record) {
-		r.Signalled = l.sv.KillMode == unit.KillGroup
-		r.set(manager.Deactivating, "stop-sigterm", uptime())
+		if over = r.Active != manager.Deactivating; !over {
+			r.Signalled = l.sv.KillMode == unit.KillGroup
+			r.set(manager.Deactivating, "stop-sigterm", uptime())
+		}
 	})
-	if err != nil {
+	if err != nil || over {
 		return
 	}
 	targets := func() []process { return l.reached(&r) }
@@ -64,10 +70,12 @@ func (l *life) shutDown(ctx context.Context) {
 	}
 	l.say("%s: State 'stop-sigterm' timed out. Killing.", l.name)
 	_, _ = l.note(func(r *record) {
-		r.Result = "timeout"
-		r.set(manager.Deactivating, "stop-sigkill", uptime())
+		if over = r.Active != manager.Deactivating; !over {
+			r.Result = "timeout"
+			r.set(manager.Deactivating, "stop-sigkill", uptime())
+		}
 	})
-	if !l.sv.SendSIGKILL {
+	if over || !l.sv.SendSIGKILL {
 		return
 	}
 	final, ok := unit.Signal(l.sv.FinalKillSignal)
