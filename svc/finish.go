@@ -122,6 +122,10 @@ func endingEnv(r *record) []string {
 	return env
 }
 
+// orphanGrace is how long the processes of a service that has crashed may take to end. systemd gives them TimeoutStopSec=, a minute and a half
+// in which the service is down; those of some daemons heed no signal but their parent's, which is dead.
+const orphanGrace = 5 * time.Second
+
 // leftovers ends the processes that the main one has left behind, as far as KillMode= says.
 func (l *life) leftovers(r *record) {
 	mode := l.sv.KillMode
@@ -137,7 +141,11 @@ func (l *life) leftovers(r *record) {
 		if !r.Signalled {
 			l.signal(l.killSignal(), left)
 		}
-		if left = awaitEnd(l.sv.TimeoutStop, func() []process { return members(r) }); len(left) == 0 {
+		grace := l.sv.TimeoutStop
+		if r.Wanted != wantDown && (grace == 0 || grace > orphanGrace) {
+			grace = orphanGrace
+		}
+		if left = awaitEnd(grace, func() []process { return members(r) }); len(left) == 0 {
 			return
 		}
 	}

@@ -32,10 +32,11 @@ type follower struct {
 	stop    chan os.Signal            // s6 wants us to end
 
 	main     process
-	mainEnd  <-chan syscall.WaitStatus // nil: no child of ours, or not known
-	deadline <-chan time.Time          // of the start-up, then RuntimeMax's
-	watchdog *time.Timer               // nil: none
-	stopping chan struct{}             // closed when the stop that we began ourselves is over
+	mainEnd  <-chan syscall.WaitStatus   // nil: no child of ours, or not known
+	roots    []<-chan syscall.WaitStatus // ends of what the start left, if none of it is known to be the main process
+	deadline <-chan time.Time            // of the start-up, then RuntimeMax's
+	watchdog *time.Timer                 // nil: none
+	stopping chan struct{}               // closed when the stop that we began ourselves is over
 }
 
 // follow starts the service and stays until it has ended. How it ended is in the record.
@@ -198,10 +199,11 @@ func (f *follower) forked() error {
 	}
 	// With GuessMainPID=no systemd does not guess, and the service lives as long as any of its processes. A script of old times that leaves
 	// one process behind leaves no doubt, however, and its -9 has to be seen.
-	if f.sv.GuessMainPID || f.u.SysV != nil {
-		if left := f.children(); len(left) == 1 {
-			f.take(left[0])
-		}
+	left := f.children()
+	if len(left) == 1 && (f.sv.GuessMainPID || f.u.SysV != nil) {
+		f.take(left[0])
+	} else {
+		f.root(left)
 	}
 	return nil
 }

@@ -25,11 +25,12 @@ func (f *follower) watch(ctx context.Context) int {
 			barked = f.watchdog.C
 		}
 		if f.main.PID == 0 && len(f.children()) == 0 {
-			return f.gone(ctx, "exited", 0)
+			reason, code := f.rootsEnd()
+			return f.gone(ctx, reason, code)
 		}
 		select {
 		case status := <-f.mainEnd:
-			if f.moved() {
+			if f.moved() || f.passedOn(status) {
 				continue
 			}
 			reason, code := ending(status)
@@ -62,6 +63,44 @@ func (f *follower) watch(ctx context.Context) int {
 			}
 		}
 	}
+}
+
+// passedOn says whether the process that a script left behind was only on the way to the daemon: it has ended well, and others are there.
+func (f *follower) passedOn(status syscall.WaitStatus) bool {
+	left := f.children()
+	reason, code := ending(status)
+	if f.u.SysV == nil || f.stopping != nil || len(left) == 0 || !clean(reason, code, f.sv.Success) {
+		return false
+	}
+	if len(left) == 1 {
+		f.take(left[0])
+		return true
+	}
+	f.root(left)
+	_, err := f.note(func(r *record) { r.Main = process{} })
+	return err == nil
+}
+
+// root remembers the processes that a start left, none of which is known to be the main one.
+func (f *follower) root(left []process) {
+	f.main, f.mainEnd, f.roots = process{}, nil, nil
+	for _, p := range left {
+		f.roots = append(f.roots, f.kids.adopt(p.PID))
+	}
+}
+
+// rootsEnd is how a service without a main process has ended: badly if one that it was started with did. systemd does not look at them.
+func (f *follower) rootsEnd() (reason string, code int) {
+	for _, ended := range f.roots {
+		select {
+		case status := <-ended:
+			if reason, code := ending(status); reason != "exited" && !clean(reason, code, f.sv.Success) {
+				return reason, code
+			}
+		default:
+		}
+	}
+	return "exited", 0
 }
 
 // left is the end after a stop: whatever KillMode= spares goes on without us.
