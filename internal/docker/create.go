@@ -3,7 +3,9 @@ package docker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -167,7 +169,7 @@ func (s *CreateSpec) hostConfig() *container.HostConfig {
 		IpcMode: container.IpcMode(s.IPC), PidMode: container.PidMode(s.PID), UTSMode: container.UTSMode(s.UTS),
 		UsernsMode: container.UsernsMode(s.Userns), CgroupnsMode: container.CgroupnsMode(s.Cgroupns),
 		Privileged: s.Privileged, ReadonlyRootfs: s.ReadOnly, SecurityOpt: s.SecurityOpt, StorageOpt: s.StorageOpt,
-		Tmpfs: s.Tmpfs, ShmSize: s.ShmSize, Sysctls: s.Sysctls, Runtime: s.Runtime, Init: s.Init, OomScoreAdj: s.OomScoreAdj,
+		Tmpfs: s.Tmpfs, ShmSize: s.ShmSize, Sysctls: s.sysctls(), Runtime: s.Runtime, Init: s.Init, OomScoreAdj: s.OomScoreAdj,
 		PortBindings: nat.PortMap{},
 		LogConfig:    container.LogConfig{Type: s.LogDriver, Config: s.LogOpts},
 	}
@@ -186,6 +188,26 @@ func (s *CreateSpec) hostConfig() *container.HostConfig {
 	}
 	h.Resources = s.resources()
 	return h
+}
+
+// loopback6 is the setting that takes ::1 away.
+const loopback6 = "net.ipv6.conf.lo.disable_ipv6"
+
+// sysctls are those asked for, and ::1. The engine turns IPv6 off in a container without an address of that kind, also on loopback, where
+// every machine has it and daemons are configured to listen. A network of others is not ours to change.
+func (s *CreateSpec) sysctls() map[string]string {
+	if s.Network == "host" || strings.HasPrefix(s.Network, "container:") {
+		return s.Sysctls
+	}
+	if _, asked := s.Sysctls[loopback6]; asked {
+		return s.Sysctls
+	}
+	if _, err := os.Stat("/proc/sys/net/ipv6/conf/lo"); err != nil {
+		return s.Sysctls // a kernel without IPv6
+	}
+	out := map[string]string{loopback6: "0"}
+	maps.Copy(out, s.Sysctls)
+	return out
 }
 
 func (s *CreateSpec) resources() container.Resources {
