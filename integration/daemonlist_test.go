@@ -84,7 +84,7 @@ var machines = map[string][]daemon{
 				"printf 'def application(e, r):\\n    r(\"200 OK\", [])\\n    return [b\"it\"]\\n' >/srv/it.py && systemctl restart uwsgi"},
 		{name: "gunicorn", serves: page(":8000/"), after: "printf 'def app(e, r):\\n    r(\"200 OK\", [])\\n    return [b\"it\"]\\n' >/srv/g.py && " +
 			"printf '[Unit]\\nDescription=an app\\nAfter=network.target\\n\\n[Service]\\nType=notify\\nUser=www-data\\nGroup=www-data\\nRuntimeDirectory=gunicorn\\n" +
-			"WorkingDirectory=/srv\\nExecStart=/usr/bin/gunicorn g:app\\nExecReload=/bin/kill -s HUP $MAINPID\\nKillMode=mixed\\nTimeoutStopSec=5\\n\\n" +
+			"WorkingDirectory=/srv\\nExecStart=/usr/bin/gunicorn -b 127.0.0.1:8000 g:app\\nExecReload=/bin/kill -s HUP $MAINPID\\nKillMode=mixed\\nTimeoutStopSec=5\\n\\n" +
 			"[Install]\\nWantedBy=multi-user.target\\n' >/etc/systemd/system/gunicorn.service && systemctl daemon-reload && systemctl enable --now gunicorn"},
 		{name: "chrony", held: "inactive", serves: "chronyc -h /run/chrony/chronyd.sock tracking",
 			after: "sed -i 's/^DAEMON_OPTS=.*/DAEMON_OPTS=\"-F 1 -x\"/' /etc/default/chrony && mkdir -p /etc/systemd/system/chrony.service.d && " +
@@ -101,9 +101,9 @@ var machines = map[string][]daemon{
 		{name: "at", unit: "atd", serves: "pgrep -x atd"},
 		{name: "munin-node", serves: port("4949")},
 		{name: "prometheus-node-exporter", serves: page(":9100/metrics")},
-		{name: "icecast2", serves: port("8000"), after: "sed -i 's/^ENABLE=.*/ENABLE=true/' /etc/default/icecast2; systemctl restart icecast2"},
+		{name: "icecast2", serves: port("8000"), after: "sed -i 's/^ENABLE=.*/ENABLE=true/' /etc/default/icecast2; systemctl enable --now icecast2"},
 		{name: "xinetd", serves: "pgrep -x xinetd"},
-		{name: "rsync", serves: port("873"), held: "inactive", after: "printf '[it]\\npath=/srv\\n' >/etc/rsyncd.conf && systemctl start rsync"},
+		{name: "rsync", serves: port("873"), held: "inactive", after: "printf '[it]\\npath=/srv\\n' >/etc/rsyncd.conf && systemctl enable --now rsync"},
 	},
 	"rpm": {
 		{name: "nginx", serves: page("/"), rpm: "sysv nginx - - nginx-common nginx",

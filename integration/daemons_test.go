@@ -76,7 +76,7 @@ func TestDaemons(t *testing.T) {
 				if name == "rpm" {
 					image = rpmImage
 				}
-				m.b.Create(m.b.App(name, image, 1, rig.With("cpus", 2), rig.With("mem", 1536)))
+				m.b.Create(m.b.App(name, image, 1, rig.With("cpus", 2), rig.With("mem", 1024)))
 				m.arrive()
 				m.check(tag + name)
 			})
