@@ -3,6 +3,7 @@ package svc
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -62,7 +63,7 @@ func (l *life) shutDown(ctx context.Context) {
 		return
 	}
 	targets := func() []process { return l.reached(&r) }
-	l.signal(l.killSignal(), targets())
+	l.ask(&r, targets())
 	awaited := func() []process { return l.awaited(&r) }
 	left := awaitEnd(l.sv.TimeoutStop, awaited)
 	if len(left) == 0 {
@@ -86,6 +87,27 @@ func (l *life) shutDown(ctx context.Context) {
 	if left = awaitEnd(killPatience, awaited); len(left) > 0 {
 		send(unix.SIGKILL, left...)
 	}
+}
+
+// mainFirst is how long a main process may take to end its own children before they are told to end, too.
+const mainFirst = 500 * time.Millisecond
+
+// ask sends the first signal: to the main process, and to the others when that has ended or lets them wait. systemd tells all at once, and
+// then says that a daemon has failed whose parent counts a child that dies of a signal as a crash.
+func (l *life) ask(r *record, targets []process) {
+	others := slices.DeleteFunc(slices.Clone(targets), func(p process) bool { return p.PID == r.Main.PID })
+	if len(others) == len(targets) || len(others) == 0 {
+		l.signal(l.killSignal(), targets)
+		return
+	}
+	l.signal(l.killSignal(), []process{r.Main})
+	awaitEnd(mainFirst, func() []process {
+		if !r.Main.alive() {
+			return nil
+		}
+		return []process{r.Main}
+	})
+	l.signal(l.killSignal(), others)
 }
 
 // reached are those whom KillMode= lets the first signal reach.

@@ -129,6 +129,9 @@ const orphanGrace = 5 * time.Second
 // leftovers ends the processes that the main one has left behind, as far as KillMode= says.
 func (l *life) leftovers(r *record) {
 	mode := l.sv.KillMode
+	if l.u.SysV != nil && r.Wanted != wantDown {
+		mode = unit.KillGroup // it is started again, and what is left of it may hold its port
+	}
 	if mode == unit.KillProcess || mode == unit.KillNone {
 		return
 	}
