@@ -24,9 +24,15 @@ func (f *follower) watch(ctx context.Context) int {
 		if f.watchdog != nil {
 			barked = f.watchdog.C
 		}
-		if f.main.PID == 0 && len(f.children()) == 0 {
-			reason, code := f.rootsEnd()
-			return f.gone(ctx, reason, code)
+		if f.main.PID == 0 {
+			switch left := f.children(); {
+			case len(left) == 0:
+				reason, code := f.rootsEnd()
+				return f.gone(ctx, reason, code)
+			case len(left) == 1 && f.stopping == nil && (f.sv.GuessMainPID || f.u.SysV != nil):
+				f.take(left[0]) // those that were only on the way to it have ended
+				continue
+			}
 		}
 		select {
 		case status := <-f.mainEnd:
