@@ -97,12 +97,11 @@ func (s *Supervisor) yield(ctx context.Context) {
 
 // tmpfiles makes the files and folders that packages want at boot, as /run was cleared.
 func (s *Supervisor) tmpfiles(ctx context.Context) {
-	program, err := exec.LookPath("systemd-tmpfiles")
-	if err != nil || s.root != "/" {
+	if s.root != "/" {
 		return
 	}
 	// Devices are not ours to make; what else it cannot do in a container it says, and goes on.
-	_ = exec.CommandContext(ctx, program, "--create", "--remove", "--boot", "--exclude-prefix=/dev", "--exclude-prefix=/sys", "--exclude-prefix=/proc").Run()
+	_ = program(ctx, "systemd-tmpfiles", "--create", "--remove", "--boot", "--exclude-prefix=/dev", "--exclude-prefix=/sys", "--exclude-prefix=/proc").Run()
 }
 
 // generate runs the generators of systemd.generator(7), by which some packages start one instance for each of their configurations. Their units

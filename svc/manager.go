@@ -224,6 +224,9 @@ func (s *Supervisor) begin(ctx context.Context, u *unit.Unit) (bool, error) {
 		err = s.launchService(ctx, u.Name)
 	}
 	if err != nil {
+		out, done := s.logOf(u.Name)
+		defer done()
+		(&life{name: u.Name, out: out}).say("%s: Failed to run 'start' task: %v", u.Name, err)
 		_, _ = s.update(u.Name, func(r *record) {
 			r.Result = "resources"
 			r.decide(r.Result)

@@ -86,9 +86,22 @@ func (s *Supervisor) retire(ctx context.Context, name string) {
 	}
 }
 
+// program makes a call of one of the image's own programs. Where they are does not depend on whoever called us: Ansible's service, for one, calls
+// systemctl without any PATH.
+func program(ctx context.Context, name string, args ...string) *exec.Cmd {
+	const env = "PATH=" + defaultPath
+	path, err := (&launch{Path: name, Env: []string{env}}).find()
+	if err != nil {
+		path = name
+	}
+	c := exec.CommandContext(ctx, path, args...)
+	c.Env = []string{env}
+	return c
+}
+
 // command runs one of s6's programs.
 func command(ctx context.Context, name string, args ...string) error {
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	out, err := program(ctx, name, args...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}
@@ -107,7 +120,7 @@ func (s *Supervisor) logOf(name string) (out *os.File, done func()) {
 	if err != nil || os.MkdirAll(logs, 0o750) != nil {
 		return os.NewFile(uintptr(syscall.Stderr), "stderr"), func() {}
 	}
-	logger := exec.Command("s6-log", fmt.Sprintf("n%d", logFiles), fmt.Sprintf("s%d", logBytes), "t", logs)
+	logger := program(context.Background(), "s6-log", fmt.Sprintf("n%d", logFiles), fmt.Sprintf("s%d", logBytes), "t", logs)
 	logger.Stdin = r
 	err = logger.Start()
 	_ = r.Close()
