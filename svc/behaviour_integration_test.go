@@ -256,13 +256,13 @@ func TestNative(t *testing.T) {
 	}
 }
 
-// TestScript: an init script's daemon is followed, comes back, and is stopped by the script.
+// TestScript: an init script's daemon is followed, comes back, and is stopped by the script, in whatever way it ends then.
 func TestScript(t *testing.T) {
 	r := newRig(t)
 	self, _ := os.Executable()
 	r.must(os.MkdirAll(r.s.path("etc/init.d"), 0o755))
 	script := "#!/bin/sh\n### BEGIN INIT INFO\n# Provides: old\n# Default-Start: 2 3 4 5\n# Default-Stop: 0 1 6\n# Short-Description: old daemon\n### END INIT INFO\n" +
-		"case $1 in\nstart) " + self + " daemon fork pid=" + r.root + "/pid sleep ;;\nstop) kill $(cat " + r.root + "/pid) ;;\n*) exit 2 ;;\nesac\n"
+		"case $1 in\nstart) " + self + " daemon fork pid=" + r.root + "/pid sleep exit=1 ;;\nstop) kill $(cat " + r.root + "/pid) ;;\n*) exit 2 ;;\nesac\n"
 	// The script's path is the machine's, so it is called from the unit's own root here.
 	r.must(os.WriteFile(r.s.path("etc/init.d/old"), []byte(script), 0o755))
 	u := r.s.set().Unit("old.service")
@@ -276,6 +276,20 @@ func TestScript(t *testing.T) {
 	r.becomes("old.service", func(s manager.State) bool { return s.MainPID != 0 && s.MainPID != first.MainPID })
 	r.stop("old.service")
 	r.is("old.service", manager.Inactive, "dead")
+}
+
+// TestConditionOfWhatCannotWork: a socket unit is refused, but one that its condition leaves out is no error.
+func TestConditionOfWhatCannotWork(t *testing.T) {
+	r := newRig(t)
+	r.unit("x.socket", "[Unit]\nConditionVirtualization=!container\n[Socket]\nListenStream=ROOT/x\n")
+	r.unit("y.socket", "[Unit]\nConditionVirtualization=container\n[Socket]\nListenStream=ROOT/y\n")
+	r.start("x.socket")
+	if state := r.is("x.socket", manager.Inactive, "dead"); state.Condition != "ConditionVirtualization=!container" {
+		t.Errorf("condition %q", state.Condition)
+	}
+	if got := result(r.s.Start(r.ctx(), "y.socket")); got != "not-supported" {
+		t.Errorf("start: %s", got)
+	}
 }
 
 // TestSpared: KillMode=process leaves the children of a service alone, and nobody waits for them.

@@ -71,8 +71,10 @@ func (l *life) settle(ctx context.Context) bool {
 	r, err := l.note(func(r *record) {
 		if r.Result == "" || r.Result == "success" {
 			r.Result = "success"
-			// Which ends of its commands are good enough a oneshot has found out itself.
-			if r.ExitReason != "" && !(l.sv.Type == unit.Oneshot && r.Started) {
+			// Which ends of its commands are good enough a oneshot has found out itself. The main process of a script that names no PID file is our
+			// guess, and not known to systemd, to which such a service that was told to stop has stopped, with whatever exit code.
+			known := l.u.SysV == nil || l.sv.PIDFile != "" || r.Wanted != wantDown
+			if r.ExitReason != "" && known && !(l.sv.Type == unit.Oneshot && r.Started) {
 				r.Result = resultOfMain(r.ExitReason, r.ExitCode, l.sv.Success)
 			}
 		}

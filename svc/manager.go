@@ -127,9 +127,16 @@ func (s *Supervisor) startAll(ctx context.Context, order, asked []string) error 
 
 // startUnit starts one unit whose dependencies are up.
 func (s *Supervisor) startUnit(ctx context.Context, u *unit.Unit, asked bool) error {
-	switch {
-	case u.OfInit():
+	if u.OfInit() {
 		return nil
+	}
+	// Also what cannot work here may be left out by its own conditions, and that is no error: many a socket unit says "not in a container".
+	if u.Kind != unit.KindService {
+		if failed, ok := s.conditions(u); !ok {
+			return s.skip(u, failed)
+		}
+	}
+	switch {
 	case u.Kind == unit.KindService:
 		if n, ok := s.native(u.Name); ok {
 			return s.startNative(ctx, n)
