@@ -12,14 +12,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/berth-project/berth/svc/manager"
 	"github.com/berth-project/berth/unit"
 )
 
 const (
-	bootingFile = "run/berth/booting" // exists while boot is at work
-	bootTarget  = "default.target"
-	generated   = "run/systemd/generator"
+	bootingFile  = "run/berth/booting"  // exists while boot is at work
+	stoppingFile = "run/berth/stopping" // exists from the order to stop the container, or to reboot it, on; /usr/lib/berth/stop makes it
+	bootTarget   = "default.target"
+	generated    = "run/systemd/generator"
 )
 
 // bootPatience is how long s6-svscan may take to listen. It does within milliseconds.
@@ -145,15 +145,21 @@ func (s *Supervisor) generate(ctx context.Context) error {
 func (s *Supervisor) Shutdown(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	own := slices.DeleteFunc(s.running(), func(name string) bool { _, ok := s.native(name); return ok })
-	order := s.set().StopOrder(own, own...)
-	err := s.stopAll(ctx, order, own, false)
+	units := func() []string {
+		return slices.DeleteFunc(s.running(), func(name string) bool { _, ok := s.native(name); return ok })
+	}
+	var err error
+	// Twice: what somebody had just begun to start does not run yet at the first time.
+	for range 2 {
+		own := units()
+		err = s.stopAll(ctx, s.set().StopOrder(own, own...), own, false)
+	}
 	if ctx.Err() == nil {
 		return err
 	}
-	for _, name := range own {
+	for _, name := range units() {
 		r, err := s.read(name)
-		if err != nil || r.Active == manager.Inactive || r.Active == manager.Failed {
+		if err != nil {
 			continue
 		}
 		fmt.Fprintf(s.console, "berth-svc: %s did not stop in time and is killed\n", name)

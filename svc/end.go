@@ -2,7 +2,9 @@ package svc
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -21,14 +23,16 @@ func (s *Supervisor) End(ctx context.Context, name string) int {
 	if err != nil {
 		return 1
 	}
-	r, err := s.read(name)
-	if err != nil {
+	self, _ := look(os.Getpid())
+	exited := false
+	if _, err := l.note(func(r *record) { r.Worker, exited = self, r.Sub == "exited" }); err != nil {
 		return 1
 	}
 	l.shutDown(ctx)
-	if r.Active == manager.IsActive && r.Sub == "exited" {
+	if exited || !watchedBy(s.serviceFolder(name)) {
 		l.settle(ctx)
 	}
+	_, _ = l.note(func(r *record) { r.Worker = process{} })
 	return 0
 }
 
@@ -38,7 +42,7 @@ func (l *life) shutDown(ctx context.Context) {
 	over := false
 	r, err := l.note(func(r *record) {
 		r.Wanted = wantDown
-		if over = r.Active == manager.Inactive || r.Active == manager.Failed; !over {
+		if over = r.down(); !over {
 			r.set(manager.Deactivating, "stop", uptime())
 		}
 	})
@@ -157,9 +161,18 @@ func (l *life) killSignal() unix.Signal {
 
 // reload runs ExecReload, or sends the signal of Type=notify-reload.
 func (l *life) reload(ctx context.Context) error {
-	r, err := l.note(func(r *record) { r.set(manager.Reloading, "reload", uptime()) })
+	self, _ := look(os.Getpid())
+	r, err := l.note(func(r *record) {
+		if r.Active == manager.IsActive || r.Active == manager.Reloading {
+			r.set(manager.Reloading, "reload", uptime())
+			r.Worker = self
+		}
+	})
 	if err != nil {
 		return err
+	}
+	if r.Active != manager.Reloading {
+		return errors.New("it is being stopped")
 	}
 	l.say("Reloading %s...", l.title())
 	if l.sv.Type == unit.NotifyReload && len(l.sv.ExecReload) == 0 {
@@ -170,6 +183,9 @@ func (l *life) reload(ctx context.Context) error {
 	_, noteErr := l.note(func(r *record) {
 		if r.Active == manager.Reloading {
 			r.set(manager.IsActive, "running", uptime())
+		}
+		if r.Worker.PID == self.PID {
+			r.Worker = process{}
 		}
 	})
 	if err == nil {

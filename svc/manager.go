@@ -67,7 +67,7 @@ func (s *Supervisor) running() []string {
 	known, _ := s.Known()
 	return slices.DeleteFunc(known, func(name string) bool {
 		r, err := s.read(name)
-		return err != nil || r.Active == manager.Inactive || r.Active == manager.Failed
+		return err != nil || r.down()
 	})
 }
 
@@ -156,6 +156,9 @@ func (s *Supervisor) startUnit(ctx context.Context, u *unit.Unit, asked bool) er
 
 // startService starts a service and waits until that has succeeded or failed.
 func (s *Supervisor) startService(ctx context.Context, u *unit.Unit) error {
+	if _, err := os.Stat(s.path(stoppingFile)); err == nil {
+		return &manager.Error{Unit: u.Name, Result: "canceled", Err: errors.New("the container is being stopped")}
+	}
 	for {
 		job, state, err := s.enlist(u)
 		switch {
@@ -164,7 +167,8 @@ func (s *Supervisor) startService(ctx context.Context, u *unit.Unit) error {
 		case state == manager.IsActive:
 			return nil
 		case state == manager.Deactivating:
-			if err := s.await(ctx, u.Name, func(r *record) bool { return r.Active != manager.Deactivating }); err != nil {
+			err := s.await(ctx, u.Name, func(r *record) bool { return r.Active != manager.Deactivating || r.abandoned() })
+			if err = errors.Join(err, s.resume(u.Name)); err != nil {
 				return err
 			}
 			continue
@@ -181,6 +185,7 @@ func (s *Supervisor) startService(ctx context.Context, u *unit.Unit) error {
 func (s *Supervisor) enlist(u *unit.Unit) (job string, state manager.Active, err error) {
 	limited := false
 	var waits process
+	self, _ := look(os.Getpid())
 	r, err := s.update(u.Name, func(r *record) {
 		switch state = r.Active; {
 		case state == manager.IsActive, state == manager.Reloading:
@@ -209,6 +214,7 @@ func (s *Supervisor) enlist(u *unit.Unit) (job string, state manager.Active, err
 			r.Starts = []time.Duration{now}
 			r.Restarts, r.ExitCode, r.ExitReason, r.Condition, r.Result = 0, 0, "", "", ""
 			r.set(manager.Activating, "start", now)
+			r.Worker = self
 		}
 		job = newInvocation()
 		r.Job, r.Wanted, r.Verdict = job, wantUp, ""
@@ -229,6 +235,9 @@ func (s *Supervisor) begin(ctx context.Context, u *unit.Unit) (bool, error) {
 	err := s.keep(u)
 	if err == nil {
 		err = s.launchService(ctx, u.Name)
+	}
+	if err == nil {
+		_, err = s.update(u.Name, func(r *record) { r.Worker = process{} }) // s6 looks after it now
 	}
 	if err != nil {
 		out, done := s.logOf(u.Name)
@@ -325,11 +334,16 @@ func (s *Supervisor) await(ctx context.Context, name string, done func(*record) 
 // tidyPatience is how long a run and a finish that have nothing to do any more may take.
 const tidyPatience = 5 * time.Second
 
-// tidy takes a service from s6 that is down for good.
+// tidy takes a service from s6 that is down for good, unless somebody starts it meanwhile.
 func (s *Supervisor) tidy(ctx context.Context, name string) {
+	unlock, err := s.lockService(name)
+	if err != nil {
+		return
+	}
+	defer unlock()
 	r, err := s.read(name)
 	exited := r.Active == manager.IsActive && r.Sub == "exited"
-	if err != nil || !exited && r.Active != manager.Inactive && r.Active != manager.Failed {
+	if err != nil || !exited && !r.down() {
 		return
 	}
 	folder := s.serviceFolder(name)
@@ -371,28 +385,66 @@ func (s *Supervisor) stopUnit(ctx context.Context, u *unit.Unit, again bool) err
 		_, err := s.update(u.Name, func(r *record) { r.set(manager.Inactive, "dead", uptime()) })
 		return err
 	}
-	if err := s.order(u.Name); err != nil {
+	return s.stopService(ctx, u.Name, again)
+}
+
+// stopService orders a service to stop and waits until it has. One that somebody has begun to start anew is told again, but by a restart, which
+// wants nothing else.
+func (s *Supervisor) stopService(ctx context.Context, name string, again bool) error {
+	if err := s.order(name); err != nil {
 		return err
 	}
-	if err := s.await(ctx, u.Name, func(r *record) bool { return r.Active == manager.Inactive || r.Active == manager.Failed }); err != nil {
-		return err
+	var r record
+	for !r.down() {
+		if err := s.await(ctx, name, func(now *record) bool {
+			r = *now
+			return r.down() || r.Wanted == wantUp || r.abandoned()
+		}); err != nil {
+			return err
+		}
+		var err error
+		switch {
+		case r.down():
+		case r.Wanted != wantUp:
+			err = s.resume(name)
+		case again:
+			return nil
+		default:
+			err = s.order(name)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if !again {
-		s.tidy(ctx, u.Name)
+		s.tidy(ctx, name)
 	}
 	return nil
 }
 
+// resume goes on with a stop in whose middle the process that did it was killed.
+func (s *Supervisor) resume(name string) error {
+	abandoned := false
+	_, err := s.update(name, func(r *record) {
+		if abandoned = r.Active == manager.Deactivating && r.abandoned(); abandoned {
+			r.Worker = process{}
+		}
+	})
+	if err != nil || !abandoned {
+		return err
+	}
+	return s.detach("end", name)
+}
+
 // order tells whoever looks after a service to stop it.
 func (s *Supervisor) order(name string) error {
-	before, err := s.read(name)
-	if err != nil || before.Active == manager.Inactive || before.Active == manager.Failed {
-		if err == nil && before.Active == "" || !missing(err) && err != nil {
-			return err
-		}
-		return nil
+	if r, err := s.read(name); err != nil || r.down() {
+		return err
 	}
 	r, err := s.update(name, func(r *record) {
+		if r.down() {
+			return
+		}
 		r.Wanted = wantDown
 		if r.Job != "" {
 			r.decide("canceled")
@@ -401,8 +453,10 @@ func (s *Supervisor) order(name string) error {
 	switch {
 	case err != nil:
 		return err
-	case r.Active == manager.Deactivating:
+	case r.down():
 		return nil
+	case r.Active == manager.Deactivating:
+		return s.resume(name)
 	case r.Sub == "auto-restart":
 		send(unix.SIGTERM, r.Finisher)
 		return nil

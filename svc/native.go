@@ -63,9 +63,8 @@ func (s *Supervisor) aliasOfAnother(name string, n native) bool {
 // makeWay stops what cannot be beside a unit: what it conflicts with, and an image's own service whose name it has as an alias.
 func (s *Supervisor) makeWay(ctx context.Context, u *unit.Unit) {
 	for _, name := range u.Conflicts {
-		if r, err := s.read(name); err == nil && strings.HasSuffix(name, ".service") && r.Active != manager.Inactive && r.Active != manager.Failed {
-			_ = s.order(name)
-			_ = s.await(ctx, name, func(r *record) bool { return r.Active == manager.Inactive || r.Active == manager.Failed })
+		if strings.HasSuffix(name, ".service") {
+			_ = s.stopService(ctx, name, true)
 		}
 	}
 	for _, n := range s.natives() {

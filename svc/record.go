@@ -31,6 +31,7 @@ type record struct {
 	Last       process `json:"last,omitzero"` // the main process that was or is
 	Control    int     `json:"control,omitempty"`
 	Finisher   process `json:"finisher,omitzero"` // finish's process, while it is at work
+	Worker     process `json:"worker,omitzero"`   // the process nobody would start again that is to bring it to its next state, while it is at work
 	ExitCode   int     `json:"exitCode,omitempty"`
 	ExitReason string  `json:"exitReason,omitempty"`
 
@@ -95,6 +96,28 @@ func (r *record) state(now time.Time, up time.Duration) manager.State {
 	return out
 }
 
+// abandoned says whether a unit would stay in its state for ever: who was about to start, end or reload it was killed. Those that s6 starts, run
+// and finish, are not meant: s6 sees to it that they go on.
+func (r *record) abandoned() bool { return r.Worker.PID != 0 && !r.Worker.alive() }
+
+// revert undoes what was begun and abandoned. A stop is not among it: it has to be brought to its end (see order).
+func (r *record) revert() {
+	switch {
+	case r.Active != manager.Activating && r.Active != manager.Reloading || !r.abandoned():
+		return
+	case r.Active == manager.Reloading:
+		r.set(manager.IsActive, "running", uptime())
+	default:
+		r.decide("canceled")
+		r.Wanted = wantDown
+		r.set(manager.Inactive, "dead", uptime())
+	}
+	r.Worker = process{}
+}
+
+// down says whether nothing of a unit runs, nor will by itself.
+func (r *record) down() bool { return r.Active == manager.Inactive || r.Active == manager.Failed }
+
 // read gives a unit's record; one without a record is inactive.
 func (s *Supervisor) read(name string) (record, error) {
 	content, err := os.ReadFile(filepath.Join(s.stateOf(name), recordFile))
@@ -108,6 +131,7 @@ func (s *Supervisor) read(name string) (record, error) {
 	if err := json.Unmarshal(content, &r); err != nil {
 		return record{}, fmt.Errorf("read the state of %s: %w", name, err)
 	}
+	r.revert()
 	return r, nil
 }
 

@@ -33,7 +33,7 @@ func (s *Supervisor) Run(ctx context.Context, name string) int {
 	follow := followed(l.sv)
 	r, err := l.note(func(r *record) {
 		r.Supervised, r.Followed = self.PID, follow || l.sv.Type == unit.Oneshot
-		r.Main, r.Started, r.StopRan, r.Status = process{}, false, false, ""
+		r.Main, r.Worker, r.Started, r.StopRan, r.Status = process{}, process{}, false, false, ""
 		r.Invocation = newInvocation()
 		r.set(manager.Activating, "start-pre", uptime())
 	})

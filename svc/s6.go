@@ -30,8 +30,18 @@ func watchedBy(folder string) bool {
 	return true
 }
 
+// lockService keeps others from giving a service to s6, or taking it away.
+func (s *Supervisor) lockService(name string) (unlock func(), err error) {
+	return lock(filepath.Join(s.stateOf(name), "s6.lock"))
+}
+
 // launchService lets s6 start a service: for the first time by a new folder.
 func (s *Supervisor) launchService(ctx context.Context, name string) error {
+	unlock, err := s.lockService(name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	folder := s.serviceFolder(name)
 	if watchedBy(folder) {
 		// While the finish of its last life is at work, s6-supervise would take its "stay down" for an answer to our "up".

@@ -1,0 +1,130 @@
+//go:build integration
+
+package svc
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-project/berth/svc/manager"
+)
+
+// killed is a process of ours that was killed in the middle of its work.
+func killed(t *testing.T) process {
+	c := exec.Command("sleep", "1000")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p, _ := look(c.Process.Pid)
+	_ = c.Process.Kill()
+	_ = c.Wait()
+	return p
+}
+
+// TestAbandoned: whoever began to start, stop or reload a service may be killed at any moment; the next one does not wait for it for ever.
+func TestAbandoned(t *testing.T) {
+	r := newRig(t)
+	dead := killed(t)
+	note := func(change func(*record)) {
+		t.Helper()
+		_, err := r.s.update("x.service", change)
+		r.must(err)
+	}
+	r.service("x.service", "ExecStart=D sleep")
+	starting := func(r *record) {
+		r.Job, r.Wanted, r.Worker = "j", wantUp, dead
+		r.set(manager.Activating, "start", uptime())
+	}
+	note(starting)
+	r.is("x.service", manager.Inactive, "dead")
+	r.stop("x.service")
+	note(starting)
+	r.start("x.service")
+	r.is("x.service", manager.IsActive, "running")
+	note(func(r *record) {
+		r.Worker = dead
+		r.set(manager.Reloading, "reload", uptime())
+	})
+	r.is("x.service", manager.IsActive, "running")
+	stopping := func(r *record) {
+		r.Wanted, r.Worker = wantDown, dead
+		r.set(manager.Deactivating, "stop", uptime())
+	}
+	note(stopping)
+	r.start("x.service")
+	r.is("x.service", manager.IsActive, "running")
+	note(stopping)
+	r.stop("x.service")
+	r.is("x.service", manager.Inactive, "dead")
+
+	r.service("x.service", "Type=oneshot", "RemainAfterExit=yes", "ExecStart=/bin/true", "ExecStop=/bin/sh -c 'echo stopped >>ROOT/trace'")
+	r.start("x.service")
+	r.becomes("x.service", func(s manager.State) bool { return s.Sub == "exited" })
+	note(stopping)
+	r.stop("x.service")
+	r.is("x.service", manager.Inactive, "dead")
+	if got := r.read("trace"); got != "stopped\n" {
+		t.Errorf("ExecStop: %q", got)
+	}
+}
+
+// TestAtOnce: orders of many at the same time come to an end, and the last one holds.
+func TestAtOnce(t *testing.T) {
+	r := newRig(t)
+	r.service("x.service", "ExecStart=D sleep")
+	others := func() *Supervisor {
+		s, err := New(Options{Root: r.root, Self: r.self, Console: r.console})
+		r.must(err)
+		return s
+	}
+	for range 8 {
+		var wg sync.WaitGroup
+		for _, do := range []func(*Supervisor, context.Context, ...string) error{
+			(*Supervisor).Restart, (*Supervisor).Restart, (*Supervisor).Stop, (*Supervisor).Start, (*Supervisor).Start, (*Supervisor).Stop, (*Supervisor).Restart,
+		} {
+			s, ctx := others(), r.ctx()
+			wg.Go(func() {
+				if err := do(s, ctx, "x.service"); err != nil && result(err) != "canceled" {
+					t.Errorf("%v", err)
+				}
+			})
+		}
+		wg.Wait()
+		r.start("x.service")
+		r.is("x.service", manager.IsActive, "running")
+		r.stop("x.service")
+		r.is("x.service", manager.Inactive, "dead")
+	}
+}
+
+// TestStopDuringBoot: what waits for its turn is not started any more when the container is to stop.
+func TestStopDuringBoot(t *testing.T) {
+	r := newRig(t)
+	r.service("one.service", "Type=oneshot", "RemainAfterExit=yes", "ExecStart=D file=ROOT/trace sleep")
+	r.unit("two.service", "[Unit]\nAfter=one.service\n[Service]\nExecStart=D file=ROOT/trace sleep\n")
+	wants := r.s.path("etc/systemd/system/multi-user.target.wants")
+	r.must(os.MkdirAll(wants, 0o755))
+	for _, name := range []string{"one", "two"} {
+		r.must(os.Symlink("../"+name+".service", wants+"/"+name+".service"))
+	}
+	booted := make(chan error, 1)
+	s, err := New(Options{Root: r.root, Self: r.self, Console: r.console})
+	r.must(err)
+	ctx := r.ctx()
+	go func() { booted <- s.Boot(ctx) }()
+	r.becomes("one.service", func(s manager.State) bool { return s.Sub == "start" && r.read("trace") != "" })
+	r.must(os.MkdirAll(r.s.path(stoppingFile), 0o755))
+	r.must(r.s.Shutdown(context.Background(), 10*time.Second))
+	if err := <-booted; result(err) == "success" {
+		t.Error("boot says that all is up")
+	}
+	r.is("one.service", manager.Inactive, "dead")
+	r.is("two.service", manager.Inactive, "dead")
+	r.must(unix.Rmdir(r.s.path(stoppingFile)))
+}
