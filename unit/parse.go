@@ -1,7 +1,6 @@
 package unit
 
 import (
-	"fmt"
 	"strings"
 )
 
@@ -18,8 +17,6 @@ type fault struct {
 	row  int
 	text string
 }
-
-func (f fault) String() string { return fmt.Sprintf("%s:%d: %s", f.file, f.row, f.text) }
 
 // parse cuts the text of a unit file into assignments: "\" at the end of a line continues it with a space, comments inside of a continued
 // line are skipped, white space around "=" is not part of anything.
