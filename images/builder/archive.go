@@ -2,6 +2,9 @@ package builder
 
 import (
 	"archive/tar"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -64,8 +67,8 @@ func writeEntry(t *tar.Writer, dir fs.FS, e recipe.Entry) error {
 	return writeFile(t, e, f)
 }
 
-// writeFile writes an open file, or without one the entry's content. A file that grows while it is sent is cut off, one that
-// shrinks is an error.
+// writeFile writes an open file, or without one the entry's content. A file that is no longer what the plan speaks of, as somebody
+// edited it while the build was waiting for its turn, is an error: the version would not be what its digest says.
 func writeFile(t *tar.Writer, e recipe.Entry, f fs.File) error {
 	h := &tar.Header{Typeflag: tar.TypeReg, Name: e.Name, Mode: int64(e.Mode.Perm()), Size: int64(len(e.Content))}
 	if f != nil {
@@ -82,6 +85,12 @@ func writeFile(t *tar.Writer, e recipe.Entry, f fs.File) error {
 		_, err := t.Write(e.Content)
 		return err
 	}
-	_, err := io.CopyN(t, f, h.Size)
-	return err
+	sum := sha256.New()
+	if _, err := io.CopyN(io.MultiWriter(t, sum), f, h.Size); err != nil {
+		return err
+	}
+	if hex.EncodeToString(sum.Sum(nil)) != e.Sum {
+		return errors.New("it was changed after the build began; build again")
+	}
+	return nil
 }

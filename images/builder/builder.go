@@ -346,5 +346,5 @@ func (j *job) make(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return id, j.Engine.Tag(ctx, id, j.ref)
+	return j.name(ctx, id)
 }

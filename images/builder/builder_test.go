@@ -16,6 +16,7 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 
+	"github.com/berth-project/berth/images/recipe"
 	"github.com/berth-project/berth/internal/docker"
 )
 
@@ -28,6 +29,10 @@ type engine struct {
 	order  []string                // ids, newest first
 	built  []string                // Dockerfiles
 	fail   error
+	refuse error  // of builds, before anything of the context was read
+	queued func() // a build is about to queue
+	during func() // something is built
+	pushed func() // something was pushed
 }
 
 func newEngine() *engine {
@@ -37,7 +42,12 @@ func newEngine() *engine {
 	}
 }
 
-func (e *engine) Info(context.Context) (docker.Info, error) { return docker.Info{NCPU: 2}, nil }
+func (e *engine) Info(context.Context) (docker.Info, error) {
+	if e.queued != nil {
+		e.queued()
+	}
+	return docker.Info{NCPU: 2}, nil
+}
 
 func (e *engine) InspectImage(_ context.Context, ref string) (docker.Image, error) {
 	e.mu.Lock()
@@ -85,6 +95,12 @@ func (e *engine) Pull(_ context.Context, ref string, _ docker.Credentials) error
 }
 
 func (e *engine) Build(_ context.Context, s docker.BuildSpec, on docker.BuildEvents) (string, error) {
+	if e.refuse != nil {
+		return "", e.refuse
+	}
+	if e.during != nil {
+		e.during()
+	}
 	text := ""
 	archive := tar.NewReader(s.Context)
 	for {
@@ -150,6 +166,9 @@ func (e *engine) Push(_ context.Context, ref string, _ docker.Credentials, tell 
 	i := e.images[id]
 	i.Digests = append(i.Digests, ref[:strings.LastIndex(ref, ":")]+"@"+id)
 	e.images[id], e.images["away "+id] = i, i
+	if e.pushed != nil {
+		e.pushed()
+	}
 	return nil
 }
 
@@ -318,5 +337,74 @@ func TestTogether(t *testing.T) {
 		if !strings.HasPrefix(f.Name(), "slot-") {
 			t.Errorf("%s is left", f.Name())
 		}
+	}
+}
+
+// TestEngineRefuses: what the engine says is told, and not that it stopped reading.
+func TestEngineRefuses(t *testing.T) {
+	w := newWorld(t)
+	w.write("name: shop\nversion: 1\ncommands: [a]\n")
+	w.engine.refuse = errors.New("no space left on device")
+	if _, err := w.build(""); !errors.Is(err, w.engine.refuse) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestEditedMeanwhile: what is edited after the plan was made is not given a version that says otherwise.
+func TestEditedMeanwhile(t *testing.T) {
+	for list, file := range map[string]string{"files: [{source: a, destination: /a}]": "a", "files: [{source: d, destination: /d}]": "d/b", "packages: [c.deb]": "c.deb"} {
+		w := newWorld(t)
+		w.write("name: shop\nversion: 1\n" + list + "\n")
+		if err := os.Mkdir(filepath.Join(w.folder, "d"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		edit := func(text string) {
+			if err := os.WriteFile(filepath.Join(w.folder, file), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		edit("before")
+		w.engine.queued = func() { edit("BEFORE") }
+		if _, err := w.build(""); err == nil || !strings.Contains(err.Error(), "send "+file+" to the engine: it was changed") || len(w.engine.tags) > 1 {
+			t.Errorf("%s: got %v, tags %v", list, err, w.engine.tags)
+		}
+		w.engine.queued = nil
+		w.must("")
+	}
+}
+
+// TestGivenAwayMeanwhile: a version that another image got while this one was built stays that image's.
+func TestGivenAwayMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	w.write("name: shop\nversion: 1\n")
+	w.engine.during = func() { w.engine.tags["shop:1"] = "base" }
+	w.taken("", "shop:1 exists on this machine and was not made by berth build")
+	if w.engine.tags["shop:1"] != "base" {
+		t.Error("it was taken from the image that had it")
+	}
+}
+
+// TestPushedMeanwhile: of two machines that push one version at once, the one whose image is not there says so.
+func TestPushedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	w.write("name: shop\nversion: 1\n")
+	w.engine.pushed = func() { w.engine.remote[place+":1"] = "another" }
+	w.taken(place, "pushed in the same moment")
+}
+
+// TestFollower: each step is told once, also when a later part of the build repeats it, and what a command prints is no step.
+func TestFollower(t *testing.T) {
+	var got []string
+	r := quiet()
+	r.Step = func(title string) { got = append(got, title) }
+	f := &follower{steps: []recipe.Step{{Title: "start"}, {Title: "install"}, {Title: "copy"}}, report: r}
+	for _, part := range [][]int{{1, 2, 9, 0, 1}, {1, 2, 3, 4}} {
+		on := f.events()
+		for _, number := range part {
+			on.Step(number)
+		}
+	}
+	if want := []string{"[1/4] start", "[2/4] install", "[3/4] copy", "[4/4] label the image"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -103,6 +103,9 @@ func (j *job) shared(ctx context.Context, n int, f *follower) error {
 	return err
 }
 
+// errEnough ends the sending of files that the engine does not read any more.
+var errEnough = errors.New("the engine wants no more")
+
 // part builds the first n steps, all for -1, and one more.
 func (j *job) part(ctx context.Context, n int, f *follower, last string) (string, error) {
 	r, w := io.Pipe()
@@ -113,19 +116,17 @@ func (j *job) part(ctx context.Context, n int, f *follower, last string) (string
 		_ = w.CloseWithError(err)
 	}()
 	id, err := j.Engine.Build(ctx, docker.BuildSpec{Context: r, Network: j.Network, Args: j.Args, Fresh: j.Fresh}, f.events())
-	_ = r.CloseWithError(errors.New("the engine wants no more")) // ends the sender, if it still sends
+	_ = r.CloseWithError(errEnough) // ends the sender, if it still sends
 	failed := <-sent
 	switch {
-	case err == nil:
-		return id, nil
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && err != nil:
 		return "", context.Cause(ctx)
-	case f.number > 0:
-		return "", &StepError{f.title(f.number), err}
-	case failed != nil:
+	case failed != nil && !errors.Is(failed, errEnough): // the engine only says that something was cut off
 		return "", failed
+	case err != nil && f.number > 0:
+		return "", &StepError{f.title(f.number), err}
 	}
-	return "", err
+	return id, err
 }
 
 // follower turns the engine's words into a report. Steps that an earlier part of the same build has made are not told again.
@@ -149,6 +150,9 @@ func (f *follower) events() docker.BuildEvents {
 	began := 0 // the last step that was told of this part
 	return docker.BuildEvents{
 		Step: func(number int) {
+			if number != f.number+1 {
+				return // a command that prints such a line
+			}
 			f.number = number
 			if number <= f.told {
 				return

@@ -3,7 +3,6 @@ package builder
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/berth-project/berth/internal/docker"
@@ -44,6 +43,19 @@ func (j *job) existing(ctx context.Context) (id string, remote bool, err error) 
 	return id, remote, err
 }
 
+// name gives the image that was built its version, unless that was given away meanwhile: by docker pull or docker tag, by berth drift.
+// It returns the id of the image that has it.
+func (j *job) name(ctx context.Context, id string) (string, error) {
+	found, err := j.Engine.InspectImage(ctx, j.ref)
+	switch {
+	case docker.IsNotFound(err):
+		return id, j.Engine.Tag(ctx, id, j.ref)
+	case err != nil:
+		return "", err
+	}
+	return found.ID, j.same(found, j.ref, "on this machine")
+}
+
 // same says why the image found is not the one that the recipe makes, or nil.
 func (j *job) same(found docker.Image, ref, where string) error {
 	switch found.Labels[LabelRecipe] {
@@ -65,7 +77,7 @@ func (j *job) inRegistry(ctx context.Context, id string) (string, bool, error) {
 	if err != nil {
 		return "", false, j.withoutLogin(err)
 	}
-	name := strings.TrimSuffix(j.remote, ":"+j.Version) + "@" + digest
+	name := j.remoteBy(digest)
 	found, err := j.Engine.InspectImage(ctx, name)
 	if docker.IsNotFound(err) {
 		j.report.Say("the registry has " + j.remote + ": fetching it to compare")
@@ -81,6 +93,11 @@ func (j *job) inRegistry(ctx context.Context, id string) (string, bool, error) {
 		return "", false, err
 	}
 	return found.ID, true, nil
+}
+
+// remoteBy is the name of what the registry has under a digest.
+func (j *job) remoteBy(digest string) string {
+	return strings.TrimSuffix(j.remote, ":"+j.Version) + "@" + digest
 }
 
 // withoutLogin says what may be the matter when a registry refuses and there were no credentials for it.
@@ -101,15 +118,25 @@ func (j *job) push(ctx context.Context, id string) error {
 		return err
 	}
 	j.report.Step("push " + j.remote)
-	err := j.Engine.Push(ctx, j.remote, j.as, j.report.Output)
+	err := j.Engine.Push(ctx, j.remote, j.as, func(text string) { j.report.Output(text + "\n") })
 	j.report.Ended()
 	if err != nil {
 		return fmt.Errorf("%w; %s stays on this machine, so the next berth build only pushes it", err, j.ref)
 	}
-	found, err := j.Engine.InspectImage(ctx, id)
-	if err == nil && !slices.ContainsFunc(found.Digests, func(d string) bool { return strings.HasPrefix(d, strings.TrimSuffix(j.remote, ":"+j.Version)+"@") }) {
-		err = fmt.Errorf("the engine does not know %s as pushed", j.remote)
-	}
+	err = j.arrived(ctx, id)
 	j.result.Sent = err == nil
+	return err
+}
+
+// arrived asks the registry whose image has the name now: another machine may have pushed in the same moment.
+func (j *job) arrived(ctx context.Context, id string) error {
+	digest, err := j.Engine.RemoteDigest(ctx, j.remote, j.as)
+	if err != nil {
+		return err
+	}
+	found, err := j.Engine.InspectImage(ctx, j.remoteBy(digest))
+	if docker.IsNotFound(err) || err == nil && found.ID != id {
+		return &TakenError{j.remote, "in the registry", "of another machine, which pushed in the same moment"}
+	}
 	return err
 }

@@ -178,7 +178,7 @@ func (d *draft) entry(name, inContext string, mode fs.FileMode) (Entry, error) {
 	if mode != 0 {
 		e.Mode = mode
 	}
-	_, err = d.sum(name)
+	e.Sum, err = d.sum(name)
 	// The mode by its own name, as sum keeps the content's digest under the file's.
 	d.read[name+"\x00mode"] = e.Mode.String()
 	return e, err

@@ -23,6 +23,7 @@ type Entry struct {
 	Content []byte
 	Link    string // not "": a symbolic link to this
 	Mode    fs.FileMode
+	Sum     string // of a file with a Source: the SHA-256 of what was in it when the plan was made, of which its digest speaks
 }
 
 // Step is one instruction of the Dockerfile.
@@ -207,14 +208,14 @@ func (d *draft) group(number int, group []string) {
 	var local []Entry
 	kinds := map[string]bool{}
 	for _, p := range group {
-		file, _, is := strings.Cut(p, "#")
+		file, sum, is := strings.Cut(p, "#")
 		if !is {
 			names, shown = append(names, p), append(shown, p)
 			continue
 		}
 		kinds[path.Ext(file)] = true
 		shown, files = append(shown, path.Base(file)), append(files, path.Base(file))
-		local = append(local, Entry{Name: fmt.Sprintf("packages/%d/%s", number, path.Base(file)), Source: path.Clean(file), Mode: 0o644})
+		local = append(local, Entry{Name: fmt.Sprintf("packages/%d/%s", number, path.Base(file)), Source: path.Clean(file), Mode: 0o644, Sum: sum})
 	}
 	slices.Sort(shown)
 	what := strings.Join(shown, ", ")
