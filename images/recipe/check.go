@@ -119,13 +119,17 @@ func (d *decoding) head(r *Recipe) {
 }
 
 func (d *decoding) packages(list []string, at string) {
+	files := map[string]string{} // by their own name, as they lie in one folder while they are installed
 	for i, p := range list {
 		here := fmt.Sprintf("%s[%d]", at, i)
 		switch {
 		case isLocal(p):
 			if !localForm.MatchString(p) || !inside(p) {
 				d.at(here, "%q is no path of a package inside the folder", p)
+			} else if other, is := files[path.Base(p)]; is && other != path.Clean(p) {
+				d.at(here, "%q is called like %s, and one would take the other's place: rename it", p, other)
 			}
+			files[path.Base(p)] = path.Clean(p)
 		case !packageForm.MatchString(p):
 			d.at(here, "%q is no package's name; files of packages end in .deb or .rpm", p)
 		}

@@ -13,6 +13,9 @@ import (
 	"strings"
 )
 
+// maxInstruction is what the engine's reader of Dockerfiles takes as a line (bufio.MaxScanTokenSize, with its line end).
+const maxInstruction = 64<<10 - 2
+
 // maxGroups bounds how many layers of packages an image gathers from version to version before they become one again.
 const maxGroups = 8
 
@@ -103,6 +106,11 @@ func (r Recipe) Plan(dir fs.FS, earlier [][]string) (Plan, error) {
 	d.environment()
 	d.run("run the recipe's commands", d.Commands)
 	d.finish()
+	for _, s := range d.plan.Steps {
+		if len(s.Text) > maxInstruction {
+			d.fault("", "to %.60s takes %d bytes in a Dockerfile, and the engine reads at most %d: move some of it into files", s.Title, len(s.Text), maxInstruction)
+		}
+	}
 	if d.faults != nil {
 		return Plan{}, d.faults.err()
 	}

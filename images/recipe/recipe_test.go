@@ -173,6 +173,14 @@ func TestDigest(t *testing.T) {
 	}
 }
 
+// TestLongInstruction: what the engine would refuse in words of its own is said before anything is built.
+func TestLongInstruction(t *testing.T) {
+	r := mustDecode(t, "name: a\ncommands: ['"+strings.Repeat("x", 40<<10)+"', '"+strings.Repeat("y", 40<<10)+"']\n")
+	if _, err := r.Plan(fstest.MapFS{}, nil); err == nil || !strings.Contains(err.Error(), "to run the recipe's commands takes 81") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestGroups: whatever was installed before, all packages are installed once, and layers that can stay do.
 func TestGroups(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
