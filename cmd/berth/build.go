@@ -127,7 +127,7 @@ func (c *cli) buildEach(ctx context.Context, b *builder.Builder, requests []buil
 		})
 	}
 	wg.Wait()
-	var done []builder.Result
+	done := []builder.Result{} // so that a script reads [], too
 	for i, r := range results {
 		if errs[i] == nil {
 			done = append(done, r)

@@ -12,8 +12,11 @@ import (
 	"github.com/berth-project/berth/images/builder"
 )
 
-// keptLines is how much of a failed step's output is shown.
-const keptLines = 40
+// keptLines is how much of a failed step's output is shown, and keptBytes how much of a line that does not end.
+const (
+	keptLines = 40
+	keptBytes = 8 << 10
+)
 
 // buildScreen shows how one build goes on: in place, a line a step, when a person watches a single one; else in plain lines.
 type buildScreen struct {
@@ -66,6 +69,7 @@ func (s *buildScreen) say(text string) {
 
 func (s *buildScreen) step(title string) {
 	s.ended()
+	title = printable(title) // paths of the description are in it
 	s.title, s.started, s.reused, s.tail, s.partial = title, time.Now(), false, nil, ""
 	s.shown = false
 	if s.inPlace {
@@ -106,7 +110,7 @@ func (s *buildScreen) ended() {
 func (s *buildScreen) output(text string) {
 	s.show()
 	lines := strings.Split(s.partial+text, "\n")
-	s.partial = lines[len(lines)-1]
+	s.partial = unfinished(lines[len(lines)-1])
 	for _, l := range lines[:len(lines)-1] {
 		l = strings.TrimRight(printable(lastOf(l, "\r")), " \t")
 		if l == "" {
@@ -121,6 +125,14 @@ func (s *buildScreen) output(text string) {
 			s.draw(s.title + "  " + l)
 		}
 	}
+}
+
+// unfinished is what is worth keeping of a line that has not ended: what would still be seen, and not without bound.
+func unfinished(line string) string {
+	if drawn := strings.TrimRight(line, "\r"); strings.Contains(drawn, "\r") {
+		line = line[strings.LastIndex(drawn, "\r")+1:]
+	}
+	return line[max(0, len(line)-keptBytes):]
 }
 
 // lastOf is what of a line would still be seen where a step has drawn it several times.

@@ -10,6 +10,24 @@ import (
 	"github.com/berth-project/berth/images/builder"
 )
 
+// TestBuildScreenBounds: a step that never ends its line does not fill the memory, and what it has drawn last is what is known of it.
+func TestBuildScreenBounds(t *testing.T) {
+	s := &buildScreen{c: &cli{err: new(bytes.Buffer)}, mu: new(sync.Mutex)}
+	for range 3 * keptBytes {
+		s.output("x\ry")
+	}
+	if s.partial != "y" {
+		t.Errorf("%d bytes are kept of a line that is drawn again and again", len(s.partial))
+	}
+	s.partial = ""
+	for range 3 * keptBytes {
+		s.output("z")
+	}
+	if len(s.partial) != keptBytes {
+		t.Errorf("%d bytes are kept of a long line", len(s.partial))
+	}
+}
+
 func TestBuildScreen(t *testing.T) {
 	play := func(s *buildScreen) {
 		r := s.report()
@@ -19,7 +37,8 @@ func TestBuildScreen(t *testing.T) {
 		r.Step("[2/3] two")
 		r.Output("")
 		r.Output("half a ")
-		r.Output("line\n\x1b[91mred\x1b[0m 1%\r2%\r3%\n")
+		r.Output("line, drawn\r")
+		r.Output("half a line\n\x1b[91mred\x1b[0m 1%\r2%\r3%\n")
 		r.Output("last")
 	}
 	failed := &builder.StepError{Title: "two", Err: errors.New("no")}

@@ -388,6 +388,12 @@ func TestGivenAwayMeanwhile(t *testing.T) {
 func TestPushedMeanwhile(t *testing.T) {
 	w := newWorld(t)
 	w.write("name: shop\nversion: 1\n")
+	told := ""
+	r := quiet()
+	r.Output = func(text string) { told += text }
+	if _, err := w.b.Build(t.Context(), Request{Folder: w.folder, Push: place + "/first"}, r); err != nil || !strings.HasSuffix(told, "layer Pushed\n") {
+		t.Errorf("got %v, told %q", err, told)
+	}
 	w.engine.pushed = func() { w.engine.remote[place+":1"] = "another" }
 	w.taken(place, "pushed in the same moment")
 }
