@@ -25,17 +25,20 @@ func (s *ctl) install(verb string, args []string) int {
 	if verb == "enable" || verb == "disable" {
 		s.tellScripts(verb, names)
 	}
-	changes, err := s.changes(verb, names)
+	filed := s.withFiles(verb, names)
+	changes, err := s.changes(verb, filed)
+	if err == nil {
+		err = s.apply(changes, !s.quiet)
+	}
+	if err == nil {
+		err = s.switchNatives(verb, names)
+	}
 	if err != nil {
 		s.errorf("Failed to %s unit: %s", verb, err)
 		return exitFailure
 	}
-	if err := s.apply(changes, !s.quiet); err != nil {
-		s.errorf("Failed to %s unit: %s", verb, err)
-		return exitFailure
-	}
-	if verb == "enable" || verb == "reenable" || verb == "preset" {
-		s.hintStatic(verb, names)
+	if len(filed) > 0 && (verb == "enable" || verb == "reenable" || verb == "preset") {
+		s.hintStatic(verb, filed)
 	}
 	if len(changes) > 0 && s.live() {
 		if err := s.Manager.Reconsider(); err != nil {

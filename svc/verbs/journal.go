@@ -162,7 +162,8 @@ func (r reader) read(from io.Reader) []entry {
 
 // entry takes one line apart.
 func (r reader) entry(line string) (entry, bool) {
-	at, text, ok := stamped(line)
+	// sshd ends its lines as if they went to a terminal.
+	at, text, ok := stamped(strings.TrimRight(line, "\r"))
 	if !ok {
 		return entry{}, false
 	}

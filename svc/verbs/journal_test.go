@@ -119,6 +119,14 @@ func TestStamped(t *testing.T) {
 	}
 }
 
+// TestEntryOfSSHD: its lines end in a carriage return.
+func TestEntryOfSSHD(t *testing.T) {
+	e, ok := reader{unit: "ssh.service", ident: "sshd"}.entry("@400000006b020c230a087422 Disconnected from user root\r")
+	if !ok || e.text != "Disconnected from user root" {
+		t.Errorf("got %q, %v", e.text, ok)
+	}
+}
+
 // FuzzEntry: whatever a daemon writes, reading it does not fail and keeps no control characters on a terminal.
 func FuzzEntry(f *testing.F) {
 	f.Add("@400000006b020c230a087822 <3>text")

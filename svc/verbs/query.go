@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -43,8 +42,10 @@ func (s *ctl) isEnabled(names []string) int {
 	code := exitFailure
 	for _, name := range s.mangle(names) {
 		state := s.units().FileState(name)
-		if state == "" && s.native(name) != nil {
-			state = unit.Enabled
+		if state != unit.MaskedF && state != unit.MaskedRuntime {
+			if own := s.native(name); own != nil {
+				state = s.nativeFileState(own)
+			}
 		}
 		if state == "" {
 			s.errorf("Failed to get unit file state for %s: No such file or directory", name)
@@ -63,30 +64,6 @@ func (s *ctl) isEnabled(names []string) int {
 		}
 	}
 	return code
-}
-
-// native is the folder of a service of the image itself that answers to a unit's name without having a unit file, or nil.
-func (s *ctl) native(name string) *unit.Unit {
-	folders, _ := filepath.Glob(s.path("/etc/s6/services/*"))
-	for _, folder := range folders {
-		base := filepath.Base(folder)
-		names := []string{base + ".service"}
-		if text, err := os.ReadFile(filepath.Join(folder, "units")); err == nil {
-			names = strings.Fields(string(text))
-		}
-		if slices.Contains(names, name) {
-			return &unit.Unit{
-				Name: names[0], Names: names, Kind: unit.KindService, Load: unit.Loaded, Path: "/etc/s6/services/" + base + "/run",
-				Description: base + " of the image",
-				// What the manager does to one that has no unit file: HUP, by which daemons read their configuration again.
-				Service: &unit.Service{
-					Type: unit.Simple, Restart: unit.RestartAlways,
-					ExecReload: []unit.Command{{Path: "/bin/kill", Args: []string{"/bin/kill", "-HUP", "$MAINPID"}}},
-				},
-			}
-		}
-	}
-	return nil
 }
 
 // isSystemRunning says how the whole machine is.
