@@ -79,6 +79,9 @@ var machines = map[string][]daemon{
 		{name: "proftpd-basic", unit: "proftpd", serves: port("21")},
 		{name: "tomcat10", serves: page(":8080/")},
 		{name: "rabbitmq-server", serves: "rabbitmqctl -q ping"},
+		{name: "uwsgi", serves: port("9090"), install: "uwsgi uwsgi-plugin-python3",
+			after: "printf '[uwsgi]\\nplugins=python3\\nhttp-socket=127.0.0.1:9090\\nwsgi-file=/srv/it.py\\n' >/etc/uwsgi/apps-enabled/it.ini && " +
+				"printf 'def application(e, r):\\n    r(\"200 OK\", [])\\n    return [b\"it\"]\\n' >/srv/it.py && systemctl restart uwsgi"},
 		{name: "gunicorn", serves: page(":8000/"), after: "printf 'def app(e, r):\\n    r(\"200 OK\", [])\\n    return [b\"it\"]\\n' >/srv/g.py && " +
 			"printf '[Unit]\\nDescription=an app\\nAfter=network.target\\n\\n[Service]\\nType=notify\\nUser=www-data\\nGroup=www-data\\nRuntimeDirectory=gunicorn\\n" +
 			"WorkingDirectory=/srv\\nExecStart=/usr/bin/gunicorn -b 127.0.0.1:8000 g:app\\nExecReload=/bin/kill -s HUP $MAINPID\\nKillMode=mixed\\nTimeoutStopSec=5\\n\\n" +
@@ -96,6 +99,7 @@ var machines = map[string][]daemon{
 		{name: "mosquitto", serves: port("1883")},
 		{name: "tor", main: "tor@default", serves: port("9050")},
 		{name: "at", unit: "atd", serves: "pgrep -x atd"},
+		{name: "munin-node", serves: port("4949")},
 		{name: "nagios-nrpe-server", serves: port("5666")},
 		{name: "prometheus-node-exporter", serves: page(":9100/metrics")},
 		{name: "icecast2", serves: port("8000"), after: "sed -i 's/^ENABLE=.*/ENABLE=true/' /etc/default/icecast2; systemctl enable --now icecast2"},

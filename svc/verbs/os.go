@@ -20,6 +20,7 @@ func System(m manager.Manager) Environment {
 	return Environment{
 		Manager: m, Units: readUnits, Root: "/", Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal(os.Stdout),
 		Getenv: os.Getenv, Now: time.Now, Zone: time.Local, UID: os.Geteuid(), Hostname: host, Run: runProgram, Chown: os.Lchown,
+		Become: func(path string, argv []string) error { return syscall.Exec(path, argv, os.Environ()) }, Readlink: os.Readlink,
 	}
 }
 

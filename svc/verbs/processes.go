@@ -13,6 +13,7 @@ import (
 // process is what /proc says of one. Times come in clock ticks, of which Linux tells programs 100 a second on all our architectures.
 type process struct {
 	pid, parent, threads int
+	state                byte // 'Z' has ended and waits for its parent
 	comm                 string
 	args                 []string
 	cpu                  time.Duration
@@ -23,6 +24,14 @@ const clockTick = time.Second / 100
 
 // process reads one. ok is false if it has ended.
 func (c *call) process(pid int) (p process, ok bool) {
+	if p, ok = c.glance(pid); ok {
+		p.memory = c.memory(c.path(fmt.Sprintf("/proc/%d/", pid)))
+	}
+	return p, ok
+}
+
+// glance is process without its memory, which the kernel has to walk through.
+func (c *call) glance(pid int) (p process, ok bool) {
 	dir := c.path(fmt.Sprintf("/proc/%d/", pid))
 	stat, err := os.ReadFile(dir + "/stat")
 	// The name is in brackets and may have some itself.
@@ -40,12 +49,14 @@ func (c *call) process(pid int) (p process, ok bool) {
 		return n
 	}
 	p.parent, p.threads = number(1), number(17)
+	if len(fields) > 0 {
+		p.state = fields[0][0]
+	}
 	p.cpu = time.Duration(number(11)+number(12)) * clockTick
 	cmdline, _ := os.ReadFile(dir + "/cmdline")
 	if text := strings.TrimRight(string(cmdline), "\x00"); text != "" {
 		p.args = strings.Split(text, "\x00")
 	}
-	p.memory = c.memory(dir)
 	return p, true
 }
 

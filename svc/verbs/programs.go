@@ -4,7 +4,7 @@ package verbs
 func Programs() []string {
 	return []string{
 		"chkconfig", "halt", "init", "initctl", "invoke-rc.d", "journalctl", "poweroff", "reboot", "runlevel", "service", "shutdown",
-		"systemctl", "systemd-analyze", "systemd-detect-virt", "systemd-run", "systemd-sysusers", "systemd-tmpfiles", "telinit", "update-rc.d",
+		"start-stop-daemon", "systemctl", "systemd-analyze", "systemd-detect-virt", "systemd-run", "systemd-sysusers", "systemd-tmpfiles", "telinit", "update-rc.d",
 	}
 }
 
@@ -31,6 +31,8 @@ func program(name string) func(*call, []string) int {
 		return powerOff
 	case "initctl":
 		return initctl
+	case "start-stop-daemon":
+		return startStopDaemon
 	case "journalctl":
 		return journalctl
 	case "systemd-tmpfiles":

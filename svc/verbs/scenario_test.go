@@ -125,6 +125,16 @@ func (w *world) act(what string, args []string) {
 		w.scripts[args[0]], _ = strconv.Atoi(args[1])
 	case "@write":
 		w.write(args[0], strings.ReplaceAll(args[1], `\n`, "\n")+"\n", len(args) > 2)
+	case "@process": // PID NAME STATE PARENT EXE ARGS...
+		dir := "/proc/" + args[0]
+		w.write(dir+"/stat", fmt.Sprintf("%s (%s) %s %s 1 1 0 -1 0 0 0 0 0 3 4 0 0 20 0 2 0 100 0 0", args[0], args[1], args[2], args[3]), false)
+		w.write(dir+"/cmdline", strings.Join(args[5:], "\x00")+"\x00", false)
+		if args[4] != "hidden" {
+			args[4] = w.path(args[4])
+		}
+		w.link(dir+"/exe", args[4])
+	case "@link":
+		w.link(args[0], w.path(args[1]))
 	case "@remove":
 		if err := os.RemoveAll(w.path(args[0])); err != nil {
 			w.t.Fatal(err)

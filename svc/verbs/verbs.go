@@ -33,6 +33,10 @@ type Environment struct {
 	Hostname string
 	// Run calls another program to its end and gives its exit code: init scripts, editors, policy-rc.d.
 	Run func(ctx context.Context, p Program) (int, error)
+	// Become replaces this program by another one, which keeps its process; outside of tests it returns only when it cannot.
+	Become func(path string, argv []string) error
+	// Readlink reads a link of /proc, if it may.
+	Readlink func(path string) (string, error)
 	// Chown sets the owner of a file without following a link.
 	Chown func(path string, uid, gid int) error
 }

@@ -109,6 +109,7 @@ func (w *world) environment() Environment {
 			return map[string]string{"LC_ALL": w.locale, "PATH": "/usr/bin:/bin", "TERM": "dumb", "EDITOR": "edit", "HOME": "/root"}[name]
 		},
 		Now: func() time.Time { return w.now }, Zone: time.UTC, UID: w.uid, Hostname: "box", Run: w.run, Chown: w.chown,
+		Become: w.replaced, Readlink: w.readlink,
 	}
 }
 
@@ -149,6 +150,21 @@ func (w *world) run(_ context.Context, p Program) (int, error) {
 	}
 	fmt.Fprintf(&w.out, "(run %s)\n", strings.TrimSpace(p.Path+" "+args))
 	return w.scripts[p.Path], nil
+}
+
+// replaced says what the program would become.
+func (w *world) replaced(path string, argv []string) error {
+	fmt.Fprintf(&w.out, "(become %s %s)\n", path, strings.Join(argv[1:], " "))
+	return nil
+}
+
+// readlink cannot read the links that lead to nowhere, as root cannot read those of other users' processes in a container.
+func (w *world) readlink(path string) (string, error) {
+	target, err := os.Readlink(path)
+	if target == "hidden" {
+		return "", os.ErrPermission
+	}
+	return target, err
 }
 
 func (w *world) become(name string, active manager.Active, sub string) *manager.State {
