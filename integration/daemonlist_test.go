@@ -99,7 +99,9 @@ var machines = map[string][]daemon{
 		{name: "mosquitto", serves: port("1883")},
 		{name: "tor", main: "tor@default", serves: port("9050")},
 		{name: "at", unit: "atd", serves: "pgrep -x atd"},
-		{name: "munin-node", serves: port("4949")},
+		// As on every server without IPv6: its "host *" finds no address there.
+		{name: "munin-node", serves: port("4949"),
+			after: "sed -i 's/^host .*/host 127.0.0.1/' /etc/munin/munin-node.conf && systemctl reset-failed munin-node; systemctl restart munin-node"},
 		{name: "nagios-nrpe-server", serves: port("5666")},
 		{name: "prometheus-node-exporter", serves: page(":9100/metrics")},
 		{name: "icecast2", serves: port("8000"), after: "sed -i 's/^ENABLE=.*/ENABLE=true/' /etc/default/icecast2; systemctl enable --now icecast2"},
