@@ -22,11 +22,16 @@ type family struct {
 	mu      sync.Mutex                      // guards the two; held over a fork, so that no child ends before it is known
 	waiting map[int]chan syscall.WaitStatus // of children that somebody waits for
 	endings map[chan struct{}]struct{}      // told when any child has ended
+	strays  map[int]syscall.WaitStatus      // of children that ended before anybody waited for them
 }
+
+// maxStrays bounds what is remembered of children that nobody has asked for. One is asked for within milliseconds after it was seen to live.
+const maxStrays = 1000
 
 // newFamily begins to bury. It does so until the process ends.
 func newFamily(self string) *family {
-	f := &family{self: self, waiting: map[int]chan syscall.WaitStatus{}, endings: map[chan struct{}]struct{}{}}
+	f := &family{self: self, waiting: map[int]chan syscall.WaitStatus{}, endings: map[chan struct{}]struct{}{},
+		strays: map[int]syscall.WaitStatus{}}
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, unix.SIGCHLD)
 	go func() {
@@ -71,7 +76,12 @@ func (f *family) buryOne(pid int) bool {
 		if ch, ok := f.waiting[got]; ok {
 			delete(f.waiting, got)
 			ch <- status
+			return true
 		}
+		if len(f.strays) == maxStrays {
+			clear(f.strays) // those of long ago, whom nobody will ask for
+		}
+		f.strays[got] = status
 		return true
 	}
 }
@@ -98,6 +108,13 @@ func (f *family) adopt(pid int) <-chan syscall.WaitStatus {
 		return ch
 	}
 	ch := make(chan syscall.WaitStatus, 1)
+	if status, ok := f.strays[pid]; ok {
+		delete(f.strays, pid)
+		if errors.Is(unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil), unix.ECHILD) {
+			ch <- status // it ended after it was seen; and nobody else has its id
+			return ch
+		}
+	}
 	f.waiting[pid] = ch
 	return ch
 }

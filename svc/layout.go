@@ -49,7 +49,7 @@ func New(o Options) (*Supervisor, error) {
 type containerLog struct{}
 
 func (containerLog) Write(b []byte) (int, error) {
-	f, err := os.OpenFile("/proc/1/fd/1", os.O_WRONLY|unix.O_NONBLOCK, 0)
+	f, err := os.OpenFile("/proc/1/fd/1", os.O_WRONLY|os.O_APPEND|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return len(b), nil // not ours to write to; a log line is not worth an error
 	}

@@ -121,7 +121,7 @@ func command(ctx context.Context, name string, args ...string) error {
 // logOf opens a unit's log for a line of ours: the pipe of the logger that runs for it, or one that is started for the purpose.
 func (s *Supervisor) logOf(name string) (out *os.File, done func()) {
 	if pid, ok := supervisorOf(name); ok {
-		if f, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/1", pid), os.O_WRONLY, 0); err == nil {
+		if f, err := pipeOf(pid); err == nil {
 			return f, func() { _ = f.Close() }
 		}
 	}
@@ -140,6 +140,19 @@ func (s *Supervisor) logOf(name string) (out *os.File, done func()) {
 			_ = logger.Wait()
 		}
 	}
+}
+
+// pipeOf opens a process's standard output, if that is a pipe with a reader: any user can give a process the name of a supervisor, and a file as
+// its output.
+func pipeOf(pid int) (*os.File, error) {
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/1", pid), os.O_WRONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+		return nil, errors.Join(fmt.Errorf("the output of process %d is not a pipe", pid), err, f.Close())
+	}
+	return f, nil
 }
 
 // supervisorOf finds the s6-supervise of a service.
