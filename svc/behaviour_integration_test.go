@@ -69,6 +69,9 @@ func TestStarts(t *testing.T) {
 		{"a oneshot that remains", []string{"Type=oneshot", "ExecStart=D log=1", "RemainAfterExit=yes"}, "success", manager.IsActive, "exited", 0},
 		{"a oneshot that fails", []string{"Type=oneshot", "ExecStart=D exit=4", "ExecStart=D file=ROOT/never"}, "exit-code", manager.Failed, "failed", 4},
 		{"a failure that is ignored", []string{"Type=oneshot", "ExecStart=-D exit=4"}, "success", manager.Inactive, "dead", 4},
+		{"a daemon's failure that is ignored", []string{"ExecStart=-D exit=4"}, "success", manager.Inactive, "dead", 4},
+		{"a parent's failure that is ignored", []string{"Type=forking", "ExecStart=-D exit=4"}, "success", manager.Inactive, "dead", 0},
+		{"a time-out is not ignored", []string{"TimeoutStartSec=200ms", "ExecStartPre=-D sleep", "ExecStart=D file=ROOT/never"}, "timeout", manager.Failed, "failed", 1},
 		{"ExecStartPre fails", []string{"ExecStartPre=D exit=5", "ExecStart=D file=ROOT/never"}, "exit-code", manager.Failed, "failed", 5},
 		{"no such program", []string{"Type=exec", "ExecStart=no-such-program"}, "exit-code", manager.Failed, "failed", exitExec},
 		{"no such user", []string{"User=no-such-user", "ExecStart=D file=ROOT/never"}, "exit-code", manager.Failed, "failed", exitUser},
@@ -141,6 +144,16 @@ func TestSurroundings(t *testing.T) {
 	r.stop(name + ".service")
 	if _, err := os.Stat("/run/" + name); !missing(err) {
 		t.Errorf("its runtime folder is still there: %v", err)
+	}
+}
+
+// TestStdin: a daemon has no input, whatever the container's is.
+func TestStdin(t *testing.T) {
+	r := newRig(t)
+	r.service("x.service", "ExecStart=D sleep")
+	r.start("x.service")
+	if in, err := os.Readlink("/proc/" + itoa(r.is("x.service", manager.IsActive, "running").MainPID) + "/fd/0"); err != nil || in != "/dev/null" {
+		t.Errorf("input: %s, %v", in, err)
 	}
 }
 

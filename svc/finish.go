@@ -71,10 +71,7 @@ func (l *life) settle(ctx context.Context) bool {
 	r, err := l.note(func(r *record) {
 		if r.Result == "" || r.Result == "success" {
 			r.Result = "success"
-			// Which ends of its commands are good enough a oneshot has found out itself. The main process of a script that names no PID file is our
-			// guess, and not known to systemd, to which such a service that was told to stop has stopped, with whatever exit code.
-			known := l.u.SysV == nil || l.sv.PIDFile != "" || r.Wanted != wantDown
-			if r.ExitReason != "" && known && !(l.sv.Type == unit.Oneshot && r.Started) {
+			if r.ExitReason != "" && l.judged(r) {
 				r.Result = resultOfMain(r.ExitReason, r.ExitCode, l.sv.Success)
 			}
 		}
@@ -93,6 +90,20 @@ func (l *life) settle(ctx context.Context) bool {
 		_ = os.Remove(l.sv.PIDFile)
 	}
 	return l.conclude(r.Result)
+}
+
+// judged says whether a service is judged by how its main process ended.
+func (l *life) judged(r *record) bool {
+	switch {
+	case l.sv.Type == unit.Oneshot:
+		return !r.Started // which ends of its commands are good enough it has found out itself
+	case l.u.SysV != nil && l.sv.PIDFile == "" && r.Wanted == wantDown:
+		// The main process of a script that names no PID file is our guess, and not known to systemd, to which such a service that was told to
+		// stop has stopped, with whatever exit code.
+		return false
+	}
+	// With a "-" any end is a good one. The line of Type=forking is its parent's.
+	return l.sv.Type == unit.Forking || !l.sv.ExecStart[0].IgnoreFailure
 }
 
 // wind runs ExecStop, which is due even if the main process has ended by itself, and ends what is left.
@@ -188,7 +199,7 @@ func awaitEnd(limit time.Duration, left func() []process) []process {
 // conclude writes down that the service is at its end: for good, or until its next start, which it announces by true.
 func (l *life) conclude(result string) bool {
 	again := false
-	r, err := l.note(func(r *record) {
+	if _, err := l.note(func(r *record) {
 		if r.Result == "success" {
 			r.Result = result
 		}
@@ -198,6 +209,12 @@ func (l *life) conclude(result string) bool {
 		r.Result = l.protocol(r)
 		r.Supervised, r.Followed, r.Signalled, r.Invocation = 0, false, false, ""
 		again = r.Wanted != wantDown && restarts(l.sv, r.Result, r.ExitReason, r.ExitCode)
+	}); err != nil {
+		return false
+	}
+	clearFolders(l.sv, again) // while nobody starts it yet: a next life makes its own
+	r, err := l.note(func(r *record) {
+		again = again && r.Wanted != wantDown
 		r.decide(r.Result)
 		switch {
 		case again:
@@ -208,7 +225,6 @@ func (l *life) conclude(result string) bool {
 			r.set(manager.Failed, "failed", uptime())
 		}
 	})
-	clearFolders(l.sv, again)
 	if err != nil {
 		return false
 	}

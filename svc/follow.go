@@ -172,7 +172,7 @@ func (f *follower) forked() error {
 		select {
 		case status := <-f.ended:
 			f.ended = nil
-			if !succeeded(status, f.sv.Success) {
+			if !succeeded(status, f.sv.Success) && !f.sv.ExecStart[0].IgnoreFailure {
 				return &commandError{"ExecStart", f.sv.ExecStart[0].Path, status, nil}
 			}
 		case n := <-f.notices:

@@ -159,12 +159,15 @@ func (l *launch) find() (string, error) {
 	return "", failed(exitExec, fmt.Errorf("find %s in PATH: %w", l.Path, exec.ErrNotFound))
 }
 
-// redirect opens what the unit says of standard input and output. The journal is where both already go.
+// redirect opens what the unit says of standard input and output. The journal is where the output already goes; the input that is there is the
+// container's, which may be somebody's terminal.
 func (l *launch) redirect() error {
+	input := "/dev/null"
 	if l.Stdin.Target == "file" {
-		if err := onto(0, l.Stdin.Path, os.O_RDONLY); err != nil {
-			return failed(exitStdin, err)
-		}
+		input = l.Stdin.Path
+	}
+	if err := onto(0, input, os.O_RDONLY); err != nil {
+		return failed(exitStdin, err)
 	}
 	if err := redirectOutput(1, l.Stdout); err != nil {
 		return failed(exitStdout, err)

@@ -148,7 +148,8 @@ func wording(status syscall.WaitStatus) string {
 	return fmt.Sprintf("code=exited, status=%d/%s", status.ExitStatus(), unit.ExitName(status.ExitStatus()))
 }
 
-// commands runs Exec lines one after the other. The first that fails, and whose failure is not ignored, ends it.
+// commands runs Exec lines one after the other. The first that fails, and whose failure is not ignored, ends it; so does one that takes too long,
+// or is interrupted.
 func (l *life) commands(ctx context.Context, setting string, list []unit.Command, limit time.Duration, more ...string) error {
 	for _, c := range list {
 		status, err := l.command(ctx, c, limit, more...)
@@ -156,7 +157,7 @@ func (l *life) commands(ctx context.Context, setting string, list []unit.Command
 		if err == nil && status.Exited() && status.ExitStatus() == 0 {
 			continue
 		}
-		if c.IgnoreFailure {
+		if c.IgnoreFailure && !errors.Is(err, errTimeout) {
 			continue
 		}
 		l.say("%s: Control process failed, %v", l.name, bad)

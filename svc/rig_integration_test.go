@@ -47,7 +47,12 @@ func newRig(t *testing.T) *rig {
 	}
 	scan := exec.Command("s6-svscan", r.s.path(scanFolder))
 	scan.Stdout, scan.Stderr = os.Stdout, os.Stderr
+	in, keep, err := os.Pipe() // as "docker run -i" has it; nothing of it is a service's
+	r.must(err)
+	t.Cleanup(func() { _ = keep.Close() })
+	scan.Stdin = in
 	r.must(scan.Start())
+	r.must(in.Close())
 	t.Cleanup(func() {
 		if err := r.s.Shutdown(context.Background(), 5*time.Second); err != nil {
 			t.Errorf("shutdown: %v", err)

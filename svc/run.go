@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/signal"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/berth-project/berth/svc/manager"
 	"github.com/berth-project/berth/unit"
@@ -108,6 +111,8 @@ func (l *life) turnInto(self process) int {
 	if err != nil {
 		return l.notStarted(err, false)
 	}
+	// From here on a stop is a signal to the daemon: one that comes before exec must not be lost on us, or the stop waits until its time is over.
+	signal.Reset(unix.SIGTERM, unix.SIGINT)
 	if r, err = l.activate(self); err != nil || r.Wanted == wantDown {
 		return 0
 	}
