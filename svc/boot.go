@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,7 +60,15 @@ func (s *Supervisor) bootable(names []string) []string {
 		}
 		all = append(all, order...)
 	}
-	return s.set().Sort(all)
+	var order []string
+	for _, name := range s.set().Sort(all) {
+		if rivals := s.set().Conflicting(order, name); len(rivals) > 0 {
+			fmt.Fprintf(s.console, "berth-svc: %s is enabled but not started: it conflicts with %s\n", name, strings.Join(rivals, ", "))
+			continue
+		}
+		order = append(order, name)
+	}
+	return order
 }
 
 // scanned waits for s6-svscan, beside which boot is started.

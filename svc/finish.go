@@ -232,10 +232,11 @@ func (l *life) conclude(result string) bool {
 	case r.Active == manager.Failed || again && r.Result != "success":
 		l.say("%s: Failed with result '%s'.", l.name, r.Result)
 		if !again {
-			l.shout(r.Result)
+			l.alarm(r.Result)
 		}
 	case r.Active == manager.Inactive:
 		l.say("%s: Deactivated successfully.", l.name)
+		l.trigger(l.u.OnSuccess)
 	}
 	return again
 }
@@ -248,9 +249,21 @@ func (l *life) protocol(r *record) string {
 	return r.Result
 }
 
-// shout tells the container's log, too: a service that is down for good is what its owner has to see.
-func (l *life) shout(result string) {
+// alarm tells the container's log, too: a service that is down for good is what its owner has to see. What the unit names for that case starts.
+func (l *life) alarm(result string) {
 	fmt.Fprintf(l.s.console, "berth-svc: %s has failed (%s); see journalctl -u %s\n", l.name, result, strings.TrimSuffix(l.name, ".service"))
+	l.trigger(l.u.OnFailure)
+}
+
+// trigger starts units, for whose start nobody waits.
+func (l *life) trigger(names []string) {
+	if len(names) == 0 {
+		return
+	}
+	l.say("%s: Triggering %s", l.name, strings.Join(names, " "))
+	if err := l.s.detach(append([]string{"start"}, names...)...); err != nil {
+		l.say("%s: %v", l.name, err)
+	}
 }
 
 // pause waits for RestartSec= and asks the start limit. It says whether the service is started now. A stop, and a start by hand, end the wait.
@@ -282,7 +295,7 @@ func (l *life) pause(interrupted <-chan os.Signal) bool {
 	case r.Result == "start-limit-hit":
 		l.say("%s: Start request repeated too quickly.", l.name)
 		l.say("%s: Failed with result 'start-limit-hit'.", l.name)
-		l.shout(r.Result)
+		l.alarm(r.Result)
 	}
 	return ok
 }

@@ -82,6 +82,15 @@ func (g *graph) reversed() *graph {
 	return out
 }
 
+// of gives the errors of some units, by any of their names.
+func (g *graph) of(errs map[string]error, names []string) error {
+	var out []error
+	for _, name := range names {
+		out = append(out, errs[g.resolve(name)])
+	}
+	return together(out)
+}
+
 // run does something with each unit when it has been done with those before it, with as many at once as that allows. The errors of those are
 // told.
 func (g *graph) run(do func(u *unit.Unit, earlier map[string]error) error) map[string]error {

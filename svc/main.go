@@ -21,8 +21,8 @@ const usage = `usage: berth-svc VERB
   boot              start the units that are enabled, in order (the image does at the container's start)
   shutdown SECONDS  stop all units in reverse order within that time (the image does when the container stops)
   health            say which units have failed; exit code 1 if one has, 0 if none
-  run|finish|end|apply
-                    parts of a service's life, called by s6
+  run|finish|start|end|apply
+                    parts of a service's life, called by s6 and by each other
 
 Under the names systemctl, service, journalctl and others it is these programs.
 
@@ -76,6 +76,8 @@ func Main(argv []string, stdout, stderr io.Writer) int {
 		}
 	case verb == "health":
 		return s.health(stdout, stderr)
+	case verb == "start" && len(args) > 0:
+		err = s.Start(ctx, args...)
 	case verb == "end" && len(args) == 1:
 		return s.End(ctx, args[0])
 	case verb == "help" || verb == "--help" || verb == "-h":

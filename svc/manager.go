@@ -71,13 +71,19 @@ func (s *Supervisor) running() []string {
 	})
 }
 
-// Start starts units and what they require.
+// Start starts units and what they require, and stops what cannot be beside them.
 func (s *Supervisor) Start(ctx context.Context, names ...string) error {
-	order, err := s.set().StartOrder(s.withoutNatives(ctx, names)...)
+	rest, nativeErr := s.withoutNatives(ctx, names)
+	order, err := s.set().StartOrder(rest...)
 	if err != nil {
 		return refused(err)
 	}
-	return s.startAll(ctx, order, names)
+	if rivals := s.set().Conflicting(s.running(), order...); len(rivals) > 0 {
+		if err := s.stopAll(ctx, s.set().StopOrder(s.running(), rivals...), rivals, false); err != nil {
+			return err
+		}
+	}
+	return together([]error{nativeErr, s.startAll(ctx, order, names)})
 }
 
 // refused translates a start that package unit does not allow.
@@ -90,16 +96,25 @@ func refused(err error) error {
 }
 
 // withoutNatives starts the image's own services among units and gives the others.
-func (s *Supervisor) withoutNatives(ctx context.Context, names []string) []string {
-	var rest []string
+func (s *Supervisor) withoutNatives(ctx context.Context, names []string) (rest []string, err error) {
+	var errs []error
 	for _, name := range names {
 		if n, ok := s.native(name); ok {
-			_ = s.startNative(ctx, n)
+			errs = append(errs, s.startNative(ctx, n))
 		} else {
 			rest = append(rest, name)
 		}
 	}
-	return rest
+	return rest, together(errs)
+}
+
+// together is errors.Join that leaves a single error as it is, as callers look into it.
+func together(errs []error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return errors.Join(errs...)
 }
 
 // startAll starts units, each when those before it are up, and gives the errors of those that were asked for.
@@ -111,18 +126,14 @@ func (s *Supervisor) startAll(ctx context.Context, order, asked []string) error 
 				return &manager.Error{Unit: u.Name, Result: "dependency", Err: fmt.Errorf("%s failed, which it requires", need)}
 			}
 		}
+		for _, need := range u.Requisite {
+			if r, err := s.read(g.resolve(need)); strings.HasSuffix(need, ".service") && (err != nil || r.Active != manager.IsActive) {
+				return &manager.Error{Unit: u.Name, Result: "dependency", Err: fmt.Errorf("%s is not active, which it needs", need)}
+			}
+		}
 		return s.startUnit(ctx, u, slices.Contains(asked, u.Name))
 	})
-	var out []error
-	for _, name := range asked {
-		if err := errs[g.resolve(name)]; err != nil {
-			out = append(out, err)
-		}
-	}
-	if len(out) == 1 {
-		return out[0]
-	}
-	return errors.Join(out...)
+	return g.of(errs, asked)
 }
 
 // startUnit starts one unit whose dependencies are up.
@@ -264,15 +275,13 @@ func (s *Supervisor) skip(u *unit.Unit, failed unit.Condition) error {
 		l.say("%s was skipped because of an unmet condition check (%s).", title(u), failed)
 	}
 	_, err := s.update(u.Name, func(r *record) {
-		r.Condition, r.Wanted = failed.String(), wantDown
+		r.Condition, r.Wanted, r.Result = failed.String(), wantDown, "success"
+		r.set(manager.Inactive, "dead", uptime())
 		if failed.Assert {
-			r.Result = "assert"
-			r.set(manager.Failed, "failed", uptime())
+			r.decide("assert") // the start has failed, but not the unit
 		} else {
-			r.Result = "success"
-			r.set(manager.Inactive, "dead", uptime())
+			r.decide(r.Result)
 		}
-		r.decide(r.Result)
 	})
 	if err == nil && failed.Assert {
 		return &manager.Error{Unit: u.Name, Result: "assert", Err: fmt.Errorf("%s does not hold", failed)}
@@ -361,16 +370,7 @@ func (s *Supervisor) Stop(ctx context.Context, names ...string) error {
 func (s *Supervisor) stopAll(ctx context.Context, order, asked []string, again bool) error {
 	g := s.graph(order)
 	errs := g.reversed().run(func(u *unit.Unit, _ map[string]error) error { return s.stopUnit(ctx, u, again) })
-	var out []error
-	for _, name := range asked {
-		if err := errs[g.resolve(name)]; err != nil {
-			out = append(out, err)
-		}
-	}
-	if len(out) == 1 {
-		return out[0]
-	}
-	return errors.Join(out...)
+	return g.of(errs, asked)
 }
 
 // stopUnit stops one unit. With again it will be started at once, and s6 keeps it.
@@ -505,17 +505,11 @@ func (s *Supervisor) Reload(ctx context.Context, names ...string) error {
 		}
 		u := s.set().Unit(name)
 		errs = append(errs, s.reloadUnit(ctx, u))
-		for _, other := range u.PropagatesReloadTo {
-			if o := s.set().Unit(other); slices.Contains(s.running(), o.Name) {
-				errs = append(errs, s.reloadUnit(ctx, o))
-			}
+		for _, other := range s.set().ReloadsWith(s.running(), name) {
+			errs = append(errs, s.reloadUnit(ctx, s.set().Unit(other)))
 		}
 	}
-	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
-	if len(errs) == 1 {
-		return errs[0]
-	}
-	return errors.Join(errs...)
+	return together(errs)
 }
 
 func (s *Supervisor) reloadUnit(ctx context.Context, u *unit.Unit) error {

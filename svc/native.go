@@ -60,13 +60,8 @@ func (s *Supervisor) aliasOfAnother(name string, n native) bool {
 	return u.Load == unit.Loaded && !slices.Contains(n.names, u.Name)
 }
 
-// makeWay stops what cannot be beside a unit: what it conflicts with, and an image's own service whose name it has as an alias.
+// makeWay stops an image's own service whose name a unit has as an alias.
 func (s *Supervisor) makeWay(ctx context.Context, u *unit.Unit) {
-	for _, name := range u.Conflicts {
-		if strings.HasSuffix(name, ".service") {
-			_ = s.stopService(ctx, name, true)
-		}
-	}
 	for _, n := range s.natives() {
 		if !slices.Contains(n.names, u.Name) && slices.ContainsFunc(u.Names, func(name string) bool { return slices.Contains(n.names, name) }) {
 			_ = s.stopNative(ctx, n)

@@ -128,3 +128,45 @@ func TestStopDuringBoot(t *testing.T) {
 	r.is("two.service", manager.Inactive, "dead")
 	r.must(unix.Rmdir(r.s.path(stoppingFile)))
 }
+
+// TestCompany: what a unit names for its failure and success starts, what conflicts with it stops, in either direction, and what it needs has to
+// run already.
+func TestCompany(t *testing.T) {
+	r := newRig(t)
+	active := func(name string) {
+		t.Helper()
+		r.becomes(name, func(s manager.State) bool { return s.Active == manager.IsActive })
+	}
+	for _, name := range []string{"bad", "good", "old"} {
+		r.service(name+".service", "ExecStart=D sleep")
+	}
+	r.unit("x.service", "[Unit]\nOnFailure=bad.service\nOnSuccess=good.service\n[Service]\nExecStart=D exit=1\nRestart=no\n")
+	_ = r.s.Start(r.ctx(), "x.service")
+	active("bad.service")
+	r.is("good.service", manager.Inactive, "dead")
+	r.unit("x.service", "[Unit]\nOnFailure=bad.service\nOnSuccess=good.service\nConflicts=old.service\n[Service]\nExecStart=D sleep\n")
+	r.start("old.service")
+	r.start("x.service")
+	r.is("old.service", manager.Inactive, "dead")
+	r.start("old.service")
+	r.is("x.service", manager.Inactive, "dead")
+	active("good.service")
+
+	r.unit("y.service", "[Unit]\nRequisite=x.service\nAfter=x.service\nReloadPropagatedFrom=old.service\n[Service]\nExecStart=D sleep\n"+
+		"ExecReload=/bin/sh -c 'echo reloaded >>ROOT/trace'\n")
+	if got := result(r.s.Start(r.ctx(), "y.service")); got != "dependency" {
+		t.Errorf("without what it needs: %s", got)
+	}
+	r.unit("x.service", "[Service]\nExecStart=D sleep\n")
+	r.start("x.service", "y.service")
+	r.service("old.service", "ExecStart=D sleep", "ExecReload=/bin/true")
+	r.must(r.s.Reload(r.ctx(), "old.service"))
+	if got := r.read("trace"); got != "reloaded\n" {
+		t.Errorf("reloaded with another: %q", got)
+	}
+	r.unit("z.service", "[Unit]\nAssertPathExists=ROOT/none\n[Service]\nExecStart=D sleep\n")
+	if got := result(r.s.Start(r.ctx(), "z.service")); got != "assert" {
+		t.Errorf("an assertion: %s", got)
+	}
+	r.is("z.service", manager.Inactive, "dead")
+}

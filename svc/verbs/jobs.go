@@ -52,6 +52,11 @@ func (s *ctl) jobOf(verb, name string) int {
 	if code := s.loadable(verb, u); code != exitOK {
 		return code
 	}
+	if u.RefuseManualStart && verb != "stop" && verb != "reload" || u.RefuseManualStop && (verb == "stop" || strings.HasSuffix(verb, "restart")) {
+		s.errorf("Failed to %s %s: Operation refused, unit %s may be requested by dependency only (it is configured to refuse manual start/stop).", verb, name, u.Name)
+		s.errorf("See system logs and 'systemctl status %s' for details.", name)
+		return exitNoPermit
+	}
 	running := u.Active == manager.IsActive || u.Active == manager.Reloading || u.Active == manager.Activating
 	if strings.HasPrefix(verb, "try-") {
 		if !running {
