@@ -5,6 +5,7 @@ package integration
 import (
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/berth-project/berth/images/builder"
 	"github.com/berth-project/berth/images/drift"
 	"github.com/berth-project/berth/images/instance"
 	"github.com/berth-project/berth/integration/rig"
@@ -42,6 +44,7 @@ ln -s lib/1 /opt/shop/current
 chown -R housed /opt/shop
 mkdir -p /root/.ssh
 printf -- '-----BEGIN OPENSSH PRIVATE KEY-----\nx\n' > /root/.ssh/id_ed25519
+echo 'ssh-ed25519 AAAA ann' > /root/.ssh/authorized_keys
 printf -- '-----BEGIN CERTIFICATE-----\nx\n-----BEGIN PRIVATE KEY-----\nx\n' > /opt/shop/both.pem
 echo 'root:new-secret' | chpasswd
 echo 'ls' > /root/.bash_history
@@ -115,7 +118,7 @@ func TestDrift(t *testing.T) {
 		RollOut json.RawMessage
 	}
 	decode(t, lastJSON(b.CLI("drift", app+".0", "--commit", tag, "-m", "for the shop", "-o", "json")), &made)
-	for path, why := range map[string]string{"/root/.ssh/id_ed25519": "credentials", "/opt/shop/both.pem": "a private key"} {
+	for path, why := range map[string]string{"/root/.ssh/id_ed25519": "credentials", "/opt/shop/both.pem": "a private key", "/root/.ssh/authorized_keys": "says who may log in"} {
 		if made.LeftOut[path] != why {
 			t.Errorf("%s was left out as %q, want %q", path, made.LeftOut[path], why)
 		}
@@ -153,7 +156,7 @@ func checkCommitted(t *testing.T, b *rig.Berth, tag string) {
 		return b.Engine.Docker("run", "--rm", "--network", "none", "--entrypoint", "/bin/sh", tag, "-c", script)
 	}
 	for _, path := range []string{
-		"/root/.ssh/id_ed25519", "/opt/shop/both.pem", "/root/.bash_history", "/var/log/housed.log", "/etc/berth", "/run/berth", "/tmp/housed.deb",
+		"/root/.ssh/id_ed25519", "/root/.ssh/authorized_keys", "/opt/shop/both.pem", "/root/.bash_history", "/var/log/housed.log", "/etc/berth", "/run/berth", "/tmp/housed.deb",
 		"/usr/bin/less", "/etc/ssh/ssh_host_ed25519_key",
 	} {
 		if out := inside("ls -d " + path + " 2>/dev/null || true"); out != "" {
@@ -178,8 +181,11 @@ func checkCommitted(t *testing.T, b *rig.Berth, tag string) {
 			t.Errorf("no %q in the recipe:\n%s", want, recipe)
 		}
 	}
-	if got := config(tag, `Labels`); !strings.Contains(got, `"berth.recipe.packages":"+housed=1.2-1 -less"`) {
-		t.Errorf("labels %s", got)
+	got := config(tag, `Labels`)
+	for _, want := range []string{`"berth.recipe.packages":"+housed=1.2-1 -less"`, fmt.Sprintf("%q:%q", builder.LabelVersion, tag[strings.LastIndex(tag, ":")+1:])} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in the labels %s", want, got)
+		}
 	}
 }
 

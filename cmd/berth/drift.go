@@ -35,7 +35,7 @@ counted; --all shows it, and what the packages brought. Without .N all instances
 
 With --commit an image is made of the instance, so that what was done by hand becomes the app's next version: the instance's
 image, and one layer with what differs. The recipe is in its labels and in ` + drift.RecipePath + `. What is mounted, host
-keys, private keys, credentials, passwords, histories, logs, caches and package lists are not in it, nor is the container's
+keys, private keys, authorized_keys, credentials, passwords, histories, logs, caches and package lists are not in it, nor is the container's
 environment; what was left out of this is named. A file that looks like a secret and must be in the image is
 named with --with. The instance stands still for a moment. A tag that exists is never overwritten.
 

@@ -39,7 +39,7 @@ func (c *cli) printTable(head []string, rows [][]string, optional ...string) err
 			if cell == "" {
 				cell = "-"
 			}
-			cells = append(cells, cell)
+			cells = append(cells, printable(cell)) // names of files and words of agents come from elsewhere
 		}
 		if _, err := fmt.Fprintln(w, strings.Join(cells, "\t")); err != nil {
 			return fmt.Errorf("write table: %w", err)

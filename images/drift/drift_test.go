@@ -162,7 +162,7 @@ func TestSecret(t *testing.T) {
 		path, head string
 		secret     bool
 	}{
-		{"/root/.ssh/id_rsa", "", true}, {"/root/.ssh/id_rsa.pub", "", false}, {"/root/.ssh/authorized_keys", "ssh-rsa x", false},
+		{"/root/.ssh/id_rsa", "", true}, {"/root/.ssh/id_rsa.pub", "", false}, {"/root/.ssh/authorized_keys", "ssh-rsa x", true}, {"/root/.ssh/known_hosts", "h ssh-rsa x", false},
 		{"/etc/ssl/private/a.key", "-----BEGIN RSA PRIVATE KEY-----\n", true}, {"/etc/ssl/a.pem", "cert\n-----BEGIN ENCRYPTED PRIVATE KEY-----\n", true},
 		{"/etc/ssl/a.pem", "-----BEGIN CERTIFICATE-----\n", false}, {"/usr/bin/openssl", "x -----BEGIN PRIVATE KEY-----", false},
 		{"/root/.docker/config.json", "{}", true}, {"/home/a/.netrc", "", true}, {"/etc/apt/auth.conf.d/x", "", true}, {"/root/my.netrc", "", false},
@@ -206,7 +206,7 @@ func TestRecipe(t *testing.T) {
 	d := drift.Compare(world())
 	r := drift.Recipe{
 		Image: "shop:2", Instance: "/shop.0", From: "berth/base:bookworm", FromID: "sha256:1", By: "ann@desk", At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-		Message: "for the shop", LeftOut: map[string]string{"/usr/bin/ls": "a private key"}, Earlier: "# shop:1\n",
+		Message: "for the shop", LeftOut: map[string]string{"/usr/bin/ls": "a private key", "/a\n## Packages\x1b[2J": "x"}, Earlier: "# shop:1\n",
 	}
 	text := r.Text(d)
 	for _, want := range []string{
@@ -222,6 +222,12 @@ func TestRecipe(t *testing.T) {
 	yaml, _, _ = strings.Cut(yaml, "```")
 	if got, err := recipe.Decode([]byte(yaml)); err != nil || got.Name != "shop" || got.Version != "2" || got.Base != "berth/base:bookworm" || len(got.Packages) != 2 {
 		t.Errorf("as berth build reads it: %+v %v", got, err)
+	}
+	if !strings.Contains(text, `/a\n## Packages\x1b[2J`) || strings.Contains(text, "\x1b") {
+		t.Errorf("a file's name is more than that:\n%s", text)
+	}
+	if _, said := (drift.Recipe{}).Labels(drift.Drift{})[drift.LabelMessage]; !said {
+		t.Error("the label of the image below shows through")
 	}
 	if got := r.Labels(d)[drift.LabelPackages]; got != "-nano +nginx=1.22 openssl=3.0.9->3.0.11" {
 		t.Errorf("label %q", got)

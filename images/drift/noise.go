@@ -105,10 +105,16 @@ func hostKey(file string) bool {
 var credential = regexp.MustCompile(`(^|/)(\.ssh/(id_[^/]*|identity)|\.docker/config\.json|\.dockercfg|\.netrc|\.git-credentials|\.aws/credentials|\.pgpass|` +
 	`\.my\.cnf|\.npmrc|\.pypirc|\.kube/config|\.vault-token|\.config/gcloud/.*|\.gnupg/.*)$|^/etc/apt/auth\.conf(\.d/.*)?$|^/etc/krb5\.keytab$`)
 
+// admits are files that are no secrets, but let their owners into every instance of the image: one person's key on one machine is not
+// meant for that.
+var admits = regexp.MustCompile(`(^|/)\.ssh/authorized_keys2?$|(^|/)\.(r|s)hosts$`)
+
 // Secret says why a file must not be in an image, by its path and how it begins; "": it may. Public halves of keys may.
 func Secret(file string, head []byte) string {
 	switch {
 	case strings.HasSuffix(file, ".pub"):
+	case admits.MatchString(file):
+		return "says who may log in"
 	case credential.MatchString(file):
 		return "credentials"
 	case privateKey.Match(head):

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // RecipePath is where an image that was made of an instance says what it is made of.
@@ -40,7 +41,7 @@ type Recipe struct {
 	Earlier  string            // the recipe of the image before
 }
 
-// Labels are the recipe in short.
+// Labels are the recipe in short. Empty ones are among them, as those of an image below would show through.
 func (r Recipe) Labels(d Drift) map[string]string {
 	var packages []string
 	for _, p := range d.Packages {
@@ -52,7 +53,6 @@ func (r Recipe) Labels(d Drift) map[string]string {
 		LabelOf: r.Instance, LabelFrom: r.From, LabelFromID: r.FromID, LabelBy: r.By, LabelAt: r.At.UTC().Format(time.RFC3339),
 		LabelMessage: r.Message, LabelPackages: strings.Join(packages, " "), LabelFiles: strconv.Itoa(len(d.Files)),
 	}
-	maps.DeleteFunc(out, func(_, v string) bool { return v == "" })
 	for k, v := range out {
 		if len(v) > maxLabel {
 			out[k] = strings.ToValidUTF8(v[:maxLabel], "") + "..."
@@ -188,7 +188,7 @@ func writePackages(b *strings.Builder, packages []PackageChange) {
 	})
 	writeList(b, "Packages", asked, func(p PackageChange) string { return p.Name + " (" + p.Format + "): " + p.Words() })
 	if len(auto) > 0 {
-		fmt.Fprintf(b, "\nInstalled because they need them: %s.\n", strings.Join(auto, ", "))
+		fmt.Fprintf(b, "\nInstalled because they need them: %s.\n", plain(strings.Join(auto, ", ")))
 	}
 }
 
@@ -198,6 +198,14 @@ func writeList[T any](b *strings.Builder, title string, list []T, line func(T) s
 	}
 	fmt.Fprintf(b, "\n## %s\n\n", title)
 	for _, x := range list {
-		fmt.Fprintf(b, "- %s\n", line(x))
+		fmt.Fprintf(b, "- %s\n", plain(line(x)))
 	}
+}
+
+// plain is a text in one line that a terminal only shows: a file may have any name.
+func plain(text string) string {
+	if !strings.ContainsFunc(text, unicode.IsControl) {
+		return text
+	}
+	return strings.Trim(strconv.Quote(text), `"`)
 }

@@ -65,7 +65,6 @@ func Commit(ctx context.Context, e Engine, id string, o CommitOptions) (*Committ
 	if err := free(ctx, e, o.Tag); err != nil {
 		return nil, err
 	}
-	sweep(ctx, e, o.Now)
 	look, err := Compare(ctx, e, id)
 	if err != nil {
 		return nil, err
@@ -78,18 +77,59 @@ func Commit(ctx context.Context, e Engine, id string, o CommitOptions) (*Committ
 	if err := c.fill(ctx); err != nil {
 		return nil, err
 	}
-	like := look.from
-	made, err := e.Commit(ctx, c.to, like, c.recipe.Labels(look.Drift), o.Message, o.By)
+	made, err := c.name(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err = free(ctx, e, o.Tag); err == nil { // somebody may have been quicker
-		err = e.Tag(ctx, made, o.Tag)
+	return &Committed{Look: *look, Tag: o.Tag, ID: made, Recipe: c.text, LeftOut: c.leftOut}, nil
+}
+
+// name makes the image and gives it its name; without one it does not stay.
+func (c *committer) name(ctx context.Context) (string, error) {
+	on, done := outlast(ctx)
+	defer done()
+	made, err := c.engine.Commit(on, c.to, c.look.from, c.labels(), c.o.Message, c.o.By)
+	if err != nil {
+		return "", err
+	}
+	if err = free(ctx, c.engine, c.o.Tag); err == nil { // somebody may have been quicker
+		err = c.engine.Tag(ctx, made, c.o.Tag)
 	}
 	if err != nil {
-		return nil, errors.Join(err, e.RemoveImage(ctx, made))
+		on, done := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
+		defer done()
+		return "", errors.Join(err, c.engine.RemoveImage(on, made))
 	}
-	return &Committed{Look: *look, Tag: o.Tag, ID: made, Recipe: c.text, LeftOut: c.leftOut}, nil
+	return made, nil
+}
+
+// What images say of how they were made: package builder's labels, and the version.
+const (
+	builtLabels  = "berth-image."
+	labelVersion = "org.opencontainers.image.version"
+)
+
+// labels are the recipe's. What the image before says of itself does not hold for this one: berth build would take it for what it
+// made of a berth.yaml. A label cannot be taken away, only be empty.
+func (c *committer) labels() map[string]string {
+	out := c.recipe.Labels(c.look.Drift)
+	for l := range c.look.from.Labels {
+		if strings.HasPrefix(l, builtLabels) {
+			out[l] = ""
+		}
+	}
+	out[labelVersion] = c.o.Tag[strings.LastIndexByte(c.o.Tag, ':')+1:]
+	return out
+}
+
+// patience is how long the engine may go on with what it cannot leave half done, when nobody waits any more.
+const patience = 2 * time.Minute
+
+// outlast is ctx for what the engine makes in any case: only who waits for its answer learns what there is to remove.
+func outlast(ctx context.Context) (context.Context, func()) {
+	on, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(patience, cancel) })
+	return on, func() { stop(); cancel() }
 }
 
 // free says that no image has the name.
@@ -155,10 +195,15 @@ func (c *committer) source(ctx context.Context, id string) (err error) {
 			c.tidy(ctx)
 		}
 	}()
-	if c.snapshot, err = c.engine.Snapshot(ctx, id, map[string]string{labelSnapshot: strconv.FormatInt(c.o.Now.Unix(), 10)}); err != nil {
+	on, done := outlast(ctx)
+	defer done()
+	if c.snapshot, err = c.engine.Snapshot(on, id, map[string]string{labelSnapshot: strconv.FormatInt(c.o.Now.Unix(), 10)}); err != nil {
 		return err
 	}
-	if c.from, err = c.engine.Create(ctx, helper(docker.Image{ID: c.snapshot})); err != nil {
+	if err = ctx.Err(); err != nil {
+		return err
+	}
+	if c.from, err = c.engine.Create(on, helper(docker.Image{ID: c.snapshot})); err != nil {
 		return err
 	}
 	gone, err := c.gone()
@@ -166,10 +211,10 @@ func (c *committer) source(ctx context.Context, id string) (err error) {
 		return err
 	}
 	if len(gone) == 0 {
-		c.to, err = c.engine.Create(ctx, helper(c.look.from))
+		c.to, err = c.engine.Create(on, helper(c.look.from))
 		return err
 	}
-	if c.to, err = c.engine.Create(ctx, helper(c.look.from, append([]string{"rm", "-rf", "--"}, gone...)...)); err != nil {
+	if c.to, err = c.engine.Create(on, helper(c.look.from, append([]string{"rm", "-rf", "--"}, gone...)...)); err != nil {
 		return err
 	}
 	code, err := c.engine.Finish(ctx, c.to)

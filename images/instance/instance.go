@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -63,6 +62,7 @@ const helperName = "berth-helper-"
 
 // Compare looks in what a running container differs from its image.
 func Compare(ctx context.Context, e Engine, id string) (*Look, error) {
+	sweep(ctx, e, time.Now())
 	c, err := e.Inspect(ctx, id)
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func Compare(ctx context.Context, e Engine, id string) (*Look, error) {
 		in.Changes = append(in.Changes, drift.Change{Kind: drift.Kind(f.Kind), Path: f.Path})
 	}
 	in.Owners = drift.NewOwners(in.Changes)
-	base, err := e.Create(ctx, helper(image))
+	base, err := create(ctx, e, helper(image))
 	if err != nil {
 		return nil, err
 	}
@@ -120,6 +120,13 @@ func helper(image docker.Image, program ...string) docker.CreateSpec {
 		s.User = "0"
 	}
 	return s
+}
+
+// create makes a container also when nobody waits for it any more, as its name is what removes it.
+func create(ctx context.Context, e Engine, s docker.CreateSpec) (string, error) {
+	on, done := outlast(ctx)
+	defer done()
+	return e.Create(on, s)
 }
 
 // removeTimeout bounds the tidying up, which goes on when nobody waits any more.
@@ -201,7 +208,7 @@ func (l *looker) dpkg(ctx context.Context, id string) ([]drift.Package, error) {
 // rpm asks the instance's rpm, and, when its database changed, that of the image.
 func (l *looker) rpm(ctx context.Context) (after, before []drift.Package, err error) {
 	query := []string{"rpm", "-qa", "--qf", drift.RPMQuery}
-	var out bytes.Buffer
+	out := bounded{left: maxText}
 	code, err := l.engine.ExecTo(ctx, l.id, query, &out, io.Discard)
 	if err != nil && !noProgram(err) { // some engines end with 127 instead
 		return nil, nil, err
@@ -212,18 +219,18 @@ func (l *looker) rpm(ctx context.Context) (after, before []drift.Package, err er
 		}
 		return nil, nil, nil
 	}
-	if after, err = drift.ReadRPM(bufio.NewScanner(&out), l.in.Owners); err != nil {
+	if after, err = drift.ReadRPM(bufio.NewScanner(strings.NewReader(out.String())), l.in.Owners); err != nil {
 		return nil, nil, fmt.Errorf("read the packages of rpm: %w", err)
 	}
 	if !l.changed("/var/lib/rpm") && !l.changed("/usr/lib/sysimage/rpm") {
 		return after, after, nil
 	}
-	asked, err := l.engine.Create(ctx, helper(l.image, query...))
+	asked, err := create(ctx, l.engine, helper(l.image, query...))
 	if err != nil {
 		return nil, nil, err
 	}
 	defer remove(ctx, l.engine, asked)
-	var was bytes.Buffer
+	was := bounded{left: maxText}
 	code, err = l.engine.Finish(ctx, asked)
 	if err != nil && noProgram(err) {
 		return after, nil, nil // the image has no rpm: the first was installed with it
@@ -235,7 +242,7 @@ func (l *looker) rpm(ctx context.Context) (after, before []drift.Package, err er
 		return nil, nil, fmt.Errorf("ask the image's rpm: %w", err)
 	}
 	if err = l.engine.Logs(ctx, asked, docker.LogOptions{}, &was, io.Discard); err == nil {
-		before, err = drift.ReadRPM(bufio.NewScanner(&was), l.in.Owners)
+		before, err = drift.ReadRPM(bufio.NewScanner(strings.NewReader(was.String())), l.in.Owners)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the packages of the image's rpm: %w", err)
@@ -255,7 +262,7 @@ func (l *looker) verify(ctx context.Context, format string, installed []drift.Pa
 		return !slices.ContainsFunc(installed, func(p drift.Package) bool { return p.Name == n })
 	})
 	for part := range slices.Chunk(names, 200) {
-		var out, trouble bytes.Buffer
+		out, trouble := bounded{left: maxText}, bounded{left: maxText}
 		code, err := l.engine.ExecTo(ctx, l.id, append(slices.Clone(tool), part...), &out, &trouble)
 		l.in.Findings = append(l.in.Findings, drift.ReadFindings(out.String())...)
 		if err == nil && code > 2 {
@@ -290,11 +297,29 @@ func (l *looker) text(ctx context.Context, id, file string) (text string, found 
 	return readFile(ctx, l.engine, id, file)
 }
 
+// bounded keeps what is written, and is an error when that is too much: what runs in an instance is not ours.
+type bounded struct {
+	kept bytes.Buffer
+	left int
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.left -= len(p); b.left < 0 {
+		return 0, errTooLarge
+	}
+	return b.kept.Write(p)
+}
+
+func (b *bounded) String() string { return b.kept.String() }
+
+// errTooLarge says that something is longer than any machine's.
+var errTooLarge = fmt.Errorf("it is longer than %d MiB", maxText>>20)
+
 func readFile(ctx context.Context, e Engine, id, file string) (text string, found bool, err error) {
-	var b strings.Builder
+	b := bounded{left: maxText}
 	err = e.CopyOut(ctx, id, file, func(h *tar.Header, body io.Reader) error {
-		if h.Size > maxText {
-			return errors.New("it is too large")
+		if h.Name != file || h.Typeflag != tar.TypeReg {
+			return nil // a link, or a folder that somebody put in its place
 		}
 		_, err := io.Copy(&b, body)
 		return err

@@ -213,6 +213,8 @@ func (c *Client) CopyIn(ctx context.Context, id string, archive io.Reader) error
 
 // Finish starts a container, and returns its exit code when it has ended.
 func (c *Client) Finish(ctx context.Context, id string) (int, error) {
+	ctx, cancel := context.WithCancel(ctx) // nobody waits for one that did not start
+	defer cancel()
 	ended, failed := c.api.ContainerWait(ctx, id, container.WaitConditionNextExit)
 	if err := c.Start(ctx, id); err != nil {
 		return 0, err
