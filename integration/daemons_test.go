@@ -34,6 +34,9 @@ const (
 
 var columns = []string{byInstall, bySystemctl, byService, byEnabled, byKill, byReboot, byContainer, byStop}
 
+// patience is how long a daemon may take until it does its work, on a machine that is busy with other daemons.
+const patience = 4 * time.Minute
+
 // row is a daemon and what came out.
 type row struct {
 	daemon
@@ -247,7 +250,7 @@ func (m *machine) runs(d daemon) error {
 	if d.serves == "" {
 		return m.is(d.held, d.service())
 	}
-	return rig.Within(90*time.Second, func() error { return m.up(d) })
+	return rig.Within(patience, func() error { return m.up(d) })
 }
 
 // obeys checks the verbs of a tool, given as a format of unit and verb.
@@ -306,7 +309,7 @@ func (m *machine) survivesKill(d daemon) (string, error) {
 		return "", err
 	}
 	if d.killed == "" {
-		return "back", rig.Within(90*time.Second, func() error {
+		return "back", rig.Within(patience, func() error {
 			after, err := m.pid(d)
 			if err == nil && after == before {
 				err = fmt.Errorf("the main process is still said to be %s", before)
@@ -317,7 +320,7 @@ func (m *machine) survivesKill(d daemon) (string, error) {
 			return m.up(d)
 		})
 	}
-	if err := rig.Within(30*time.Second, func() error { return m.is(d.killed, d.mainUnit()) }); err != nil {
+	if err := rig.Within(patience, func() error { return m.is(d.killed, d.mainUnit()) }); err != nil {
 		return "", err
 	}
 	if err := m.codes(0, "systemctl restart "+d.service()); err != nil {
@@ -350,7 +353,7 @@ func (m *machine) stopsClean(d daemon) (string, error) {
 // arrive logs in to the instance as it is now.
 func (m *machine) arrive() {
 	m.t.Helper()
-	m.address = m.b.Running(m.app, 1, 120*time.Second)[0].Address
+	m.address = m.b.Running(m.app, 1, patience)[0].Address
 	m.login = m.b.SSH(m.address)
 }
 
@@ -359,7 +362,7 @@ func (m *machine) reboot() {
 	m.t.Helper()
 	m.must("touch /run/before-reboot")
 	_, _ = m.sh("reboot") // the connection may end before the answer
-	rig.Eventually(m.t, 120*time.Second, "the instance is there after reboot", func() error {
+	rig.Eventually(m.t, patience, "the instance is there after reboot", func() error {
 		login, err := rig.Dial(m.address, ssh.PublicKeys(m.b.Key))
 		if err != nil {
 			return err
@@ -384,7 +387,7 @@ func (m *machine) replace(image string) {
 	m.b.Want(200, "GET", "/v2/apps"+m.app, nil, &definition)
 	definition.App.Container["docker"].(map[string]any)["image"] = image
 	m.b.Update(m.app, map[string]any{"container": definition.App.Container})
-	m.b.Settle(180 * time.Second)
+	m.b.Settle(patience)
 	m.arrive()
 }
 

@@ -43,7 +43,8 @@ func optionsOfStartStop() []string {
 		chdir:d= nicelevel:N= procsched:P= iosched:I= umask:k= notify-timeout:= output:O= retry:R=`)
 }
 
-// parseStartStop reads a command line as getopt_long(3) does. It is not ok if it is one that start-stop-daemon would not take.
+// parseStartStop reads a command line as getopt_long(3) does. It is not ok if it is one that start-stop-daemon would not take, or with empty
+// words, which are better left to it.
 func parseStartStop(args []string) (o startStopOptions, ok bool) {
 	for len(args) > 0 {
 		word := args[0]
@@ -61,6 +62,9 @@ func parseStartStop(args []string) (o startStopOptions, ok bool) {
 			if takes && !given {
 				value, args = args[0], args[1:]
 			}
+			if takes && value == "" {
+				return o, false
+			}
 			o.set(long, value, takes)
 		case strings.HasPrefix(word, "-") && word != "-":
 			for letters := word[1:]; letters != ""; {
@@ -73,6 +77,9 @@ func parseStartStop(args []string) (o startStopOptions, ok bool) {
 				if takes {
 					if letters = ""; value == "" {
 						value, args = args[0], args[1:]
+					}
+					if value == "" {
+						return o, false
 					}
 				}
 				o.set(long, value, takes)
