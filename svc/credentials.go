@@ -1,8 +1,10 @@
 package svc
 
 import (
+	"bufio"
 	"fmt"
 	"hash/fnv"
+	"os"
 	"os/user"
 	"slices"
 	"strconv"
@@ -94,6 +96,21 @@ func (c *credentials) user(s *unit.Service) error {
 		}
 	}
 	return nil
+}
+
+// shellOf is a user's login shell, which os/user does not tell.
+func shellOf(name string) string {
+	f, err := os.Open("/etc/passwd")
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if fields := strings.Split(lines.Text(), ":"); len(fields) == 7 && fields[0] == name {
+			return fields[6]
+		}
+	}
+	return ""
 }
 
 // dynamic is an id without an account. The same name has the same id in every container, so the files that it left fit.

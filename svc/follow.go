@@ -3,6 +3,7 @@ package svc
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/signal"
 	"strconv"
@@ -137,7 +138,7 @@ func (f *follower) ready() error {
 	for {
 		select {
 		case n := <-f.notices:
-			if f.hear(n); n.fields["READY"] == "1" && f.allowed(n.from) {
+			if f.hear(n); n.fields["READY"] == "1" && f.allowed(n) {
 				return nil
 			}
 		case status := <-f.mainEnd:
@@ -237,12 +238,8 @@ func (f *follower) moved() bool {
 	if f.sv.PIDFile == "" {
 		return false
 	}
-	text, err := os.ReadFile(f.sv.PIDFile)
-	if err != nil {
-		return false
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil || pid <= 1 || pid == os.Getpid() {
+	pid := readPIDFile(f.sv.PIDFile)
+	if pid <= 1 || pid == os.Getpid() {
 		return false
 	}
 	p, ok := look(pid)
@@ -251,6 +248,22 @@ func (f *follower) moved() bool {
 	}
 	f.take(p)
 	return true
+}
+
+// readPIDFile gives the number in the first line of a file, or 0. Its writer need not be root, so that it may be anything else than a small file.
+func readPIDFile(file string) int {
+	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	text, _ := io.ReadAll(io.LimitReader(f, 64))
+	line, _, _ := strings.Cut(string(text), "\n")
+	pid, _ := strconv.Atoi(strings.TrimSpace(line))
+	return pid
 }
 
 // ours says whether a process belongs to the service. A daemon that was started by hand before is not taken for it.

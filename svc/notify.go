@@ -13,6 +13,7 @@ import (
 // notice is one datagram of sd_notify(3).
 type notice struct {
 	from   int // the sender's process
+	user   int // and its user
 	fields map[string]string
 }
 
@@ -60,8 +61,8 @@ func (s *Supervisor) listen(name string) (<-chan notice, string, error) {
 			if err != nil {
 				return
 			}
-			from := sender(control[:nc])
-			out <- notice{from, parseNotice(string(text[:n]))}
+			from, user := sender(control[:nc])
+			out <- notice{from, user, parseNotice(string(text[:n]))}
 		}
 	}()
 	return out, path, nil
@@ -69,15 +70,15 @@ func (s *Supervisor) listen(name string) (<-chan notice, string, error) {
 
 // sender finds who sent a datagram, and closes what came along: nobody here keeps a service's descriptors (FDSTORE=1), and the sender of
 // BARRIER=1 waits for its to be closed.
-func sender(control []byte) int {
-	pid := 0
+func sender(control []byte) (pid, user int) {
+	user = -1
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
-		return 0
+		return 0, -1
 	}
 	for _, m := range messages {
 		if cred, err := unix.ParseUnixCredentials(&m); err == nil {
-			pid = int(cred.Pid)
+			pid, user = int(cred.Pid), int(cred.Uid)
 		}
 		if fds, err := unix.ParseUnixRights(&m); err == nil {
 			for _, fd := range fds {
@@ -85,7 +86,7 @@ func sender(control []byte) int {
 			}
 		}
 	}
-	return pid
+	return pid, user
 }
 
 func (s *Supervisor) forgetSocket(name string) { _ = os.Remove(s.socketOf(name)) }

@@ -190,27 +190,28 @@ func waitStatus(reason string, code int) syscall.WaitStatus {
 }
 
 // allowed says whether a process may speak for the service.
-func (f *follower) allowed(pid int) bool {
+func (f *follower) allowed(n notice) bool {
 	switch f.sv.NotifyAccess {
 	case "main":
-		return pid == f.main.PID
+		return n.from == f.main.PID
 	case "exec":
 		r, err := f.s.read(f.name)
-		return err == nil && (pid == f.main.PID || pid == r.Control)
+		return err == nil && (n.from == f.main.PID || n.from == r.Control)
 	case "all":
-		// One that has ended by now, as systemd-notify has, cannot be asked any more; only those of the service can know the socket's name.
-		return true
+		// One that has ended by now, as systemd-notify has, cannot be looked at any more, but its user is known. Everybody can reach the socket.
+		return n.user == 0 || f.who != nil && n.user == f.who.UID || f.ours(n.from)
 	}
 	return false
 }
 
 // hear takes in what the service says of itself; sd_notify(3). File descriptors to keep are not kept.
 func (f *follower) hear(n notice) {
-	if !f.allowed(n.from) {
+	if !f.allowed(n) {
 		return
 	}
 	if pid, err := strconv.Atoi(n.fields["MAINPID"]); err == nil && pid > 1 {
-		if p, ok := look(pid); ok && p.PID != f.main.PID {
+		// Only root may name one that is not of the service: whatever it names is killed when the service stops.
+		if p, ok := look(pid); ok && p.PID != f.main.PID && (n.user == 0 || f.ours(pid)) {
 			f.take(p)
 		}
 	}
