@@ -31,19 +31,24 @@ func (s *Supervisor) Finish(ctx context.Context, name, code, sig string) int {
 		r.Finisher = self
 		l.mainEnded(r, code, sig)
 	})
-	if err != nil || r.Active == manager.IsActive && r.Sub == "exited" {
-		_, _ = l.note(func(r *record) { r.Finisher = process{} })
-		return stayDown
+	if err == nil && !(r.Active == manager.IsActive && r.Sub == "exited") {
+		interrupted := make(chan os.Signal, 4)
+		signal.Notify(interrupted, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+		if l.settle(ctx) && l.pause(interrupted) {
+			return 0
+		}
 	}
-	interrupted := make(chan os.Signal, 4)
-	signal.Notify(interrupted, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
-	again := l.settle(ctx)
-	if again && l.pause(interrupted) {
+	if _, err = l.note(func(r *record) { r.Finisher = process{} }); err != nil {
+		l.say("%s: %v", name, err)
+		time.Sleep(diskPatience)
 		return 0
 	}
-	_, _ = l.note(func(r *record) { r.Finisher = process{} })
 	return stayDown
 }
+
+// diskPatience is how long a service waits whose state cannot be written down, mostly as the disk is full, before run and finish are tried again:
+// it would stay down for ever, and its state say something else.
+const diskPatience = time.Second
 
 // mainEnded takes down how the process ended that s6-supervise watched, if it was the service's own. What run and follow have found out
 // themselves stands; that follow was killed is the service's end, too.

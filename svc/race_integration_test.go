@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -169,4 +170,26 @@ func TestCompany(t *testing.T) {
 		t.Errorf("an assertion: %s", got)
 	}
 	r.is("z.service", manager.Inactive, "dead")
+}
+
+// TestFullDisk: a service that crashes while nothing can be written comes back when that is over.
+func TestFullDisk(t *testing.T) {
+	r := newRig(t)
+	r.service("x.service", "ExecStart=D sleep", "Restart=always")
+	r.start("x.service")
+	first := r.is("x.service", manager.IsActive, "running")
+	full := r.s.stateOf("x.service") + "/" + recordFile + ".new" // no file can take its place
+	r.must(os.Mkdir(full, 0o755))
+	supervised := func() bool {
+		out, err := exec.Command("s6-svstat", "-o", "up,wantedup", r.s.serviceFolder("x.service")).Output()
+		return err != nil || string(out) != "false true\n"
+	}
+	r.must(unix.Kill(first.MainPID, unix.SIGKILL))
+	r.becomes("x.service", func(manager.State) bool {
+		return !supervised() && strings.Contains(r.logOf("x.service"), recordFile+".new")
+	})
+	r.must(os.Remove(full))
+	r.becomes("x.service", func(s manager.State) bool {
+		return s.Active == manager.IsActive && s.MainPID != 0 && s.MainPID != first.MainPID
+	})
 }

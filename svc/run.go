@@ -41,7 +41,8 @@ func (s *Supervisor) Run(ctx context.Context, name string) int {
 		r.set(manager.Activating, "start-pre", uptime())
 	})
 	if err != nil {
-		return s.confused(name, err)
+		l.say("%s: %v", name, err)
+		return 1 // a full disk: finish has it tried again
 	}
 	if r.Wanted == wantDown {
 		return 0 // told to stop before it was there
