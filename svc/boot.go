@@ -43,6 +43,7 @@ func (s *Supervisor) Boot(ctx context.Context) error {
 	s.yield(ctx)
 	targets := append(s.set().WantedBy(bootTarget), s.set().Unit(bootTarget).Name)
 	order := s.bootable(targets)
+	s.forgetTimers(order)
 	return s.startAll(ctx, order, order)
 }
 
@@ -127,6 +128,14 @@ func (s *Supervisor) generate(ctx context.Context) error {
 			}
 		}
 	}
+	if err := os.MkdirAll(s.path(stateFolder), 0o755); err != nil {
+		return err
+	}
+	unlock, err := lock(s.path(stateFolder, "generators.lock")) // of two calls at once one would remove what the other has made
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	dirs := []string{s.path(generated), s.path(generated + ".early"), s.path(generated + ".late")}
 	for _, dir := range dirs {
 		if err := os.RemoveAll(dir); err != nil {

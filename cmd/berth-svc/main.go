@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"syscall"
 
 	"github.com/berth-project/berth/svc"
 	"github.com/berth-project/berth/svc/verbs"
@@ -20,6 +21,8 @@ func main() {
 
 // person carries out what somebody has typed, or a script.
 func person() int {
+	// What is made here is for all to read, as what systemd's own process makes, whatever the caller's umask.
+	syscall.Umask(0o022)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	manager, err := svc.New(svc.Options{})
