@@ -102,6 +102,7 @@ func (c *cli) drift(a *apiClient, arg string, f *driftFlags) error {
 	if _, err := withTask(rows); err != nil {
 		return err
 	}
+	a.wire.next.ResponseHeaderTimeout = 0 // as long as it takes to check the packages, and to read the layer
 	rows = slices.DeleteFunc(rows, func(i api.Instance) bool { return i.TaskID == "" })
 	if f.tag != "" {
 		return c.commit(a, rows, f)
@@ -268,7 +269,6 @@ func (c *cli) commit(a *apiClient, rows []api.Instance, f *driftFlags) error {
 	}
 	c.say("Making an image of %s; it stands still for a moment.", name(rows[0]))
 	made := new(instance.Committed)
-	a.wire.next.ResponseHeaderTimeout = 0 // as long as the layer takes
 	if _, err := a.call(http.MethodPost, "/berth/v1/drift?"+driftQuery(rows[0], f).Encode(), body, made); err != nil {
 		return doing(err, "make an image of %s", name(rows[0]))
 	}

@@ -12,7 +12,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 )
 
 // maxConfig bounds a Docker configuration, and what a credential helper answers.
@@ -97,20 +99,16 @@ func readClientConfig(file string) (clientConfig, error) {
 
 // helper is the name of the credential helper for a registry, "" without one.
 func (c clientConfig) helper(registry string) string {
-	for key, name := range c.CredHelpers {
-		if hostOf(key) == registry {
-			return name
-		}
+	if keys := keysFor(registry, c.CredHelpers); len(keys) > 0 {
+		return c.CredHelpers[keys[0]]
 	}
 	return c.CredsStore
 }
 
 // find looks for the registry's entry; keys are host names or, from older clients, URLs.
 func (c clientConfig) find(registry string) (Credentials, error) {
-	for key, a := range c.Auths {
-		if hostOf(key) != registry {
-			continue
-		}
+	for _, key := range keysFor(registry, c.Auths) {
+		a := c.Auths[key]
 		out := Credentials{Server: key, Username: a.Username, Password: a.Password, IdentityToken: a.IdentityToken}
 		if a.Auth != "" {
 			plain, err := base64.StdEncoding.DecodeString(a.Auth)
@@ -125,6 +123,21 @@ func (c clientConfig) find(registry string) (Credentials, error) {
 		return out, nil
 	}
 	return Credentials{}, nil
+}
+
+// keysFor are those of a registry: its name, then others in the same order every time.
+func keysFor[V any](registry string, entries map[string]V) (keys []string) {
+	for key := range entries {
+		if hostOf(key) == registry {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	if at := slices.Index(keys, registry); at > 0 {
+		copy(keys[1:at+1], keys[:at])
+		keys[0] = registry
+	}
+	return keys
 }
 
 // hostOf is the registry's host of a key.
@@ -159,6 +172,7 @@ func askHelper(ctx context.Context, name, registry string) (Credentials, error) 
 	}
 	program := "docker-credential-" + name
 	cmd := exec.CommandContext(ctx, program, "get")
+	cmd.WaitDelay = 5 * time.Second // for what it may have started, which holds its output open
 	cmd.Stdin = strings.NewReader(registry)
 	var out bytes.Buffer
 	cmd.Stdout = &out

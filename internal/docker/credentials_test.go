@@ -41,6 +41,7 @@ esac
 		"hub by name":       {auths, "docker.io/library/nginx", user("https://index.docker.io/v1/"), ""},
 		"hub with a folder": {auths, "someone/nginx:1", user("https://index.docker.io/v1/"), ""},
 		"identity token":    {auths, "id.example/a", Credentials{Server: "id.example", Username: "a", IdentityToken: "tok"}, ""},
+		"several entries":   {`{"auths": {"https://two.example/v1/": {"auth": "eDp5"}, "http://two.example": {"auth": "eDp5"}, "two.example": {"auth": "YTpiOmM="}}}`, "two.example/a", user("two.example"), ""},
 		"left empty":        {auths, "empty.example/a", Credentials{}, ""},
 		"not base64":        {auths, "bad.example/a", Credentials{}, "the entry of bad.example is not base64"},
 		"no JSON":           {`{"auths": {"a": "s3cret"}}`, "a.example/a", Credentials{}, "it is no JSON"},
