@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-project/berth/images/drift"
 	"github.com/berth-project/berth/images/recipe"
 	"github.com/berth-project/berth/internal/docker"
 )
@@ -288,22 +289,16 @@ func (j *job) run(ctx context.Context) (err error) {
 	return j.push(ctx, id)
 }
 
-// lay has the base fetched and makes the plan.
+// lay has the bases fetched and makes the plan.
 func (j *job) lay(ctx context.Context) error {
-	base, err := j.Engine.InspectImage(ctx, j.recipe.Base)
-	if docker.IsNotFound(err) {
-		var as docker.Credentials
-		if as, err = docker.Configured(ctx, j.Config, j.recipe.Base); err != nil {
-			return err
-		}
-		j.report.Say("fetching the base " + j.recipe.Base)
-		if err := j.Engine.Pull(ctx, j.recipe.Base, as); err != nil {
-			return fmt.Errorf("the base is not on this machine: %w", err)
-		}
-		base, err = j.Engine.InspectImage(ctx, j.recipe.Base)
-	}
+	base, err := j.fetched(ctx, j.recipe.Base)
 	if err != nil {
 		return err
+	}
+	if j.recipe.Build != nil {
+		if _, err := j.fetched(ctx, j.recipe.Build.Base); err != nil {
+			return err
+		}
 	}
 	serves := len(j.recipe.Services) > 0 || j.recipe.Language != ""
 	if serves && j.recipe.Supervisor == recipe.S6 && !slices.Contains(base.Entrypoint, "/init") {
@@ -317,8 +312,32 @@ func (j *job) lay(ctx context.Context) error {
 	if j.Fresh {
 		earlier = nil
 	}
-	j.plan, err = j.recipe.Plan(j.dir, earlier)
-	return err
+	if j.plan, err = j.recipe.Plan(j.dir, earlier); err != nil {
+		return err
+	}
+	for _, e := range j.plan.Context(-1) {
+		if why := drift.Secret("/"+e.Source, nil); e.Source != "" && why != "" {
+			j.report.Say(fmt.Sprintf("%s goes into the image (%s); if it is of no use there, name it under ignore", e.Source, why))
+		}
+	}
+	return nil
+}
+
+// fetched describes a base, after it was pulled if it is not there: the engine itself has no credentials.
+func (j *job) fetched(ctx context.Context, base string) (docker.Image, error) {
+	found, err := j.Engine.InspectImage(ctx, base)
+	if !docker.IsNotFound(err) {
+		return found, err
+	}
+	as, err := docker.Configured(ctx, j.Config, base)
+	if err != nil {
+		return docker.Image{}, err
+	}
+	j.report.Say("fetching the base " + base)
+	if err := j.Engine.Pull(ctx, base, as); err != nil {
+		return docker.Image{}, fmt.Errorf("the base is not on this machine: %w", err)
+	}
+	return j.Engine.InspectImage(ctx, base)
 }
 
 // make queues and builds.

@@ -284,10 +284,11 @@ func TestRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"":          "is empty",
 		"name: x\n": "has no version, and git tells none",
-		"name: x\nversion: 1\nbase: debian:12\nservices: [{name: a, command: b}]\n": "does not start Berth's /init",
-		"name: x\nversion: 1\nbase: debian:12\nlanguage: php\n":                     "does not start Berth's /init",
-		"name: x\nversion: 1\nbase: gone:1\n":                                       "the base is not on this machine",
-		"name: x\nversion: 1\nfiles: [{source: gone, destination: /a}]\n":           "there is no such file",
+		"name: x\nversion: 1\nbase: debian:12\nservices: [{name: a, command: b}]\n":                  "does not start Berth's /init",
+		"name: x\nversion: 1\nbase: debian:12\nlanguage: php\n":                                      "does not start Berth's /init",
+		"name: x\nversion: 1\nbase: gone:1\n":                                                        "the base is not on this machine",
+		"name: x\nversion: 1\nbuild: {base: 'gone:2', commands: [a], output: /a, destination: /b}\n": "the base is not on this machine: no gone:2",
+		"name: x\nversion: 1\nfiles: [{source: gone, destination: /a}]\n":                            "there is no such file",
 	} {
 		w.write(text)
 		if _, err := w.build(""); err == nil || !strings.Contains(err.Error(), want) {
@@ -412,5 +413,20 @@ func TestFollower(t *testing.T) {
 	}
 	if want := []string{"[1/4] start", "[2/4] install", "[3/4] copy", "[4/4] label the image"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestCredentialsAreNamed: a folder is copied as it is, and what of it looks like a secret is said.
+func TestCredentialsAreNamed(t *testing.T) {
+	w := newWorld(t)
+	w.write("name: shop\nversion: 1\nfiles: [{source: ., destination: /srv}]\n")
+	if err := errors.Join(os.WriteFile(filepath.Join(w.folder, ".npmrc"), nil, 0o600), os.WriteFile(filepath.Join(w.folder, "a"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	r := quiet()
+	r.Say = func(text string) { said = append(said, text) }
+	if _, err := w.b.Build(t.Context(), Request{Folder: w.folder}, r); err != nil || len(said) != 1 || !strings.HasPrefix(said[0], ".npmrc goes into the image") {
+		t.Errorf("said %q, %v", said, err)
 	}
 }
