@@ -165,6 +165,8 @@ func TestSecret(t *testing.T) {
 		{"/root/.ssh/id_rsa", "", true}, {"/root/.ssh/id_rsa.pub", "", false}, {"/root/.ssh/authorized_keys", "ssh-rsa x", true}, {"/root/.ssh/known_hosts", "h ssh-rsa x", false},
 		{"/etc/ssl/private/a.key", "-----BEGIN RSA PRIVATE KEY-----\n", true}, {"/etc/ssl/a.pem", "cert\n-----BEGIN ENCRYPTED PRIVATE KEY-----\n", true},
 		{"/etc/ssl/a.pem", "-----BEGIN CERTIFICATE-----\n", false}, {"/usr/bin/openssl", "x -----BEGIN PRIVATE KEY-----", false},
+		{"/root/a.pub", "-----BEGIN OPENSSH PRIVATE KEY-----\n", true}, {"/opt/a.yml", "tls:\n  key: |\n    -----BEGIN EC PRIVATE KEY-----\n", true},
+		{"/opt/account.json", `{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\nx`, true}, {"/root/key.gpg", "\n-----BEGIN PGP PRIVATE KEY BLOCK-----\n", true},
 		{"/root/.docker/config.json", "{}", true}, {"/home/a/.netrc", "", true}, {"/etc/apt/auth.conf.d/x", "", true}, {"/root/my.netrc", "", false},
 	} {
 		if why := drift.Secret(c.path, []byte(c.head)); (why != "") != c.secret {
@@ -175,10 +177,10 @@ func TestSecret(t *testing.T) {
 
 func TestWithoutPasswords(t *testing.T) {
 	image := "root:*:1:0:99999:7:::\nold:$6$a$b:1:0:99999:7:::\n"
-	now := "root:$y$j9T$x$y:2:0:99999:7:::\nold:$6$a$b:1:0:99999:7:::\nwww:!:3::::::\nlocked:!$6$c$d:1:::::\n"
+	now := "root:$y$j9T$x$y:2:0:99999:7:::\nold:$6$a$b:1:0:99999:7:::\nwww:!:3::::::\nlocked:!$6$c$d:1:::::\ntwice:!!$6$e$f:1:::::\n"
 	text, names := drift.WithoutPasswords(image, now)
-	want := "root:*:2:0:99999:7:::\nold:$6$a$b:1:0:99999:7:::\nwww:!:3::::::\nlocked:*:1:::::\n"
-	if text != want || !cmp.Equal(names, []string{"root", "locked"}) {
+	want := "root:*:2:0:99999:7:::\nold:$6$a$b:1:0:99999:7:::\nwww:!:3::::::\nlocked:*:1:::::\ntwice:*:1:::::\n"
+	if text != want || !cmp.Equal(names, []string{"root", "locked", "twice"}) {
 		t.Errorf("%v\n%s", names, cmp.Diff(want, text))
 	}
 }

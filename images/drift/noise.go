@@ -112,10 +112,9 @@ var admits = regexp.MustCompile(`(^|/)\.ssh/authorized_keys2?$|(^|/)\.(r|s)hosts
 // Secret says why a file must not be in an image, by its path and how it begins; "": it may. Public halves of keys may.
 func Secret(file string, head []byte) string {
 	switch {
-	case strings.HasSuffix(file, ".pub"):
 	case admits.MatchString(file):
 		return "says who may log in"
-	case credential.MatchString(file):
+	case credential.MatchString(file) && !strings.HasSuffix(file, ".pub"):
 		return "credentials"
 	case privateKey.Match(head):
 		return "a private key"
@@ -123,7 +122,8 @@ func Secret(file string, head []byte) string {
 	return ""
 }
 
-var privateKey = regexp.MustCompile(`(?m)^-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----|^PuTTY-User-Key-File-`)
+// privateKey is one by itself, in YAML, or in the JSON of a cloud's service account; not what a program knows of keys.
+var privateKey = regexp.MustCompile(`(?m)^([ \t]*|.*"private_key"[ \t]*:[ \t]*")-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----|^PuTTY-User-Key-File-`)
 
 // Leave says why a path stays out of an image that is made of the instance; "": it belongs into it. Folders for logs and
 // caches belong into it, what is in them does not.

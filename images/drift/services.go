@@ -99,10 +99,10 @@ func accountLines(text string) map[string]string {
 	return out
 }
 
-// hash is the password's of a shadow line without its name; "" where no password opens the account.
+// hash is the password's of a shadow line without its name; "" where there is none, also none that is only locked.
 func hash(rest string) string {
 	h, _, _ := strings.Cut(rest, ":")
-	if h = strings.TrimPrefix(h, "!"); strings.HasPrefix(h, "$") || len(h) == 13 {
+	if h = strings.TrimLeft(h, "!*"); strings.HasPrefix(h, "$") || len(h) == 13 {
 		return h
 	}
 	return ""
