@@ -90,11 +90,12 @@ func (s *ctl) commonProperties(u seen) []property {
 			inactiveSince = since
 		}
 	}
+	asserted := strings.HasPrefix(u.State.Condition, "Assert")
 	loaded := u.Load == unit.Loaded
 	startable := yesNo(loaded && !unit.IsTemplate(u.Name))
 	return []property{
 		{"Id", u.Name}, {"Names", list(u.Names)}, {"Requires", list(u.Requires)}, {"Requisite", list(u.Requisite)}, {"Wants", list(u.Wants)},
-		{"BindsTo", list(u.BindsTo)}, {"PartOf", list(u.PartOf)}, {"WantedBy", s.wantedBy(u, u.Install.WantedBy)},
+		{"BindsTo", list(u.BindsTo)}, {"OnSuccess", list(u.OnSuccess)}, {"OnFailure", list(u.OnFailure)}, {"PartOf", list(u.PartOf)}, {"WantedBy", s.wantedBy(u, u.Install.WantedBy)},
 		{"RequiredBy", s.wantedBy(u, u.Install.RequiredBy)}, {"Conflicts", list(u.Conflicts)}, {"Before", list(u.Before)}, {"After", list(u.After)},
 		{"Triggers", s.triggers(u)}, {"TriggeredBy", s.triggeredBy(u)}, {"PropagatesReloadTo", list(u.PropagatesReloadTo)},
 		{"Documentation", list(u.Docs)}, {"Description", description}, {"LoadState", string(u.Load)}, {"ActiveState", string(u.Active)},
@@ -102,11 +103,11 @@ func (s *ctl) commonProperties(u seen) []property {
 		{"UnitFileState", string(state)}, {"UnitFilePreset", s.preset(u.Name)}, {"StateChangeTimestamp", since},
 		{"InactiveExitTimestamp", activeSince}, {"ActiveEnterTimestamp", activeSince}, {"ActiveExitTimestamp", inactiveSince},
 		{"InactiveEnterTimestamp", inactiveSince}, {"CanStart", startable}, {"CanStop", yesNo(loaded)}, {"CanReload", yesNo(loaded && canReload(u.Unit))},
-		{"CanIsolate", yesNo(u.Kind == unit.KindTarget && loaded)}, {"CanFreeze", "no"}, {"StopWhenUnneeded", "no"}, {"RefuseManualStart", "no"},
-		{"RefuseManualStop", "no"}, {"AllowIsolate", "no"}, {"DefaultDependencies", s.setting(u, "Unit", "DefaultDependencies", "yes")},
+		{"CanIsolate", yesNo(u.Kind == unit.KindTarget && loaded)}, {"CanFreeze", "no"}, {"StopWhenUnneeded", "no"}, {"RefuseManualStart", yesNo(u.RefuseManualStart)},
+		{"RefuseManualStop", yesNo(u.RefuseManualStop)}, {"AllowIsolate", "no"}, {"DefaultDependencies", s.setting(u, "Unit", "DefaultDependencies", "yes")},
 		{"OnSuccessJobMode", "fail"}, {"OnFailureJobMode", "replace"}, {"IgnoreOnIsolate", "no"}, {"NeedDaemonReload", "no"},
 		{"JobTimeoutUSec", "infinity"}, {"JobRunningTimeoutUSec", "infinity"}, {"JobTimeoutAction", "none"},
-		{"ConditionResult", yesNo(u.State.Condition == "" && !u.Since.IsZero())}, {"AssertResult", yesNo(u.Result != "assert" && !u.Since.IsZero())},
+		{"ConditionResult", yesNo((u.State.Condition == "" || asserted) && !u.Since.IsZero())}, {"AssertResult", yesNo(!asserted && !u.Since.IsZero())},
 		{"LoadError", loadError}, {"Transient", "no"}, {"Perpetual", "no"},
 		{"StartLimitIntervalUSec", duration(u.StartLimitInterval)}, {"StartLimitBurst", number(u.StartLimitBurst)}, {"StartLimitAction", "none"},
 		{"FailureAction", "none"}, {"SuccessAction", "none"}, {"CollectMode", "inactive"},

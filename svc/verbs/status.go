@@ -184,7 +184,11 @@ func (s *ctl) activity(u seen) {
 		s.field("Duration", span(u.Since.Sub(u.Started)))
 	}
 	if u.State.Condition != "" {
-		s.field("Condition", "start condition failed")
+		if strings.HasPrefix(u.State.Condition, "Assert") {
+			s.field("Assert", "start assertion failed")
+		} else {
+			s.field("Condition", "start condition failed")
+		}
 		s.printf("%13s%s%s was not met\n", "", s.glyph("└─", "`-"), u.State.Condition)
 	}
 	if u.Timer != nil {

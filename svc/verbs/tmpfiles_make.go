@@ -147,7 +147,23 @@ func (t *tmp) own(l tmpLine, full string, made bool) error {
 	if l.masked {
 		mode = maskMode(mode, info)
 	}
-	return os.Chmod(full, mode)
+	return chmodItself(full, mode)
+}
+
+// chmodItself is os.Chmod that does not follow a link, which a daemon may put in a file's place at any moment. The kernel knows such a call since
+// 6.6 only; before, the way is over the descriptor's name.
+func chmodItself(file string, mode fs.FileMode) error {
+	const pathOnly = 0x200000 // O_PATH, which package syscall does not have
+	fd, err := syscall.Open(file, pathOnly|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return &fs.PathError{Op: "chmod", Path: file, Err: err}
+	}
+	defer syscall.Close(fd)
+	var info syscall.Stat_t
+	if err := syscall.Fstat(fd, &info); err != nil || info.Mode&syscall.S_IFMT == syscall.S_IFLNK {
+		return err
+	}
+	return os.Chmod("/proc/self/fd/"+strconv.Itoa(fd), mode)
 }
 
 // maskMode takes from a mode what the file does not have: execution of a file that nobody executes, writing and reading alike.
