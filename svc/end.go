@@ -21,7 +21,7 @@ func (s *Supervisor) End(ctx context.Context, name string) int {
 	defer done()
 	l, err := s.lead(name, out)
 	if err != nil {
-		return 1
+		return s.confused(name, err, out)
 	}
 	self, _ := look(os.Getpid())
 	exited := false
@@ -101,17 +101,17 @@ const mainFirst = 500 * time.Millisecond
 func (l *life) ask(r *record, targets []process) {
 	others := slices.DeleteFunc(slices.Clone(targets), func(p process) bool { return p.PID == r.Main.PID })
 	if len(others) == len(targets) || len(others) == 0 {
-		l.signal(l.killSignal(), targets)
+		l.signal(l.killSignal(r), targets)
 		return
 	}
-	l.signal(l.killSignal(), []process{r.Main})
+	l.signal(l.killSignal(r), []process{r.Main})
 	awaitEnd(mainFirst, func() []process {
 		if !r.Main.alive() {
 			return nil
 		}
 		return []process{r.Main}
 	})
-	l.signal(l.killSignal(), others)
+	l.signal(l.killSignal(r), others)
 }
 
 // reached are those whom KillMode= lets the first signal reach.
@@ -152,8 +152,13 @@ func (l *life) signal(signal unix.Signal, to []process) {
 	}
 }
 
-func (l *life) killSignal() unix.Signal {
-	if n, ok := unit.Signal(l.sv.KillSignal); ok {
+// killSignal is with what a service is asked to end.
+func (l *life) killSignal(r *record) unix.Signal {
+	name := l.sv.KillSignal
+	if r.Again {
+		name = l.sv.RestartKillSignal
+	}
+	if n, ok := unit.Signal(name); ok {
 		return unix.Signal(n)
 	}
 	return unix.SIGTERM

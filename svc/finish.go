@@ -23,7 +23,7 @@ const stayDown = 125
 func (s *Supervisor) Finish(ctx context.Context, name, code, sig string) int {
 	l, err := s.lead(name, os.Stdout)
 	if err != nil {
-		s.confused(name, err)
+		s.confused(name, err, os.Stdout)
 		return stayDown
 	}
 	self, _ := look(os.Getpid())
@@ -160,7 +160,7 @@ func (l *life) leftovers(r *record) {
 	_, _ = l.note(func(r *record) { r.set(manager.Deactivating, "final-sigterm", uptime()) })
 	if mode == unit.KillGroup {
 		if !r.Signalled {
-			l.signal(l.killSignal(), left)
+			l.signal(l.killSignal(r), left)
 		}
 		grace := l.sv.TimeoutStop
 		if r.Wanted != wantDown && (grace == 0 || grace > orphanGrace) {
@@ -212,7 +212,7 @@ func (l *life) conclude(result string) bool {
 			r.Result = "success" // it was told to stop before it was up, so its end is no failure
 		}
 		r.Result = l.protocol(r)
-		r.Supervised, r.Followed, r.Signalled, r.Invocation = 0, false, false, ""
+		r.Supervised, r.Followed, r.Signalled, r.Again, r.Invocation = 0, false, false, false, ""
 		again = r.Wanted != wantDown && restarts(l.sv, r.Result, r.ExitReason, r.ExitCode)
 	}); err != nil {
 		return false

@@ -391,7 +391,7 @@ func (s *Supervisor) stopUnit(ctx context.Context, u *unit.Unit, again bool) err
 // stopService orders a service to stop and waits until it has. One that somebody has begun to start anew is told again, but by a restart, which
 // wants nothing else.
 func (s *Supervisor) stopService(ctx context.Context, name string, again bool) error {
-	if err := s.order(name); err != nil {
+	if err := s.order(name, again); err != nil {
 		return err
 	}
 	var r record
@@ -410,7 +410,7 @@ func (s *Supervisor) stopService(ctx context.Context, name string, again bool) e
 		case again:
 			return nil
 		default:
-			err = s.order(name)
+			err = s.order(name, again)
 		}
 		if err != nil {
 			return err
@@ -437,7 +437,7 @@ func (s *Supervisor) resume(name string) error {
 }
 
 // order tells whoever looks after a service to stop it.
-func (s *Supervisor) order(name string) error {
+func (s *Supervisor) order(name string, again bool) error {
 	if r, err := s.read(name); err != nil || r.down() {
 		return err
 	}
@@ -445,7 +445,7 @@ func (s *Supervisor) order(name string) error {
 		if r.down() {
 			return
 		}
-		r.Wanted = wantDown
+		r.Wanted, r.Again = wantDown, again
 		if r.Job != "" {
 			r.decide("canceled")
 		}

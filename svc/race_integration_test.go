@@ -193,3 +193,33 @@ func TestFullDisk(t *testing.T) {
 		return s.Active == manager.IsActive && s.MainPID != 0 && s.MainPID != first.MainPID
 	})
 }
+
+// TestRestartKillSignal: a restart asks by another signal than a stop, if the unit says so.
+func TestRestartKillSignal(t *testing.T) {
+	r := newRig(t)
+	trap := func(name string) string { return `trap "echo ` + name + ` >>ROOT/trace; exit 0" ` + name + `; ` }
+	r.service("x.service", "KillMode=mixed", "RestartKillSignal=SIGINT", "ExecStart=/bin/sh -c '"+trap("INT")+trap("TERM")+"echo up >>ROOT/trace; sleep 1000 & wait'")
+	up := func(n int) {
+		r.becomes("x.service", func(manager.State) bool { return strings.Count(r.read("trace"), "up\n") == n })
+	}
+	r.start("x.service")
+	up(1)
+	r.must(r.s.Restart(r.ctx(), "x.service"))
+	up(2)
+	r.stop("x.service")
+	if got := r.read("trace"); got != "up\nINT\nup\nTERM\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestForgotten: a service of which nobody knows any more how it was started fails, and can be started again.
+func TestForgotten(t *testing.T) {
+	r := newRig(t)
+	r.service("x.service", "Type=oneshot", "RemainAfterExit=yes", "ExecStart=/bin/true")
+	r.start("x.service")
+	r.must(os.Remove(r.s.stateOf("x.service") + "/" + snapshotFile))
+	r.stop("x.service")
+	r.is("x.service", manager.Failed, "failed")
+	r.start("x.service")
+	r.is("x.service", manager.IsActive, "exited")
+}

@@ -40,6 +40,7 @@ type record struct {
 	Started    bool            `json:"started,omitempty"`   // its start-up succeeded, so ExecStop is due when it ends
 	StopRan    bool            `json:"stopRan,omitempty"`   // ExecStop has had its turn
 	Signalled  bool            `json:"signalled,omitempty"` // all its processes have been asked to end
+	Again      bool            `json:"again,omitempty"`     // it is stopped to be started again
 	Restarts   int             `json:"restarts,omitempty"`
 	Starts     []time.Duration `json:"starts,omitempty"`  // those that the start limit counts
 	Job        string          `json:"job,omitempty"`     // of the start that waits; empty when it is decided

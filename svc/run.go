@@ -30,7 +30,7 @@ func followed(sv *unit.Service) bool {
 func (s *Supervisor) Run(ctx context.Context, name string) int {
 	l, err := s.lead(name, os.Stdout)
 	if err != nil {
-		return s.confused(name, err)
+		return s.confused(name, err, os.Stdout)
 	}
 	self, _ := look(os.Getpid())
 	follow := followed(l.sv)
@@ -59,11 +59,15 @@ func (s *Supervisor) Run(ctx context.Context, name string) int {
 	return l.turnInto(self)
 }
 
-// confused is for what cannot happen while nobody meddles with our files: the service is down until it is started again.
-func (s *Supervisor) confused(name string, err error) int {
-	l := life{name: name, out: os.Stdout}
+// confused is for what cannot happen while nobody meddles with our files: the service has failed, and stays down until it is started again.
+func (s *Supervisor) confused(name string, err error, out *os.File) int {
+	l := life{name: name, out: out}
 	l.say("%s: %v", name, err)
-	_, _ = s.update(name, func(r *record) { r.Result, r.Wanted = "resources", wantDown; r.decide(r.Result) })
+	_, _ = s.update(name, func(r *record) {
+		r.Result, r.Wanted, r.Main = "resources", wantDown, process{}
+		r.decide(r.Result)
+		r.set(manager.Failed, "failed", uptime())
+	})
 	return 1
 }
 
