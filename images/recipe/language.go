@@ -68,10 +68,17 @@ func (d *draft) port(usual int) int {
 	return usual
 }
 
-// appService adds the language's one service, unless the recipe has services of its own.
+// appService adds the language's one service, unless the recipe has services of its own. The port is also the service's own variable: Berth, as
+// Marathon, gives each container another PORT, on which neither the image's health check nor anybody else would look for the application.
 func (d *draft) appService(port int, command ...string) {
-	d.lang.services = []Service{{Name: d.serviceName(), Command: command, User: appUser, Directory: appDir, Order: 50}}
-	d.lang.environment = append(d.lang.environment, Var{"PORT", fmt.Sprint(port)})
+	at := Var{"PORT", fmt.Sprint(port)}
+	for _, v := range d.Environment {
+		if v.Name == at.Name {
+			at = v
+		}
+	}
+	d.lang.services = []Service{{Name: d.serviceName(), Command: command, User: appUser, Directory: appDir, Order: 50, Environment: []Var{at}}}
+	d.lang.environment = append(d.lang.environment, at)
 }
 
 // serviceName is the last word of the image's name.
