@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -134,11 +135,16 @@ func (f *family) start(l *launch, out *os.File) (int, <-chan syscall.WaitStatus,
 	if out == nil {
 		out = null
 	}
+	files := []uintptr{null.Fd(), out.Fd(), out.Fd()}
+	for range descriptors(l.Passed) {
+		files = append(files, null.Fd()) // keeps a place free in which Go would open something of its own
+	}
+	files = append(files, order.Fd())
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	pid, err := syscall.ForkExec(f.self, []string{"berth-svc", "apply"}, &syscall.ProcAttr{
-		Env:   []string{launchEnv + "=3"},
-		Files: []uintptr{null.Fd(), out.Fd(), out.Fd(), order.Fd()},
+		Env:   []string{launchEnv + "=" + strconv.Itoa(len(files)-1)},
+		Files: files,
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {

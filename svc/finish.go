@@ -213,7 +213,7 @@ func (l *life) conclude(result string) bool {
 		}
 		r.Result = l.protocol(r)
 		r.Supervised, r.Followed, r.Signalled, r.Again, r.Invocation = 0, false, false, false, ""
-		again = r.Wanted != wantDown && restarts(l.sv, r.Result, r.ExitReason, r.ExitCode)
+		again = r.Wanted != wantDown && (restarts(l.sv, r.Result, r.ExitReason, r.ExitCode) || l.summoned(r))
 	}); err != nil {
 		return false
 	}
@@ -246,6 +246,12 @@ func (l *life) conclude(result string) bool {
 	return again
 }
 
+// summoned says whether the next connection would start a service again, however it has ended: many end when they have had nothing to do for a
+// while. There is nobody in a container who waits at the socket for it, so it is started again at once, as often as the start limit allows.
+func (l *life) summoned(r *record) bool {
+	return r.Started && l.sv.Type != unit.Oneshot && len(l.passed()) > 0
+}
+
 // protocol is the Result of a service that ended well before it was up, which for all but a oneshot is a failure.
 func (l *life) protocol(r *record) string {
 	if r.Result == "success" && !r.Started && r.Job != "" && l.sv.Type != unit.Oneshot && r.Wanted != wantDown {
@@ -271,10 +277,13 @@ func (l *life) trigger(names []string) {
 	}
 }
 
-// pause waits for RestartSec= and asks the start limit. It says whether the service is started now. A stop, and a start by hand, end the wait.
+// s6Pause is how long s6-supervise itself waits between the end of finish and the next run.
+const s6Pause = time.Second
+
+// pause waits for what is left of RestartSec= and asks the start limit. It says whether the service is started now. A stop, and a start by hand, end the wait.
 func (l *life) pause(interrupted <-chan os.Signal) bool {
 	select {
-	case <-time.After(l.sv.RestartSec):
+	case <-time.After(l.sv.RestartSec - s6Pause):
 	case <-interrupted:
 	}
 	ok := false

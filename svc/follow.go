@@ -102,7 +102,7 @@ func (f *follower) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	launch.WatchdogPID = f.sv.Watchdog > 0
+	launch.WatchdogPID, launch.Passed = f.sv.Watchdog > 0, f.passed()
 	if f.first, f.ended, err = f.kids.start(launch, f.out); err != nil {
 		return err
 	}

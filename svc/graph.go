@@ -22,6 +22,7 @@ func (s *Supervisor) graph(order []string) *graph {
 	at := map[string]int{}
 	for _, name := range order {
 		u := set.Unit(name)
+		u.Passed = set.Passed(u.Name)
 		names[name] = u.Name
 		for _, alias := range u.Names {
 			names[alias] = u.Name

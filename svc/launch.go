@@ -41,6 +41,8 @@ type launch struct {
 	Stderr        unit.Output  `json:"stderr"`
 	WatchdogPID   bool         `json:"watchdogPid,omitempty"`
 	IgnoreSIGPIPE bool         `json:"ignoreSigpipe,omitempty"`
+
+	Passed []unit.Passed `json:"passed,omitempty"` // only by family.start, which keeps the places of their descriptors free
 }
 
 // Exit codes with which systemd says at which step a program could not be started; systemd.exec(5).
@@ -50,6 +52,7 @@ const (
 	exitStdout  = 209
 	exitExec    = 203
 	exitLimits  = 205
+	exitFDs     = 202
 	exitStderr  = 222
 	exitChroot  = 210
 	exitCaps    = 218
@@ -95,6 +98,10 @@ func (l *launch) become() error {
 	if err := l.redirect(); err != nil {
 		return err
 	}
+	sockets, names, err := openSockets(l.Passed)
+	if err != nil {
+		return err
+	}
 	if l.Nice != nil {
 		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, *l.Nice)
 	}
@@ -133,6 +140,9 @@ func (l *launch) become() error {
 	}
 	if l.WatchdogPID {
 		l.Env = append(l.Env, fmt.Sprintf("WATCHDOG_PID=%d", os.Getpid()))
+	}
+	if err := l.handSockets(sockets, names); err != nil {
+		return err
 	}
 	err = syscall.Exec(path, l.Args, l.Env)
 	return failed(exitExec, fmt.Errorf("execute %s: %w", path, err))

@@ -54,6 +54,11 @@ func (s *Supervisor) State(name string) (manager.State, error) {
 		return manager.State{}, err
 	}
 	state := r.state(time.Now(), uptime())
+	if socket := s.set().Unit(name).Socket; socket != nil && state.Sub == "listening" {
+		if service, err := s.State(socket.Service); err == nil && service.Active == manager.IsActive {
+			state.Sub = "running"
+		}
+	}
 	if r.Active != manager.Inactive && r.Active != manager.Failed {
 		for _, p := range members(&r) {
 			state.Processes = append(state.Processes, p.PID)
@@ -122,7 +127,7 @@ func (s *Supervisor) startAll(ctx context.Context, order, asked []string) error 
 	g := s.graph(order)
 	errs := g.run(func(u *unit.Unit, earlier map[string]error) error {
 		for _, need := range slices.Concat(u.Requires, u.BindsTo) {
-			if err := earlier[g.resolve(need)]; err != nil {
+			if err := earlier[g.resolve(need)]; err != nil && !unsupported(err) {
 				return &manager.Error{Unit: u.Name, Result: "dependency", Err: fmt.Errorf("%s failed, which it requires", need)}
 			}
 		}
@@ -158,11 +163,18 @@ func (s *Supervisor) startUnit(ctx context.Context, u *unit.Unit, asked bool) er
 		return err
 	case u.Kind == unit.KindTimer:
 		return s.startTimer(u)
+	case u.Kind == unit.KindSocket:
+		return s.startSocket(u)
 	case asked:
 		return &manager.Error{Unit: u.Name, Result: "not-supported", Err: fmt.Errorf("units of type %s do not work in a container", u.Kind)}
 	}
-	// A service that would like to be started by a socket has been started without waiting for one.
 	return nil
+}
+
+// unsupported says whether a start failed because of what no container has. Nobody who requires that could start at all if that counted.
+func unsupported(err error) bool {
+	bad := (*manager.Error)(nil)
+	return errors.As(err, &bad) && bad.Result == "not-supported"
 }
 
 // startService starts a service and waits until that has succeeded or failed.
@@ -381,6 +393,8 @@ func (s *Supervisor) stopUnit(ctx context.Context, u *unit.Unit, again bool) err
 	switch u.Kind {
 	case unit.KindTimer:
 		return s.stopTimer(u)
+	case unit.KindSocket:
+		return s.stopSocket(u)
 	case unit.KindTarget:
 		_, err := s.update(u.Name, func(r *record) { r.set(manager.Inactive, "dead", uptime()) })
 		return err

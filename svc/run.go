@@ -13,8 +13,8 @@ import (
 	"github.com/berth-project/berth/unit"
 )
 
-// followed says whether a service needs a process of ours as long as it lives: to find out which process is its main one, to hear from it, or to
-// end it in time. All others run without one, as memory is counted in a container.
+// followed says whether a service needs a process of ours as long as it lives: to find out which process is its main one, to hear from it, to
+// end it in time, or, in Run, because what is given sockets has to be a child. All others run without one, as memory is counted in a container.
 func followed(sv *unit.Service) bool {
 	switch sv.Type {
 	case unit.Forking, unit.Notify, unit.NotifyReload:
@@ -33,7 +33,7 @@ func (s *Supervisor) Run(ctx context.Context, name string) int {
 		return s.confused(name, err, os.Stdout)
 	}
 	self, _ := look(os.Getpid())
-	follow := followed(l.sv)
+	follow := followed(l.sv) || l.sv.Type != unit.Oneshot && len(l.passed()) > 0
 	r, err := l.note(func(r *record) {
 		r.Supervised, r.Followed = self.PID, follow || l.sv.Type == unit.Oneshot
 		r.Main, r.Worker, r.Started, r.StopRan, r.Status = process{}, process{}, false, false, ""

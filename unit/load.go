@@ -111,6 +111,9 @@ func (s *Set) fill(u *Unit) {
 	if u.Kind == KindTimer {
 		u.Timer = &Timer{Unit: strings.TrimSuffix(u.Name, ".timer") + ".service"}
 	}
+	if u.Kind == KindSocket {
+		u.Socket = &Socket{Service: strings.TrimSuffix(u.Name, ".socket") + ".service", Mode: 0o666, DirectoryMode: 0o755}
+	}
 	tables := l.tables()
 	if u.SysV != nil {
 		for _, ln := range s.generated(u.SysV) {
@@ -310,6 +313,9 @@ func (l *loader) finish() {
 	if u.Timer != nil {
 		l.finishTimer()
 	}
+	if u.Socket != nil {
+		l.finishSocket()
+	}
 	l.implicit()
 	for _, list := range []*[]string{&u.After, &u.Before, &u.Requires, &u.Requisite, &u.Wants, &u.BindsTo, &u.PartOf, &u.Conflicts} {
 		*list = unique(*list)
@@ -318,13 +324,14 @@ func (l *loader) finish() {
 		u.Load, u.Problem = BadSetting, strings.Join(l.bad, "\n")
 	}
 	if u.Load != Loaded {
-		u.Service, u.Timer = nil, nil
+		u.Service, u.Timer, u.Socket = nil, nil, nil
 	}
 }
 
 // implicit adds the dependencies of DefaultDependencies=yes, and the order that a target has towards what it wants.
 func (l *loader) implicit() {
 	u := l.unit
+	l.implicitSockets()
 	if u.SysV == nil && !l.defaults {
 		return
 	}
@@ -344,6 +351,34 @@ func (l *loader) implicit() {
 		}
 	case KindTimer:
 		u.Before = append(u.Before, "timers.target", u.Timer.Unit)
+	case KindSocket:
+		u.Before = append(u.Before, "sockets.target")
+	}
+}
+
+// implicitSockets orders a service after the sockets that it is given. What comes after a socket comes after its service, too: it may connect at
+// once, and there is nobody who would start the service then.
+func (l *loader) implicitSockets() {
+	u := l.unit
+	if u.Socket != nil {
+		u.Before = append(u.Before, u.Socket.Service)
+		return
+	}
+	if u.Service != nil {
+		u.Wants = append(u.Wants, u.Service.Sockets...)
+		u.After = append(u.After, u.Service.Sockets...)
+	}
+	if l.bus {
+		u.Wants = append(u.Wants, "dbus.socket")
+		u.After = append(u.After, "dbus.socket")
+	}
+	for _, name := range u.After {
+		if !strings.HasSuffix(name, ".socket") {
+			continue
+		}
+		if s := l.set.Unit(name).Socket; s != nil && s.Refused == "" && s.Service != u.Name {
+			u.After = append(u.After, s.Service)
+		}
 	}
 }
 

@@ -60,9 +60,9 @@ func (t *transaction) add(name, by string, must bool) error {
 	if t.in[u.Name] {
 		return nil
 	}
-	if by != "" && (slices.Contains(reachedTargets, u.Name) || u.Kind != KindService && u.Kind != KindTarget && u.Kind != KindTimer) {
-		// The machine is past such a target: what it wants has had its time when the container started. Sockets, mounts and their like are
-		// nothing that a container could have, so nobody waits for them.
+	if by != "" && (slices.Contains(reachedTargets, u.Name) || !possible(u)) {
+		// The machine is past such a target: what it wants has had its time when the container started. Mounts and their like are nothing that a
+		// container could have, so nobody waits for them.
 		return nil
 	}
 	if u.Load != Loaded {
@@ -83,7 +83,21 @@ func (t *transaction) add(name, by string, must bool) error {
 	for _, need := range u.Wants {
 		_ = t.add(need, u.Name, false)
 	}
+	if u.Socket != nil && u.Socket.Refused == "" {
+		_ = t.add(u.Socket.Service, u.Name, false)
+	}
 	return nil
+}
+
+// possible says whether a container can have a unit of this kind, as far as is known without its conditions.
+func possible(u *Unit) bool {
+	switch u.Kind {
+	case KindService, KindTarget, KindTimer:
+		return true
+	case KindSocket:
+		return u.Load == Loaded && u.Socket.Refused == ""
+	}
+	return false
 }
 
 // drop takes back what a wanted unit brought along that cannot be started itself.

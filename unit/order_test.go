@@ -39,7 +39,7 @@ func TestStartOrder(t *testing.T) {
 		{"what is wanted and not there", "a: Wants=gone.service", "a", "a", ""},
 		{"what is required and not there", "a: Requires=gone.service", "a", "", "Unit gone.service not found."},
 		{"a wanted one that cannot be takes nothing along", "a: Wants=b.service\nb: Requires=c.service,gone.service\nc:", "a", "a", ""},
-		{"sockets are not waited for", "a: Requires=a.socket", "a", "a", ""},
+		{"a socket without a file is not waited for", "a: Requires=a.socket", "a", "a", ""},
 		{"the machine's targets are passed", "a: Requires=network-online.target After=network-online.target", "a", "a", ""},
 		{"a circle is cut", "a: Requires=b.service After=b.service\nb: After=a.service", "a", "b a", ""},
 		{"what is wanted deeper", "a: Requires=b.service\nb: Wants=c.service After=c.service\nc:", "a", "a c b", ""},
@@ -64,6 +64,76 @@ func TestStartOrder(t *testing.T) {
 				t.Errorf("%v, %v, want %s", short(got), err, tc.want)
 			}
 		})
+	}
+}
+
+// TestSocketOrder: a socket brings its service along; what comes after the socket comes after the service; one that cannot be brings nothing.
+func TestSocketOrder(t *testing.T) {
+	s := machine(`
+-- /lib/systemd/system/bus.socket
+[Socket]
+ListenStream=/run/bus
+-- /lib/systemd/system/bus.service
+[Unit]
+Requires=bus.socket
+[Service]
+ExecStart=/bin/bus
+-- /lib/systemd/system/each.socket
+[Socket]
+ListenStream=7
+Accept=yes
+-- /lib/systemd/system/a.service
+[Unit]
+Requires=bus.socket each.socket
+After=bus.socket
+[Service]
+ExecStart=/bin/a
+-- /lib/systemd/system/two.socket
+[Socket]
+ListenDatagram=[::1]:53
+ListenFIFO=/run/two
+Service=bus.service
+FileDescriptorName=second
+SocketMode=0660
+-- /lib/systemd/system/named.service
+[Service]
+ExecStart=/bin/named
+Sockets=two.socket
+-- /lib/systemd/system/nowhere.socket
+[Socket]
+Backlog=3
+-- /lib/systemd/system/wrong.socket
+[Socket]
+ListenStream=127.0.0.1
+`)
+	for name, want := range map[string]string{
+		"a.service": "bus.socket bus.service a.service", "bus.socket": "bus.socket bus.service", "bus.service": "bus.socket bus.service",
+		"named.service": "two.socket bus.service named.service", "two.socket": "bus.socket two.socket bus.service", "each.socket": "each.socket",
+	} {
+		got, err := s.StartOrder(name)
+		if name == "named.service" || name == "two.socket" {
+			// two.socket and bus.socket have no order between them.
+			got = slices.DeleteFunc(got, func(n string) bool { return n == "bus.socket" })
+			want = strings.ReplaceAll(want, "bus.socket ", "")
+		}
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%s: %v, %v, want %s", name, got, err, want)
+		}
+	}
+	var passed []string
+	for _, p := range s.Passed("bus.service") {
+		passed = append(passed, fmt.Sprint(p.Unit, p.Socket.Listen, p.Socket.FDName, p.Socket.Mode))
+	}
+	if want := "bus.socket[{stream /run/bus}]bus.socket438 two.socket[{datagram [::1]:53} {fifo /run/two}]second432"; strings.Join(passed, " ") != want {
+		t.Errorf("passed: %v, want %s", passed, want)
+	}
+	if got := s.Passed("named.service"); len(got) != 1 || got[0].Unit != "two.socket" {
+		t.Errorf("passed by name: %v", got)
+	}
+	for name, reason := range map[string]string{"nowhere.socket": "no Listen setting", "wrong.socket": "no address to listen on"} {
+		if u := s.Unit(name); u.Load != BadSetting || !strings.Contains(u.Problem, reason) {
+			t.Errorf("%s: %s, %s", name, u.Load, u.Problem)
+		}
 	}
 }
 

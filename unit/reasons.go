@@ -24,9 +24,9 @@ var serviceReasons = []why{
 		"CPU* Memory* Tasks* IO* BlockIO* IP* Slice Delegate* Device* ManagedOOM* StartupCPU* StartupIO* StartupMemory* StartupBlockIO* " +
 			"StartupAllowed* Allowed* DisableControllers SocketBind* NFTSet BPFProgram OOMPolicy"},
 	{"scheduling classes belong to the host", "IOScheduling* CPUScheduling* TimerSlackNSec"},
-	{"there is no bus in a container", "BusName BusPolicy"},
+	{"who may own a name is the bus's to say", "BusPolicy"},
 	{"a service that its watchdog misses is killed", "WatchdogSignal TimeoutAbortSec"},
-	{"there is no socket activation in a container", "Sockets NonBlocking FileDescriptor* USBFunction* OpenFile"},
+	{"descriptors are not kept for a service, and those of its sockets are as it finds them", "NonBlocking FileDescriptor* USBFunction* OpenFile"},
 	{"a service's lines are kept without levels and limits", "SyslogFacility SyslogLevel SyslogLevelPrefix LogLevelMax LogRateLimit* LogExtraFields " +
 		"LogNamespace LogFilterPatterns"},
 	{"a service has no terminal in a container", "TTY* UtmpIdentifier UtmpMode PAMName StandardInputText StandardInputData"},
@@ -47,7 +47,7 @@ var unitReasons = []why{
 func reasonAgainst(section, key string) string {
 	switch section {
 	case "Socket":
-		return "there is no socket activation in a container: the service has to listen itself"
+		return ""
 	case "Path":
 		return "nobody watches paths in a container"
 	case "Mount", "Automount", "Swap":

@@ -70,7 +70,7 @@ func (l *loader) runSettings(s *Service) map[string]setter {
 		"PermissionsStartOnly":     flag(&l.startOnly),
 		"StartLimitInterval":       span(&l.unit.StartLimitInterval), // where older units have it
 		"StartLimitBurst":          number(&l.unit.StartLimitBurst),
-		"BusName":                  func(v string) error { l.bus = v != ""; return without("there is no bus in a container") },
+		"BusName":                  func(v string) error { l.bus = v != ""; return nil },
 		"IgnoreSIGPIPE":            flag(&s.IgnoreSIGPIPE),
 		"WatchdogSec":              span(&s.Watchdog),
 	}
@@ -98,6 +98,7 @@ func (l *loader) processSettings(s *Service) map[string]setter {
 		"SyslogIdentifier":    word(&s.SyslogIdentifier),
 		"AmbientCapabilities": capabilities(&s.AmbientCapabilities),
 		"NoNewPrivileges":     flag(&s.NoNewPrivileges),
+		"Sockets":             l.units(&s.Sockets),
 		"PrivateTmp":          l.privateTmp,
 	}
 }
@@ -294,7 +295,11 @@ func input(into *Output) setter {
 			*into = Output{Target: "null"}
 			return nil
 		}
-		return without("a service in a container has neither a terminal nor a socket for its input")
+		if v == "socket" {
+			*into = Output{Target: "socket"}
+			return nil
+		}
+		return without("a service in a container has no terminal")
 	}
 }
 

@@ -19,6 +19,8 @@ func (l *loader) tables() map[string]map[string]setter {
 		tables["Service"] = l.serviceSettings(u.Service)
 	case KindTimer:
 		tables["Timer"] = l.timerSettings()
+	case KindSocket:
+		tables["Socket"] = l.socketSettings()
 	default:
 		word := string(u.Kind)
 		tables[strings.ToUpper(word[:1])+word[1:]] = nil // each setting has its reason

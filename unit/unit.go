@@ -72,6 +72,8 @@ type Unit struct {
 
 	Service *Service // of a service that is loaded
 	Timer   *Timer   // of a timer that is loaded
+	Socket  *Socket  // of a socket that is loaded
+	Passed  []Passed // the sockets of a service; whoever starts it has asked Set.Passed
 	Install Install
 
 	// Settings is every setting as it stands after drop-ins and specifiers, in order, for `systemctl show` and `cat`.
@@ -172,7 +174,9 @@ type Limit struct {
 
 // Output is where standard output or standard error goes.
 type Output struct {
-	Target string // "journal", "null", "inherit", "file", "append", "truncate", "tty"; journal is the service's own log
+	// Target is "journal", the service's own log, "null", "inherit", "file", "append", "truncate" or "tty"; of the input also "socket", the
+	// first one that it is given.
+	Target string
 	Path   string
 }
 
@@ -225,6 +229,8 @@ type Service struct {
 
 	RuntimeDirectory, StateDirectory, CacheDirectory, LogsDirectory, ConfigurationDirectory []Directory
 	RuntimeDirectoryPreserve                                                                string // "no", "restart", "yes"
+
+	Sockets []string // socket units that it names; those that name it come to these (Set.Passed)
 }
 
 // ExitStatuses are exit codes and signals by name.

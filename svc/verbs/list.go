@@ -175,6 +175,32 @@ func (s *ctl) listedTimers(patterns []string) []string {
 	return s.listed(patterns)
 }
 
+// listSockets shows what active sockets listen on.
+func (s *ctl) listSockets(patterns []string) int {
+	s.types = []string{string(unit.KindSocket)}
+	t := table{head: []string{"LISTEN", "UNIT", "ACTIVATES"}}
+	for _, name := range s.listed(s.patterns(patterns)) {
+		if u := s.look(name); u.Socket != nil {
+			for _, on := range u.Socket.Listen {
+				t.add(on.Address, name, u.Socket.Service)
+			}
+		}
+	}
+	for _, line := range t.lines(s.legend && len(t.rows) > 0) {
+		s.printf("%s\n", line)
+	}
+	if s.legend {
+		if len(t.rows) > 0 {
+			s.printf("\n")
+		}
+		s.printf("%d sockets listed.\n", len(t.rows))
+		if !s.all {
+			s.printf("Pass --all to see loaded but inactive sockets, too.\n")
+		}
+	}
+	return exitOK
+}
+
 // listNothing is for kinds of units that a container does not have, and jobs, which nobody sees: a call waits for its own.
 func (s *ctl) listNothing(verb string) int {
 	kind := strings.TrimPrefix(verb, "list-")

@@ -191,10 +191,29 @@ func (s *ctl) activity(u seen) {
 		}
 		s.printf("%13s%s%s was not met\n", "", s.glyph("└─", "`-"), u.State.Condition)
 	}
+	if u.Socket != nil {
+		s.field("Triggers", s.glyph("●", "*")+" "+u.Socket.Service)
+		for _, on := range u.Socket.Listen {
+			s.field("Listen", fmt.Sprintf("%s (%s)", on.Address, listenWord(on.Kind)))
+		}
+	}
 	if u.Timer != nil {
 		s.field("Trigger", "n/a (kept by cron: "+strings.Join(u.Timer.Cron, ", ")+")")
 		s.field("Triggers", s.glyph("●", "*")+" "+u.Timer.Unit)
 	}
+}
+
+// listenWord is what systemd calls a kind of listener.
+func listenWord(kind string) string {
+	switch kind {
+	case "datagram":
+		return "Datagram"
+	case "seqpacket":
+		return "SequentialPacket"
+	case "fifo":
+		return "FIFO"
+	}
+	return "Stream"
 }
 
 // inside is what runs: the main process, what it says of itself, and the tree.

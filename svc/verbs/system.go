@@ -182,6 +182,7 @@ Examples:
   systemctl edit nginx                change a setting
   systemctl list-units --failed
 
-Sockets, devices, mounts and user managers do not exist in a container: such
-units are listed, and starting them says so.
+A socket is opened by its service, which starts with it. Paths, devices, mounts
+and user managers do not exist in a container: such units are listed, and
+starting them says so.
 `

@@ -222,7 +222,9 @@ func findVerb(name string) (verb, bool) {
 		return verb{0, anyNumber, false, (*ctl).listUnits}, true
 	case "list-timers":
 		return verb{0, anyNumber, false, (*ctl).listTimers}, true
-	case "list-sockets", "list-automounts", "list-jobs", "list-machines":
+	case "list-sockets":
+		return verb{0, anyNumber, false, (*ctl).listSockets}, true
+	case "list-automounts", "list-jobs", "list-machines":
 		return verb{0, anyNumber, false, func(s *ctl, _ []string) int { return s.listNothing(name) }}, true
 	case "list-dependencies":
 		return verb{0, anyNumber, false, (*ctl).listDependencies}, true

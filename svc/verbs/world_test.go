@@ -208,7 +208,10 @@ func (w *world) Start(_ context.Context, names ...string) error {
 			continue
 		}
 		if u.Kind == unit.KindSocket {
-			return &manager.Error{Unit: name, Result: "not-supported", Err: errors.New("sockets are not possible in a container: the service has to be started itself")}
+			if u.Socket.Refused != "" {
+				return &manager.Error{Unit: name, Result: "not-supported", Err: errors.New(u.Socket.Refused)}
+			}
+			_ = w.Start(context.Background(), u.Socket.Service)
 		}
 		for _, need := range u.Requires {
 			if err := w.Start(context.Background(), need); err != nil {
