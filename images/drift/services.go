@@ -99,7 +99,7 @@ func accountLines(text string) map[string]string {
 	return out
 }
 
-// hash is the password's of a shadow line without its name; "" where there is none, also none that is only locked.
+// hash is the password's of a shadow line without its name; "" where there is none. One behind a lock ("!") is a secret, too.
 func hash(rest string) string {
 	h, _, _ := strings.Cut(rest, ":")
 	if h = strings.TrimLeft(h, "!*"); strings.HasPrefix(h, "$") || len(h) == 13 {

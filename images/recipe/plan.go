@@ -230,7 +230,12 @@ func (d *draft) group(number int, group []string) {
 	if len(local) > 0 {
 		d.add(Step{Title: "take " + strings.Join(files, ", "), Text: "COPY " + words(fmt.Sprintf("packages/%d/", number), localDir+"/"), Needs: local})
 	}
-	d.run("install "+what, installScript(d.Family, names, kinds))
+	script := installScript(d.Family, names, kinds)
+	if d.Supervisor == S6 {
+		// openssh-server makes some when it is upgraded, and each container would answer with them. The base's sshd has its seat's.
+		script = append(script, "rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub")
+	}
+	d.run("install "+what, script)
 	d.plan.Steps[len(d.plan.Steps)-1].Shared = true
 }
 
