@@ -144,7 +144,7 @@ func (d *draft) node() {
 			return
 		}
 	}
-	if len(about.Dependencies) > 0 && !d.has("node_modules") {
+	if len(about.Dependencies) > 0 && (!d.has("node_modules") || d.ignored("node_modules")) {
 		c.packages = append(c.packages, "npm")
 		c.first = []File{{Source: d.inApp("package.json"), Destination: appDir + "/package.json"}}
 		c.setup = []string{"cd " + appDir, "npm install --omit=dev --no-audit --no-fund", "rm -rf /root/.npm"}
