@@ -147,8 +147,8 @@ func free(ctx context.Context, e Engine, tag string) error {
 // labelSnapshot marks the images of a moment; its value is when they were made.
 const labelSnapshot = "berth.snapshot"
 
-// abandoned is the age from which on what a crash left behind is removed.
-const abandoned = time.Hour
+// abandoned is the age from which on what a crash left behind is removed: no layer takes as long, as each look at any instance sweeps.
+const abandoned = 6 * time.Hour
 
 // sweep removes what a process left behind that was killed while it made an image.
 func sweep(ctx context.Context, e Engine, now time.Time) {

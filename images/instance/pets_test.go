@@ -59,6 +59,9 @@ func (p *pets) Summaries(ctx context.Context, _ map[string]string) (out []docker
 	for id := range p.containers {
 		c := docker.Container{ID: id, Name: "web"}
 		if strings.HasPrefix(id, "abandoned") {
+			c.Name, c.CreatedAt = helperName+id, time.Now().Add(-abandoned-time.Minute)
+		}
+		if strings.HasPrefix(id, "atwork") {
 			c.Name, c.CreatedAt = helperName+id, time.Now().Add(-2*time.Hour)
 		}
 		out = append(out, c)
@@ -237,11 +240,12 @@ func TestSweep(t *testing.T) {
 	p := newPets()
 	p.containers["abandoned1"] = "base"
 	p.images["old"] = docker.Image{ID: "old", Labels: map[string]string{labelSnapshot: "1"}}
+	p.containers["atwork1"] = "base"
 	p.images["new"] = docker.Image{ID: "new", Labels: map[string]string{labelSnapshot: fmt.Sprint(time.Now().Unix())}}
 	if _, err := Compare(t.Context(), p, "pet"); err != nil {
 		t.Fatal(err)
 	}
-	if len(p.containers) != 1 || p.images["old"].ID != "" || p.images["new"].ID == "" {
+	if len(p.containers) != 2 || p.containers["atwork1"] == "" || p.images["old"].ID != "" || p.images["new"].ID == "" {
 		t.Errorf("left are %v and %v", p.containers, p.images)
 	}
 }
