@@ -298,39 +298,6 @@ func (s *Set) Reenable(how How, names ...string) ([]Change, error) {
 	return all, err
 }
 
-// ApplyPreset enables or disables units as the distribution wants it.
-func (s *Set) ApplyPreset(how How, names ...string) ([]Change, error) {
-	var all []Change
-	for _, name := range names {
-		change := s.Disable
-		if s.Preset(name) == string(Enabled) {
-			change = s.Enable
-		}
-		changes, err := change(how, name)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, changes...)
-	}
-	return all, nil
-}
-
-// SetDefault lists the link that makes a target the one that a container starts.
-func (s *Set) SetDefault(target string) ([]Change, error) {
-	u, err := s.installed(target)
-	switch {
-	case err != nil:
-		return nil, err
-	case u.Kind != KindTarget:
-		return nil, &InstallError{target, fmt.Sprintf("Unit name %s is not a target.", target), ErrInvalid}
-	}
-	c := Change{Path: path.Join(configDir, "default.target"), Target: u.Path}
-	if s.there(c) {
-		return nil, nil
-	}
-	return []Change{c}, nil
-}
-
 // Mask lists the links to /dev/null that keep units from being started at all. A unit need not exist.
 func (s *Set) Mask(how How, names ...string) ([]Change, error) {
 	var all []Change

@@ -45,12 +45,6 @@ const defaultOrder = 50
 // ScriptUnit is the unit that an init script is: "ssh" is ssh.service, "hwclock.sh" is hwclock.service.
 func ScriptUnit(script string) string { return strings.TrimSuffix(script, ".sh") + ".service" }
 
-// Script tells the init script behind a unit that has no unit file.
-func (s *Set) Script(name string) (*SysV, bool) {
-	found := s.sysv[s.resolve(name)]
-	return found, found != nil
-}
-
 // header reads the comments at the top of a script.
 type header struct {
 	SysV

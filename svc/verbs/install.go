@@ -134,12 +134,13 @@ func (s *ctl) changes(verb string, names []string) ([]unit.Change, error) {
 func (s *ctl) presets(names []string) ([]unit.Change, error) {
 	var all []unit.Change
 	for _, name := range names {
-		do := s.units().Enable
-		if s.units().Preset(name) == "disabled" {
-			do = s.units().Disable
-		}
-		if word := map[string]string{"enabled": "enable-only", "disabled": "disable-only"}[s.units().Preset(name)]; s.presetMode != "" && s.presetMode != "full" && s.presetMode != word {
+		wish := s.units().Preset(name)
+		if s.presetMode != "" && s.presetMode != "full" && s.presetMode != strings.TrimSuffix(wish, "d")+"-only" {
 			continue
+		}
+		do := s.units().Enable
+		if wish == string(unit.Disabled) {
+			do = s.units().Disable
 		}
 		changes, err := do(unit.How{Runtime: s.runtime, Force: true}, name)
 		if err != nil {
