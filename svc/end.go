@@ -32,7 +32,7 @@ func (s *Supervisor) End(ctx context.Context, name string) int {
 	if exited || !watchedBy(s.serviceFolder(name)) {
 		l.settle(ctx)
 	}
-	_, _ = l.note(func(r *record) { r.Worker = process{} })
+	_, _ = l.note(func(r *record) { r.release(self) })
 	return 0
 }
 
@@ -189,9 +189,7 @@ func (l *life) reload(ctx context.Context) error {
 		if r.Active == manager.Reloading {
 			r.set(manager.IsActive, "running", uptime())
 		}
-		if r.Worker.PID == self.PID {
-			r.Worker = process{}
-		}
+		r.release(self)
 	})
 	if err == nil {
 		l.say("Reloaded %s.", l.title())

@@ -260,7 +260,8 @@ func (s *Supervisor) begin(ctx context.Context, u *unit.Unit) (bool, error) {
 		err = s.launchService(ctx, u.Name)
 	}
 	if err == nil {
-		_, err = s.update(u.Name, func(r *record) { r.Worker = process{} }) // s6 looks after it now
+		self, _ := look(os.Getpid())
+		_, err = s.update(u.Name, func(r *record) { r.release(self) }) // s6 looks after it now
 	}
 	if err != nil {
 		out, done := s.logOf(u.Name)

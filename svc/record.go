@@ -101,6 +101,13 @@ func (r *record) state(now time.Time, up time.Duration) manager.State {
 // and finish, are not meant: s6 sees to it that they go on.
 func (r *record) abandoned() bool { return r.Worker.PID != 0 && !r.Worker.alive() }
 
+// release is what a process does that has done its work. Another may be at work by then.
+func (r *record) release(worker process) {
+	if r.Worker.PID == worker.PID {
+		r.Worker = process{}
+	}
+}
+
 // revert undoes what was begun and abandoned. A stop is not among it: it has to be brought to its end (see order).
 func (r *record) revert() {
 	switch {
