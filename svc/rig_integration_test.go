@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,14 +73,18 @@ func (r *rig) must(err error) {
 	}
 }
 
-// noneLeft fails if a daemon of this rig still lives, and ends it.
+// noneLeft fails if a process of this rig still lives, and ends it. Programs built for the race detector take a second to exit.
 func (r *rig) noneLeft() {
-	for _, p := range processes() {
+	cmdline := func(p process) string {
 		text, _ := os.ReadFile("/proc/" + itoa(p.PID) + "/cmdline")
-		if strings.Contains(string(text), r.root) && p.PID != os.Getpid() {
-			r.Errorf("left behind: %d %q", p.PID, text)
-			_ = unix.Kill(p.PID, unix.SIGKILL)
-		}
+		return string(text)
+	}
+	left := awaitEnd(3*time.Second, func() []process {
+		return slices.DeleteFunc(processes(), func(p process) bool { return p.PID == os.Getpid() || !strings.Contains(cmdline(p), r.root) })
+	})
+	for _, p := range left {
+		r.Errorf("left behind: %d %q", p.PID, cmdline(p))
+		_ = unix.Kill(p.PID, unix.SIGKILL)
 	}
 }
 
