@@ -291,16 +291,16 @@ func TestScript(t *testing.T) {
 	r.is("old.service", manager.Inactive, "dead")
 }
 
-// TestConditionOfWhatCannotWork: a socket unit is refused, but one that its condition leaves out is no error.
+// TestConditionOfWhatCannotWork: a path unit is refused, but one that its condition leaves out is no error.
 func TestConditionOfWhatCannotWork(t *testing.T) {
 	r := newRig(t)
-	r.unit("x.socket", "[Unit]\nConditionVirtualization=!container\n[Socket]\nListenStream=ROOT/x\n")
-	r.unit("y.socket", "[Unit]\nConditionVirtualization=container\n[Socket]\nListenStream=ROOT/y\n")
-	r.start("x.socket")
-	if state := r.is("x.socket", manager.Inactive, "dead"); state.Condition != "ConditionVirtualization=!container" {
+	r.unit("x.path", "[Unit]\nConditionVirtualization=!container\n[Path]\nPathExists=ROOT/x\n")
+	r.unit("y.path", "[Unit]\nConditionVirtualization=container\n[Path]\nPathExists=ROOT/y\n")
+	r.start("x.path")
+	if state := r.is("x.path", manager.Inactive, "dead"); state.Condition != "ConditionVirtualization=!container" {
 		t.Errorf("condition %q", state.Condition)
 	}
-	if got := result(r.s.Start(r.ctx(), "y.socket")); got != "not-supported" {
+	if got := result(r.s.Start(r.ctx(), "y.path")); got != "not-supported" {
 		t.Errorf("start: %s", got)
 	}
 }
