@@ -33,12 +33,13 @@ func (s *Supervisor) Boot(ctx context.Context) error {
 		return fmt.Errorf("begin to boot: %w", err)
 	}
 	defer os.Remove(s.path(bootingFile))
+	// First, so that what follows takes no time from the way to sshd's banner.
+	if err := s.scanned(ctx); err != nil {
+		return err
+	}
 	s.tmpfiles(ctx)
 	if err := s.generate(ctx); err != nil {
 		fmt.Fprintf(s.console, "berth-svc: %v\n", err)
-	}
-	if err := s.scanned(ctx); err != nil {
-		return err
 	}
 	s.yield(ctx)
 	targets := append(s.set().WantedBy(bootTarget), s.set().Unit(bootTarget).Name)
