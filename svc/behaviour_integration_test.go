@@ -269,6 +269,23 @@ func TestNative(t *testing.T) {
 	}
 }
 
+// TestNativeAtBoot: whether one of the image's own services starts with the container is s6's to say, also if a unit of its name is enabled.
+func TestNativeAtBoot(t *testing.T) {
+	r := newRig(t)
+	folder := r.s.path(nativeFolder, "log")
+	wants := r.s.path("etc/systemd/system/multi-user.target.wants")
+	r.must(errors.Join(os.MkdirAll(folder, 0o755), os.MkdirAll(wants, 0o755)))
+	r.must(os.WriteFile(filepath.Join(folder, "run"), []byte("#!/bin/sh\nexec "+os.Args[0]+" daemon sleep\n"), 0o755))
+	r.must(os.WriteFile(filepath.Join(folder, "down"), nil, 0o644))
+	r.service("log.service", "ExecStart=D sleep")
+	r.must(os.Symlink("../log.service", filepath.Join(wants, "log.service")))
+	r.must(exec.Command("cp", "-r", folder, r.s.path(scanFolder)).Run())
+	r.must(exec.Command("s6-svscanctl", "-a", r.s.path(scanFolder)).Run())
+	r.s.units = nil
+	r.must(r.s.Boot(r.ctx()))
+	r.is("log.service", manager.Inactive, "dead")
+}
+
 // TestScript: an init script's daemon is followed, comes back, and is stopped by the script, in whatever way it ends then.
 func TestScript(t *testing.T) {
 	r := newRig(t)

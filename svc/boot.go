@@ -64,6 +64,9 @@ func (s *Supervisor) bootable(names []string) []string {
 	}
 	var order []string
 	for _, name := range s.set().Sort(all) {
+		if _, ok := s.native(name); ok {
+			continue // also as another's dependency
+		}
 		if rivals := s.set().Conflicting(order, name); len(rivals) > 0 {
 			fmt.Fprintf(s.console, "berth-svc: %s is enabled but not started: it conflicts with %s\n", name, strings.Join(rivals, ", "))
 			continue
