@@ -33,6 +33,14 @@ func TestRootOf(t *testing.T) {
 	}
 }
 
+// TestProgramWithoutPath: whoever calls systemctl may have no PATH, as Ansible's service.
+func TestProgramWithoutPath(t *testing.T) {
+	t.Setenv("PATH", "")
+	if out, err := program(t.Context(), "sh", "-c", "command -v cat").CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 func TestParseNotice(t *testing.T) {
 	got := parseNotice("READY=1\nSTATUS=a=b\n\nnonsense\n=x\nMAINPID=7")
 	if len(got) != 3 || got["READY"] != "1" || got["STATUS"] != "a=b" || got["MAINPID"] != "7" {
