@@ -108,6 +108,13 @@ var machines = map[string][]daemon{
 		{name: "xinetd", serves: "pgrep -x xinetd"},
 		{name: "rsync", serves: port("873"), held: "inactive", after: "printf '[it]\\npath=/srv\\n' >/etc/rsyncd.conf && systemctl enable --now rsync"},
 	},
+	"others": {
+		{name: "avahi-daemon", serves: "pgrep -x avahi-daemon && test -S /run/avahi-daemon/socket", before: "apt-get install -y dbus && systemctl start dbus"}, // D-Bus and its own by sockets
+		{name: "cups-daemon", unit: "cups", serves: page(":631/")},     // READY=1, and a socket in the file system
+		{name: "kamailio", serves: "grep -q ':13C4 ' /proc/net/udp"},   // forks, with a PID file and a dozen workers
+		{name: "shellinabox", serves: port("4200")},                    // an init script
+		{name: "freeradius", serves: "grep -q ':0714 ' /proc/net/udp"}, // a watchdog
+	},
 	"rpm": {
 		{name: "nginx", serves: page("/"), rpm: "sysv nginx - - nginx-common nginx",
 			after: "ln -s /etc/nginx/sites-available/default /etc/nginx/sites-enabled/ && systemctl reload nginx"},
