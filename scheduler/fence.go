@@ -84,21 +84,29 @@ func later(a, b time.Time) time.Time {
 }
 
 // released says whether the task's address may go to another host. A host that does answer, although the engine cannot reach it,
-// is told to withdraw the address, and asked whether it has.
+// is told to withdraw the address, and asked whether it has; one whose time is over is told in case that it is heard again before the
+// engine stops the task.
 func (s *Scheduler) released(t *spec.Task, now time.Time) bool {
-	until := s.fencedUntil(t)
-	if !t.Address.IsValid() || !now.Before(until) {
+	until, h := s.fencedUntil(t), s.hosts[t.Host]
+	if !t.Address.IsValid() || h == nil && !now.Before(until) {
+		return true
+	}
+	if h == nil { // nobody there was ever heard
+		s.wakeAt(until)
+		return false
+	}
+	r := h.revoked[t.Address]
+	told := r != nil && r.task == t.ID
+	if !told {
+		s.revoke(h, t)
+	}
+	if !now.Before(until) {
 		return true
 	}
 	s.wakeAt(until)
-	h := s.hosts[t.Host]
-	if h == nil {
-		return false // nobody there was ever heard
-	}
-	if r := h.revoked[t.Address]; r != nil && r.task == t.ID {
+	if told {
 		return r.confirmed
 	}
-	s.revoke(h, t)
 	s.log.WithFields(logrus.Fields{"task": t.ID, "host": t.Host, "address": t.Address.String()}).Warn("the engine cannot reach a task whose host answers; the host is to withdraw its address")
 	return false
 }

@@ -24,6 +24,7 @@ type modelHost struct {
 	contact      float64 // by its clock; <0: never
 	version      int     // of the document that it has
 	seat         bool    // what that says
+	gone         bool    // and whether the address is to be withdrawn
 	linked       float64
 	withdrawn    bool
 	container    bool
@@ -41,6 +42,7 @@ type modelPoll struct {
 	answered bool
 	version  int
 	seat     bool
+	gone     bool
 }
 
 type model struct {
@@ -48,7 +50,8 @@ type model struct {
 	hosts     [2]*modelHost
 	owner     int // whose seat it is; -1: nobody's
 	version   int
-	contact   [2]int // when a host was answered; -1: not since began
+	gone      [2]bool // from whom the seat was taken
+	contact   [2]int  // when a host was answered; -1: not since began
 	began     int
 	up        bool
 	unreached int // since when the engine does not reach the owner; -1: it does
@@ -103,10 +106,10 @@ func (m *model) messages(t *rapid.T, i int, h *modelHost) {
 	case !p.answered:
 		// Answered with the newest document, and noted, in one step.
 		m.contact[i] = m.now
-		p.answered, p.version, p.seat, p.at = true, m.version, m.owner == i, m.now+rapid.IntRange(0, 5).Draw(t, "delay")
+		p.answered, p.version, p.seat, p.gone, p.at = true, m.version, m.owner == i, m.gone[i], m.now+rapid.IntRange(0, 5).Draw(t, "delay")
 	default:
 		h.asked = nil
-		h.version, h.seat, h.contact = p.version, p.seat, p.sent
+		h.version, h.seat, h.gone, h.contact = p.version, p.seat, p.gone, p.sent
 	}
 }
 
@@ -122,6 +125,9 @@ func (m *model) fence(i int, h *modelHost) {
 	}
 	if h.contact >= 0 {
 		in.Contact = moment(h.contact)
+	}
+	if h.gone {
+		in.Withdrawn = []netip.Addr{a}
 	}
 	if h.withdrawn {
 		in.Before = []netip.Addr{a}
@@ -155,6 +161,7 @@ func (m *model) schedule() {
 			return
 		}
 		m.say("host %d is given up", o)
+		m.gone[o] = true
 		m.owner, m.unreached = -1, -1
 		m.version++
 		return
@@ -166,7 +173,7 @@ func (m *model) schedule() {
 				h.container, h.withdrawn = false, false
 				return
 			}
-			m.owner = i
+			m.owner, m.gone[i] = i, false
 			m.version++
 			h.container, h.withdrawn, h.answersSince = true, false, m.now
 			m.say("host %d has the seat", i)
