@@ -323,10 +323,16 @@ func (b *Berth) containers(ctx context.Context, which string) []string {
 func (b *Berth) Remove() {
 	ctx, cancel := outlive(b.t, time.Minute)
 	defer cancel()
-	if ids := b.containers(ctx, "-aq"); len(ids) > 0 {
-		if _, err := b.Engine.try(ctx, append([]string{"rm", "-f"}, ids...)...); err != nil {
-			b.t.Errorf("%v", err)
+	// What is just being removed by the Engine itself, as it has ended, is an error to rm.
+	if err := Within(time.Minute, func() error {
+		ids := b.containers(ctx, "-aq")
+		if len(ids) == 0 {
+			return nil
 		}
+		_, err := b.Engine.try(ctx, append([]string{"rm", "-f"}, ids...)...)
+		return err
+	}); err != nil {
+		b.t.Errorf("%v", err)
 	}
 	if out, err := exec.CommandContext(ctx, b.opt.Binary, append(b.cleanupArgs(), "--cleanup")...).CombinedOutput(); err != nil {
 		b.t.Errorf("berth standalone --cleanup: %v\n%s", err, out)
