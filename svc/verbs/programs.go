@@ -4,7 +4,7 @@ package verbs
 func Programs() []string {
 	return []string{
 		"chkconfig", "halt", "init", "initctl", "invoke-rc.d", "journalctl", "poweroff", "reboot", "runlevel", "service", "shutdown",
-		"start-stop-daemon", "systemctl", "systemd-analyze", "systemd-detect-virt", "systemd-run", "systemd-sysusers", "systemd-tmpfiles", "telinit", "update-rc.d",
+		"start-stop-daemon", "systemctl", "systemd-analyze", "systemd-detect-virt", "systemd-escape", "systemd-notify", "systemd-run", "systemd-sysusers", "systemd-tmpfiles", "telinit", "update-rc.d",
 	}
 }
 
@@ -45,6 +45,10 @@ func program(name string) func(*call, []string) int {
 		return systemdRun
 	case "systemd-detect-virt":
 		return detectVirt
+	case "systemd-escape":
+		return escapeTexts
+	case "systemd-notify":
+		return notify
 	}
 	return nil
 }
