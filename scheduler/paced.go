@@ -1,6 +1,8 @@
 package scheduler
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/berth-project/berth/spec"
@@ -52,9 +54,11 @@ const window = 2000
 // search is when hosts were sought for what waits, and when to do so again. A search costs what waits, and most of what comes in, such as
 // updates of tasks that begin to run and reports of their hosts, lets nothing more start.
 type search struct {
-	stirred bool      // something happened that may
-	last    time.Time // when it was done
-	next    time.Time // what it asked for; zero: nothing
+	ids     []spec.AppID // of the apps that wait, sorted: kept for its memory
+	wants   []want       // what wants gave last, likewise
+	stirred bool         // something happened that may
+	last    time.Time    // when it was done
+	next    time.Time    // what it asked for; zero: nothing
 }
 
 // searchAgain is after which time everything that happens is taken for something that may.
@@ -95,15 +99,16 @@ func (s *Scheduler) seek(now time.Time) {
 }
 
 // wants are the seats to launch that this decision is about: of every app in turn, an equal share of the window. An app whose
-// last share found no host goes on behind it, as its other seats may be able to use what these could not.
+// last share found no host goes on behind it, as its other seats may be able to use what these could not. They are good until the next call.
 func (s *Scheduler) wants() []want {
 	if len(s.launches) == 0 {
 		clear(s.skip)
 		return nil
 	}
 	share := max(1, window/len(s.launches))
-	var out []want
-	for _, id := range sortedKeys(s.launches) {
+	ids, out := slices.AppendSeq(s.search.ids[:0], maps.Keys(s.launches)), s.search.wants[:0]
+	slices.Sort(ids)
+	for _, id := range ids {
 		seats := s.launches[id]
 		from := 0
 		if len(seats) > share {
@@ -113,6 +118,7 @@ func (s *Scheduler) wants() []want {
 			out = append(out, want{spec.SeatID{App: id, Index: seats[(from+n)%len(seats)]}, s.targeted[id].app})
 		}
 	}
+	s.search.ids, s.search.wants = ids, out
 	return out
 }
 

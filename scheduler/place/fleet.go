@@ -23,6 +23,7 @@ type Fleet struct {
 	changed []*slot
 	base    uint64
 	memos   map[demandKey]*memo
+	glance  matcher // of Hopeless, which a thousand apps ask at once
 	// elsewhere says why a host may not have containers of a pool; "": it may. nil: all may. It always answers the same.
 	elsewhere func(pool, host string) string
 }

@@ -69,7 +69,8 @@ func (f *Fleet) Hopeless(app *spec.App, pool string, t *Tally, now time.Time) bo
 	if len(changed) > fewChanges {
 		return false
 	}
-	m := matcher{fleet: f, in: Input{Now: now}}
+	m := &f.glance
+	m.fleet, m.in.Now = f, now
 	for _, s := range changed {
 		if len(s.parts) == 0 {
 			continue
