@@ -145,7 +145,6 @@ func (s *Scheduler) inSession(f func()) func(error) {
 // a SUPPRESS that was given up as failed may have overtaken the last REVIVE.
 func (s *Scheduler) askForOffers(n need, now time.Time) {
 	x := &s.session
-	x.unasked = false
 	wanted := x.suppressed || n.offers && x.missed && now.Before(x.refusedUntil)
 	if late := s.lateOffers(); !wanted && n.offers && !late.IsZero() {
 		if wanted = !now.Before(late); !wanted {
@@ -162,7 +161,7 @@ func (s *Scheduler) askForOffers(n need, now time.Time) {
 	if !x.suppressed {
 		x.reviveAfter = now.Add(reviveEvery)
 	}
-	x.suppressed, x.missed, x.refusedUntil, x.offeredAt = false, false, time.Time{}, now
+	x.suppressed, x.unasked, x.missed, x.refusedUntil, x.offeredAt = false, false, false, time.Time{}, now
 	s.counters.Revives++
 	s.batch.call(call{name: "REVIVE", do: s.opts.Engine.Revive, failed: s.inSession(func() {
 		s.session.suppressed, s.session.reviveAfter = true, time.Now().Add(callRetry)
