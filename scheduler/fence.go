@@ -87,28 +87,25 @@ func later(a, b time.Time) time.Time {
 // is told to withdraw the address, and asked whether it has; one whose time is over is told in case that it is heard again before the
 // engine stops the task.
 func (s *Scheduler) released(t *spec.Task, now time.Time) bool {
+	if !t.Address.IsValid() {
+		return true
+	}
 	until, h := s.fencedUntil(t), s.hosts[t.Host]
-	if !t.Address.IsValid() || h == nil && !now.Before(until) {
-		return true
-	}
-	if h == nil { // nobody there was ever heard
+	over := !now.Before(until)
+	if !over {
 		s.wakeAt(until)
-		return false
 	}
-	r := h.revoked[t.Address]
-	told := r != nil && r.task == t.ID
-	if !told {
-		s.revoke(h, t)
+	if h == nil {
+		return over // nobody there was ever heard
 	}
-	if !now.Before(until) {
-		return true
+	if r := h.revoked[t.Address]; r != nil && r.task == t.ID {
+		return over || r.confirmed
 	}
-	s.wakeAt(until)
-	if told {
-		return r.confirmed
+	s.revoke(h, t)
+	if !over {
+		s.log.WithFields(logrus.Fields{"task": t.ID, "host": t.Host, "address": t.Address.String()}).Warn("the engine cannot reach a task whose host answers; the host is to withdraw its address")
 	}
-	s.log.WithFields(logrus.Fields{"task": t.ID, "host": t.Host, "address": t.Address.String()}).Warn("the engine cannot reach a task whose host answers; the host is to withdraw its address")
-	return false
+	return over
 }
 
 func (s *Scheduler) revoke(h *host, t *spec.Task) {
