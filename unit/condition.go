@@ -188,7 +188,7 @@ func group(p string) (open, end int, commas []int) {
 func (f *Facts) machineHolds(test, v string) bool {
 	switch test {
 	case "Virtualization":
-		if yes, err := parseBool(v); err == nil {
+		if yes, err := ParseBool(v); err == nil {
 			return yes == (len(f.Virtualization) > 0)
 		}
 		return slices.Contains(f.Virtualization, v)
@@ -224,10 +224,10 @@ func (f *Facts) machineHolds(test, v string) bool {
 	case "OSRelease":
 		return f.releaseHolds(v)
 	case "ACPower":
-		yes, err := parseBool(v)
+		yes, err := ParseBool(v)
 		return err == nil && yes
 	case "FirstBoot":
-		yes, err := parseBool(v)
+		yes, err := ParseBool(v)
 		return err == nil && !yes
 	case "MemoryPressure", "CPUPressure", "IOPressure":
 		return true // what cannot be measured is not too high, says systemd

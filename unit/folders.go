@@ -41,7 +41,7 @@ func preserve(into *string) setter {
 			*into = v
 			return nil
 		}
-		yes, err := parseBool(v)
+		yes, err := ParseBool(v)
 		if err == nil {
 			if *into = "no"; yes {
 				*into = "yes"

@@ -118,15 +118,7 @@ func pidFile(into *string) setter {
 }
 
 // delay takes a span whose 0 is really none.
-func delay(into *time.Duration) setter {
-	return func(v string) error {
-		d, err := ParseDuration(v)
-		if err == nil {
-			*into = d
-		}
-		return err
-	}
-}
+func delay(into *time.Duration) setter { return parsed(into, ParseDuration) }
 
 // timeout takes a span of which 0 means for ever, as it did in systemd's first versions.
 func timeout(into ...*time.Duration) setter {

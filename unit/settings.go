@@ -155,15 +155,18 @@ func (l *loader) units(into *[]string) setter {
 	}
 }
 
-func flag(into *bool) setter {
+// parsed takes what a function reads of the value.
+func parsed[T any](into *T, read func(string) (T, error)) setter {
 	return func(v string) error {
-		b, err := parseBool(v)
+		x, err := read(v)
 		if err == nil {
-			*into = b
+			*into = x
 		}
 		return err
 	}
 }
+
+func flag(into *bool) setter { return parsed(into, ParseBool) }
 
 func number(into *int) setter {
 	return func(v string) error {
@@ -189,15 +192,7 @@ func span(into *time.Duration) setter {
 	}
 }
 
-func mode(into *uint32) setter {
-	return func(v string) error {
-		m, err := parseMode(v)
-		if err == nil {
-			*into = m
-		}
-		return err
-	}
-}
+func mode(into *uint32) setter { return parsed(into, parseMode) }
 
 // oneOf takes one of some words.
 func oneOf[T ~string](into *T, allowed ...T) setter {
@@ -213,15 +208,7 @@ func oneOf[T ~string](into *T, allowed ...T) setter {
 }
 
 // signal takes a signal's name.
-func signal(into *string) setter {
-	return func(v string) error {
-		name, err := parseSignal(v)
-		if err == nil {
-			*into = name
-		}
-		return err
-	}
-}
+func signal(into *string) setter { return parsed(into, parseSignal) }
 
 // file takes an absolute path.
 func file(into *string) setter {

@@ -70,7 +70,7 @@ func (l *loader) socketSettings() map[string]setter {
 		"ListenMessageQueue":     refuse("ListenMessageQueue= is not possible in a container"),
 		"ListenUSBFunction":      refuse("ListenUSBFunction= is not possible in a container"),
 		"Accept": func(v string) error {
-			yes, err := parseBool(v)
+			yes, err := ParseBool(v)
 			if err == nil && yes {
 				s.Refused = "with Accept=yes each connection would start a service; xinetd does that in a container"
 			}

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// parseBool knows systemd's words.
-func parseBool(s string) (bool, error) {
+// ParseBool knows systemd's words.
+func ParseBool(s string) (bool, error) {
 	switch strings.ToLower(s) {
 	case "1", "yes", "y", "true", "t", "on":
 		return true, nil

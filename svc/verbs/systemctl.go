@@ -105,8 +105,8 @@ func (s *ctl) set1(o given) error {
 		}
 		s.lines = n
 	case "legend":
-		b, ok := boolean(o.value)
-		if !ok {
+		b, err := unit.ParseBool(o.value)
+		if err != nil {
 			return sentencef("Failed to parse boolean argument to --legend=: %s.", o.value)
 		}
 		s.legend = b
@@ -170,16 +170,6 @@ func (s *ctl) flag(name string) {
 	case "dry-run":
 		s.dryRun = true
 	}
-}
-
-func boolean(s string) (value, ok bool) {
-	switch strings.ToLower(s) {
-	case "1", "yes", "y", "true", "t", "on":
-		return true, true
-	case "0", "no", "n", "false", "f", "off":
-		return false, true
-	}
-	return false, false
 }
 
 // verb is one word of systemctl's: how many operands it takes and whether it works on files alone, without a manager.
