@@ -171,7 +171,7 @@ func (c *call) asRoot() int {
 	return exitFailure
 }
 
-// native says whether a name is a unit's that has no script, so that it is systemctl's to care for.
+// nativeUnit says whether a name is a unit's that has no script, so that it is systemctl's to care for.
 func (c *call) nativeUnit(name string) bool {
 	u := c.units().Unit(unit.Complete(name))
 	return u.SysV == nil && u.Path != ""

@@ -106,11 +106,7 @@ func (e *escaping) one(text string) (out, wrong string) {
 	case e.unescape:
 		return e.reverse(text)
 	case e.mangle:
-		full := unit.Complete(text)
-		if !unit.ValidName(full) {
-			full = escapeName(full)
-		}
-		return full, ""
+		return escapeName(unit.Complete(text)), ""
 	case e.path && strings.Contains("/"+text+"/", "/../"):
 		return "", fmt.Sprintf("Input '%s' is not a valid file system path, failed to escape it.", text)
 	}

@@ -43,7 +43,7 @@ func (s *ctl) wanted(name string, patterns []string) bool {
 
 // listUnits is `systemctl list-units`, and systemctl without a word.
 func (s *ctl) listUnits(patterns []string) int {
-	names := s.listed(s.patterns(patterns))
+	names := s.listed(s.mangle(patterns))
 	if s.blind {
 		return exitFailure
 	}
@@ -94,22 +94,9 @@ func (s *ctl) dotOf(u seen) string {
 	return s.glyph("●", "*")
 }
 
-// patterns completes what has neither a wildcard nor a suffix.
-func (s *ctl) patterns(args []string) []string {
-	var all []string
-	for _, a := range args {
-		if isGlob(a) {
-			all = append(all, a)
-		} else {
-			all = append(all, s.mangle([]string{a})...)
-		}
-	}
-	return all
-}
-
 // listUnitFiles is what is installed, whether it runs or not.
 func (s *ctl) listUnitFiles(args []string) int {
-	patterns := s.patterns(args)
+	patterns := s.mangle(args)
 	t := table{head: []string{"UNIT FILE", "STATE", "PRESET"}}
 	for _, f := range s.files() {
 		kind := f.Name[strings.LastIndexByte(f.Name, '.')+1:]
@@ -136,7 +123,7 @@ func (s *ctl) listUnitFiles(args []string) int {
 // listTimers shows the timers that cron keeps. When one elapses next is cron's to know.
 func (s *ctl) listTimers(patterns []string) int {
 	t := table{head: []string{"NEXT", "LEFT", "LAST", "PASSED", "UNIT", "ACTIVATES"}}
-	for _, name := range s.listedTimers(s.patterns(patterns)) {
+	for _, name := range s.listedTimers(s.mangle(patterns)) {
 		u := s.look(name)
 		when := "n/a"
 		activates := strings.TrimSuffix(name, ".timer") + ".service"
@@ -179,7 +166,7 @@ func (s *ctl) listedTimers(patterns []string) []string {
 func (s *ctl) listSockets(patterns []string) int {
 	s.types = []string{string(unit.KindSocket)}
 	t := table{head: []string{"LISTEN", "UNIT", "ACTIVATES"}}
-	for _, name := range s.listed(s.patterns(patterns)) {
+	for _, name := range s.listed(s.mangle(patterns)) {
 		if u := s.look(name); u.Socket != nil {
 			for _, on := range u.Socket.Listen {
 				t.add(on.Address, name, u.Socket.Service)

@@ -293,7 +293,7 @@ func (s *ctl) run(name string, args []string) int {
 // live says whether a change of files concerns the manager of this machine.
 func (s *ctl) live() bool { return !s.rooted && s.booted() }
 
-// root says whether the caller may change something, and tells him if not.
+// privileged says whether the caller may change something, and tells him if not.
 func (s *ctl) privileged(action string) bool {
 	if s.UID == 0 {
 		return true
@@ -305,42 +305,45 @@ func (s *ctl) privileged(action string) bool {
 // mangle completes the names of a command line. What no unit can be called is escaped as systemd does, with a warning.
 func (s *ctl) mangle(names []string) []string { return s.mangleAs(names, ".service") }
 
+// mangleAs is mangle for names that mean another kind of unit without their suffix. A pattern stays as it is: "ngin*" means services where one is
+// started (expand), but everything where units are listed.
 func (s *ctl) mangleAs(names []string, suffix string) []string {
 	var all []string
 	for _, name := range names {
-		full := name
-		if !isGlob(name) {
-			full = unit.Complete(name)
-			if base, ok := strings.CutSuffix(full, ".service"); ok && full != name {
-				full = base + suffix
+		if isGlob(name) {
+			all = append(all, name)
+			continue
+		}
+		full := unit.Complete(name)
+		if base, ok := strings.CutSuffix(full, ".service"); ok && full != name {
+			full = base + suffix
+		}
+		if valid := escapeName(full); valid != full {
+			if !s.quiet {
+				s.errorf("Invalid unit name \"%s\" escaped as \"%s\" (maybe you should use systemd-escape?).", name, valid)
 			}
-			if !unit.ValidName(full) {
-				escaped := escapeName(full)
-				if !s.quiet {
-					s.errorf("Invalid unit name \"%s\" escaped as \"%s\" (maybe you should use systemd-escape?).", name, escaped)
-				}
-				full = escaped
-			}
-		} else if !strings.Contains(name, ".") || strings.HasSuffix(name, "*") && !slices.ContainsFunc(kinds(), func(k string) bool { return strings.Contains(name, "."+k) }) {
-			// "ngin*" means services where one is started, but everything where units are listed; both match with this.
-			full = name
+			full = valid
 		}
 		all = append(all, full)
 	}
 	return all
 }
 
-// escapeName replaces the characters that no unit's name has.
+// escapeName replaces the characters that no unit's name has, and leaves a valid name alone. unit.Escape is for a part of a name: it escapes
+// what has a meaning in one, too.
 func escapeName(s string) string {
+	if unit.ValidName(s) {
+		return s
+	}
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case c == '/':
 			b.WriteByte('-')
-		case c == ' ' || c < 0x20 || c >= 0x7f || !strings.ContainsRune("-:_.\\@", rune(c)) && !alnum(c):
-			fmt.Fprintf(&b, `\x%02x`, c)
-		default:
+		case alnum(c) || strings.IndexByte(`-:_.\@`, c) >= 0:
 			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, `\x%02x`, c)
 		}
 	}
 	return b.String()
@@ -348,10 +351,6 @@ func escapeName(s string) string {
 
 func alnum(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-}
-
-func kinds() []string {
-	return []string{"service", "target", "timer", "socket", "path", "mount", "automount", "swap", "slice", "scope", "device"}
 }
 
 // expand replaces patterns by the units that the manager knows and that match.
