@@ -33,90 +33,44 @@ func startStopDaemon(c *call, args []string) int {
 type startStopOptions struct {
 	exec, startAs, name, pidFile, pid, ppid, root string
 
-	others []string // all but --exec, in order
+	others []string // all but --exec, in order, the operands behind "--"
 }
 
-// optionsOfStartStop are all options of start-stop-daemon 1.21 as "long:short", with "=" at the end if it takes an argument.
-func optionsOfStartStop() []string {
-	return strings.Fields(`start:S stop:K status:T help:H version:V background:b notify-await: no-close:C make-pidfile:m remove-pidfile:
-		test:t oknodo:o quiet:q verbose:v pid:= ppid:= pidfile:p= exec:x= name:n= user:u= group:g= chuid:c= signal:s= startas:a= chroot:r=
-		chdir:d= nicelevel:N= procsched:P= iosched:I= umask:k= notify-timeout:= output:O= retry:R=`)
-}
-
-// parseStartStop reads a command line as getopt_long(3) does. It is not ok if it is one that start-stop-daemon would not take, or with empty
-// words, which are better left to it.
-func parseStartStop(args []string) (o startStopOptions, ok bool) {
-	for len(args) > 0 {
-		word := args[0]
-		args = args[1:]
-		switch {
-		case word == "--":
-			o.others = append(append(o.others, word), args...)
-			return o, true
-		case strings.HasPrefix(word, "--"):
-			long, value, given := strings.Cut(word[2:], "=")
-			long, takes := longStartStop(long)
-			if long == "" || given && !takes || takes && !given && len(args) == 0 {
-				return o, false
-			}
-			if takes && !given {
-				value, args = args[0], args[1:]
-			}
-			if takes && value == "" {
-				return o, false
-			}
-			o.set(long, value, takes)
-		case strings.HasPrefix(word, "-") && word != "-":
-			for letters := word[1:]; letters != ""; {
-				long, takes := shortStartStop(letters[:1])
-				value := letters[1:]
-				if long == "" || takes && value == "" && len(args) == 0 {
-					return o, false
-				}
-				letters = value
-				if takes {
-					if letters = ""; value == "" {
-						value, args = args[0], args[1:]
-					}
-					if value == "" {
-						return o, false
-					}
-				}
-				o.set(long, value, takes)
-			}
-		default:
-			o.others = append(o.others, word)
+// optionsOfStartStop are all options of start-stop-daemon 1.21, written as "long:short", with "=" at the end if it takes an argument.
+func optionsOfStartStop() []option {
+	var all []option
+	for _, text := range strings.Fields(`start:S stop:K status:T help:H version:V background:b notify-await: no-close:C make-pidfile:m
+		remove-pidfile: test:t oknodo:o quiet:q verbose:v pid:= ppid:= pidfile:p= exec:x= name:n= user:u= group:g= chuid:c= signal:s= startas:a=
+		chroot:r= chdir:d= nicelevel:N= procsched:P= iosched:I= umask:k= notify-timeout:= output:O= retry:R=`) {
+		long, short, _ := strings.Cut(text, ":")
+		o := option{long: long}
+		if short, o.value = strings.CutSuffix(short, "="); short != "" {
+			o.short = short[0]
 		}
+		all = append(all, o)
+	}
+	return all
+}
+
+// parseStartStop reads a command line. It is not ok if it is one that start-stop-daemon would not take, or with empty words, which are better left
+// to it.
+func parseStartStop(args []string) (o startStopOptions, ok bool) {
+	options := optionsOfStartStop()
+	found, rest, err := parse(options, args)
+	if err != nil {
+		return o, false
+	}
+	for _, g := range found {
+		takes := slices.ContainsFunc(options, func(o option) bool { return o.long == g.name && o.value })
+		if takes && g.value == "" {
+			return o, false
+		}
+		o.set(g.name, g.value, takes)
+	}
+	if len(rest) > 0 {
+		o.others = append(append(o.others, "--"), rest...)
 	}
 	return o, true
-}
-
-// longStartStop finds an option by its name or a beginning that only it has.
-func longStartStop(begin string) (long string, takes bool) {
-	for _, option := range optionsOfStartStop() {
-		name, short, _ := strings.Cut(option, ":")
-		switch {
-		case name == begin:
-			return name, strings.HasSuffix(short, "=")
-		case strings.HasPrefix(name, begin) && long != "":
-			long, takes = "?", false // more than one, unless the name itself follows
-		case strings.HasPrefix(name, begin):
-			long, takes = name, strings.HasSuffix(short, "=")
-		}
-	}
-	if long == "?" {
-		return "", false
-	}
-	return long, takes
-}
-
-func shortStartStop(letter string) (long string, takes bool) {
-	for _, option := range optionsOfStartStop() {
-		if name, short, _ := strings.Cut(option, ":"); strings.TrimSuffix(short, "=") == letter {
-			return name, strings.HasSuffix(short, "=")
-		}
-	}
-	return "", false
 }
 
 // set takes in one option; the last of its kind counts.
