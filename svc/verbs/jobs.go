@@ -19,7 +19,7 @@ func (s *ctl) job(verb string, names []string) int {
 	if s.UID != 0 {
 		for _, name := range names {
 			s.errorf("Failed to %s %s: Access denied", jobWord(verb), name)
-			s.errorf("See system logs and 'systemctl status %s' for details.", name)
+			s.seeStatus(name)
 		}
 		return exitNoPermit
 	}
@@ -54,7 +54,7 @@ func (s *ctl) jobOf(verb, name string) int {
 	}
 	if u.RefuseManualStart && verb != "stop" && verb != "reload" || u.RefuseManualStop && (verb == "stop" || strings.HasSuffix(verb, "restart")) {
 		s.errorf("Failed to %s %s: Operation refused, unit %s may be requested by dependency only (it is configured to refuse manual start/stop).", verb, name, u.Name)
-		s.errorf("See system logs and 'systemctl status %s' for details.", name)
+		s.seeStatus(name)
 		return exitNoPermit
 	}
 	running := u.Active == manager.IsActive || u.Active == manager.Reloading || u.Active == manager.Activating
@@ -125,16 +125,19 @@ func (s *ctl) loadable(verb string, u seen) int {
 			return exitOK
 		}
 		s.errorf("Failed to %s %s: Unit %s has a bad unit file setting.", verb, u.asked, u.Name)
-		s.errorf("See system logs and 'systemctl status %s' for details.", u.asked)
+		s.seeStatus(u.asked)
 		return exitFailure
 	}
-	if template := unit.IsTemplate(u.Name); template {
+	if unit.IsTemplate(u.Name) {
 		s.errorf("Failed to %s %s: Unit name %s is missing the instance name.", verb, u.asked, u.Name)
-		s.errorf("See system logs and 'systemctl status %s' for details.", u.asked)
+		s.seeStatus(u.asked)
 		return exitFailure
 	}
 	return exitOK
 }
+
+// seeStatus tells where more about a job is to be found.
+func (s *ctl) seeStatus(name string) { s.errorf("See system logs and 'systemctl status %s' for details.", name) }
 
 // canReload says whether a unit can be told to read its configuration again.
 func canReload(u *unit.Unit) bool {
@@ -149,7 +152,7 @@ func (s *ctl) report(verb, name string, err error) int {
 	var e *manager.Error
 	if !errors.As(err, &e) {
 		s.errorf("Failed to %s %s: %s", verb, name, err)
-		s.errorf("See system logs and 'systemctl status %s' for details.", name)
+		s.seeStatus(name)
 		return exitFailure
 	}
 	about := e.Unit
@@ -167,7 +170,7 @@ func (s *ctl) report(verb, name string, err error) int {
 		s.errorf("Failed to %s %s: Unit %s is masked.", verb, name, about)
 	case "bad-setting":
 		s.errorf("Failed to %s %s: Unit %s has a bad unit file setting.", verb, name, about)
-		s.errorf("See system logs and 'systemctl status %s' for details.", name)
+		s.seeStatus(name)
 	case "not-supported":
 		s.errorf("Operation on or unit type of %s not supported on this system.", about)
 		if e.Err != nil {
@@ -226,14 +229,19 @@ func (s *ctl) kill(names []string) int {
 		s.errorf("Failed to parse signal string %s.", s.signal)
 		return exitFailure
 	}
+	return s.eachLoaded("kill unit", names, func(name string) error { return s.Manager.Kill(s.ctx, signal, whom, name) })
+}
+
+// eachLoaded does something to units that have a file or run, and goes on after one that fails.
+func (s *ctl) eachLoaded(action string, names []string, do func(name string) error) int {
 	code := exitOK
 	for _, name := range s.expand(names) {
 		u := s.look(name)
 		if u.Load == unit.NotFound && u.Active == manager.Inactive {
-			s.errorf("Failed to kill unit %s: Unit %s not loaded.", name, name)
+			s.errorf("Failed to %s %s: Unit %s not loaded.", action, name, name)
 			code = exitFailure
-		} else if err := s.Manager.Kill(s.ctx, signal, whom, u.Name); err != nil {
-			s.errorf("Failed to kill unit %s: %s", name, reason(err))
+		} else if err := do(u.Name); err != nil {
+			s.errorf("Failed to %s %s: %s", action, name, reason(err))
 			code = exitFailure
 		}
 	}
@@ -261,20 +269,7 @@ func (s *ctl) resetFailed(names []string) int {
 		}
 		return exitOK
 	}
-	code := exitOK
-	for _, name := range s.expand(names) {
-		u := s.look(name)
-		if u.Load == unit.NotFound && u.Active == manager.Inactive {
-			s.errorf("Failed to reset failed state of unit %s: Unit %s not loaded.", name, name)
-			code = exitFailure
-			continue
-		}
-		if err := s.Manager.ResetFailed(u.Name); err != nil {
-			s.errorf("Failed to reset failed state of unit %s: %s", name, reason(err))
-			code = exitFailure
-		}
-	}
-	return code
+	return s.eachLoaded("reset failed state of unit", names, func(name string) error { return s.Manager.ResetFailed(name) })
 }
 
 // daemonReload has the manager read the units again.

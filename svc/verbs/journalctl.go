@@ -385,9 +385,7 @@ func (l *logs) boots() int {
 	if at, ok := l.bootTime(); ok {
 		t := table{head: []string{"IDX", "BOOT ID", "FIRST ENTRY", "LAST ENTRY"}}
 		t.add("  0", "-", l.stamp(at), l.stamp(l.Now()))
-		for _, line := range t.lines(true) {
-			l.printf("%s\n", line)
-		}
+		l.printTable(t, true)
 	}
 	return exitOK
 }

@@ -61,15 +61,9 @@ func (s *ctl) listUnits(patterns []string) int {
 			}
 			first = mark + " " + first
 		}
-		description := u.Description
-		if description == "" {
-			description = u.Name
-		}
-		t.add(first, string(u.Load), string(u.Active), u.Sub, description)
+		t.add(first, string(u.Load), string(u.Active), u.Sub, orElse(u.Description, u.Name))
 	}
-	for _, line := range t.lines(s.legend && len(names) > 0) {
-		s.printf("%s\n", line)
-	}
+	s.printTable(t, s.legend && len(names) > 0)
 	if !s.legend {
 		return exitOK
 	}
@@ -108,9 +102,7 @@ func (s *ctl) listUnitFiles(args []string) int {
 			t.add(f.Name, string(f.State), orElse(f.Preset, "-"))
 		}
 	}
-	for _, line := range t.lines(s.legend) {
-		s.printf("%s\n", line)
-	}
+	s.printTable(t, s.legend)
 	if s.legend {
 		s.printf("\n%d unit files listed.\n", len(t.rows))
 	}
@@ -122,8 +114,9 @@ func (s *ctl) listUnitFiles(args []string) int {
 
 // listTimers shows the timers that cron keeps. When one elapses next is cron's to know.
 func (s *ctl) listTimers(patterns []string) int {
+	s.types = []string{string(unit.KindTimer)}
 	t := table{head: []string{"NEXT", "LEFT", "LAST", "PASSED", "UNIT", "ACTIVATES"}}
-	for _, name := range s.listedTimers(s.mangle(patterns)) {
+	for _, name := range s.listed(s.mangle(patterns)) {
 		u := s.look(name)
 		when := "n/a"
 		activates := strings.TrimSuffix(name, ".timer") + ".service"
@@ -141,25 +134,22 @@ func (s *ctl) listTimers(patterns []string) int {
 		}
 		t.add(when, "n/a", last, passed, name, activates)
 	}
-	for _, line := range t.lines(s.legend && len(t.rows) > 0) {
-		s.printf("%s\n", line)
-	}
+	return s.printListed(t, "timers")
+}
+
+// printListed ends a list of units of one kind.
+func (s *ctl) printListed(t table, kind string) int {
+	s.printTable(t, s.legend && len(t.rows) > 0)
 	if s.legend {
 		if len(t.rows) > 0 {
 			s.printf("\n")
 		}
-		s.printf("%d timers listed.\n", len(t.rows))
+		s.printf("%d %s listed.\n", len(t.rows), kind)
 		if !s.all {
-			s.printf("Pass --all to see loaded but inactive timers, too.\n")
+			s.printf("Pass --all to see loaded but inactive %s, too.\n", kind)
 		}
 	}
 	return exitOK
-}
-
-// listedTimers are the active timers; all of them with --all.
-func (s *ctl) listedTimers(patterns []string) []string {
-	s.types = []string{string(unit.KindTimer)}
-	return s.listed(patterns)
 }
 
 // listSockets shows what active sockets listen on.
@@ -173,19 +163,7 @@ func (s *ctl) listSockets(patterns []string) int {
 			}
 		}
 	}
-	for _, line := range t.lines(s.legend && len(t.rows) > 0) {
-		s.printf("%s\n", line)
-	}
-	if s.legend {
-		if len(t.rows) > 0 {
-			s.printf("\n")
-		}
-		s.printf("%d sockets listed.\n", len(t.rows))
-		if !s.all {
-			s.printf("Pass --all to see loaded but inactive sockets, too.\n")
-		}
-	}
-	return exitOK
+	return s.printListed(t, "sockets")
 }
 
 // listNothing is for kinds of units that a container does not have, and jobs, which nobody sees: a call waits for its own.
@@ -197,9 +175,7 @@ func (s *ctl) listNothing(verb string) int {
 	case kind == "machines":
 		t := table{head: []string{"NAME", "STATE", "FAILED", "JOBS"}}
 		t.add(s.Hostname+" (host)", s.systemState(), strconv.Itoa(s.failed()), "0")
-		for _, line := range t.lines(s.legend) {
-			s.printf("%s\n", line)
-		}
+		s.printTable(t, s.legend)
 		if s.legend {
 			s.printf("\n1 machines listed.\n")
 		}

@@ -9,7 +9,6 @@ import (
 type table struct {
 	head []string
 	rows [][]string
-	gap  int // spaces between columns; 0 is 1
 }
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
@@ -35,12 +34,19 @@ func (t *table) lines(head bool) []string {
 		for i, cell := range row {
 			b.WriteString(cell)
 			if i < len(row)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-width(cell)+max(t.gap, 1)))
+				b.WriteString(strings.Repeat(" ", widths[i]-width(cell)+1))
 			}
 		}
 		all = append(all, b.String())
 	}
 	return all
+}
+
+// printTable prints a table, with its head if wanted.
+func (c *call) printTable(t table, head bool) {
+	for _, line := range t.lines(head) {
+		c.printf("%s\n", line)
+	}
 }
 
 // width counts characters without escape sequences.
