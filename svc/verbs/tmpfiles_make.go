@@ -364,15 +364,66 @@ func (t *tmp) copyTree(l tmpLine) error {
 	if !info.IsDir() {
 		err = copyFile(from, full, info)
 	} else {
-		err = os.CopyFS(full, os.DirFS(from))
-		if errors.Is(err, fs.ErrExist) {
-			err = nil // "C+" fills up what is missing
-		}
+		err = fillUp(from, full)
 	}
 	if err != nil {
 		return err
 	}
 	return t.own(l, full, true)
+}
+
+// fillUp copies what of a folder is missing in another, with its modes; "C+" finds some of it there. No link in there leads the copy out of it.
+func fillUp(from, to string) error {
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(to)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	source := os.DirFS(from)
+	return fs.WalkDir(source, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || name == "." {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			err = copyEntry(root, source, name, info)
+		}
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		return err
+	})
+}
+
+func copyEntry(root *os.Root, source fs.FS, name string, info fs.FileInfo) error {
+	switch mode := info.Mode(); {
+	case mode.IsDir():
+		if err := root.Mkdir(name, 0o700); err != nil {
+			return err
+		}
+		return root.Chmod(name, mode)
+	case mode&fs.ModeSymlink != 0:
+		target, err := fs.ReadLink(source, name)
+		if err != nil {
+			return err
+		}
+		return root.Symlink(target, name)
+	case mode.IsRegular():
+		text, err := fs.ReadFile(source, name)
+		if err != nil {
+			return err
+		}
+		f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(text)
+		return errors.Join(err, f.Chmod(mode), f.Close())
+	}
+	return nil // no factory has sockets and devices
 }
 
 func copyFile(from, to string, info fs.FileInfo) error {
