@@ -3,7 +3,6 @@ package standalone
 import (
 	"archive/tar"
 	"bytes"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -165,20 +164,4 @@ func TestPullConfigOfTheHost(t *testing.T) {
 			f.update("a.1", state)
 		}
 	})
-}
-
-func TestRegistryOf(t *testing.T) {
-	for image, want := range map[string]string{
-		"nginx": hub, "me/app:1": hub, "docker.io/me/app": hub, "localhost/app": "localhost", "reg:5000/app": "reg:5000", "a.b/c/d@sha256:x": "a.b",
-	} {
-		if got := registryOf(image); got != want {
-			t.Errorf("%s: %s", image, got)
-		}
-	}
-	auths := map[string]registryAuth{"https://index.docker.io/v1/": {Auth: "eDp5"}, "a.b": {IdentityToken: "t"}}
-	for registry, want := range map[string]string{hub: "{x y  https://index.docker.io/v1/}", "a.b": "{  t a.b}", "c.d": "{   }"} {
-		if got, err := forRegistry(auths, registry); fmt.Sprint(got) != want || err != nil {
-			t.Errorf("%s: %v, %v", registry, got, err)
-		}
-	}
 }

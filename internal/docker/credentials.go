@@ -85,16 +85,36 @@ func readClientConfig(file string) (clientConfig, error) {
 		return config, err
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxConfig))
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, f.Close()); err != nil || len(bytes.TrimSpace(text)) == 0 {
 		return config, err
 	}
-	if len(bytes.TrimSpace(text)) == 0 {
-		return config, nil
+	return config, decodeConfig(text, &config)
+}
+
+// decodeConfig reads JSON; the decoder's own words might quote a secret.
+func decodeConfig(text []byte, into any) error {
+	if json.Unmarshal(text, into) != nil {
+		return errors.New("it is no JSON, or has fields of other types than Docker writes")
 	}
-	if json.Unmarshal(text, &config) != nil {
-		return config, errors.New("it is no JSON, or has fields of other types than Docker writes") // the decoder's words might quote a secret
+	return nil
+}
+
+// CredentialsIn finds the credentials for an image's registry in a configuration that came from elsewhere; bare says that it has the
+// form of .dockercfg, the entries without anything around them. No helper that it names is asked.
+func CredentialsIn(config io.Reader, bare bool, image string) (Credentials, error) {
+	text, err := io.ReadAll(io.LimitReader(config, maxConfig))
+	if err != nil {
+		return Credentials{}, err
 	}
-	return config, nil
+	var c clientConfig
+	into := any(&c)
+	if bare {
+		into = &c.Auths
+	}
+	if err := decodeConfig(text, into); err != nil {
+		return Credentials{}, err
+	}
+	return c.find(registryOf(image))
 }
 
 // helper is the name of the credential helper for a registry, "" without one.

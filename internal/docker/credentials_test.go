@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,5 +74,37 @@ esac
 				t.Errorf("the error tells a secret: %v", err)
 			}
 		})
+	}
+}
+
+// TestCredentialsIn: what a task fetched, in both forms. A helper that it names is not run.
+func TestCredentialsIn(t *testing.T) {
+	const entries = `{"https://index.docker.io/v1/": {"auth": "eDp5"}, "a.b": {"identitytoken": "t"}, "bad.example": {"auth": "s3cret!"}}`
+	const around = `{"auths": ` + entries + `, "credsStore": "absent"}`
+	for image, want := range map[string]string{
+		"nginx": "{x y  https://index.docker.io/v1/} <nil>", "a.b/c": "{  t a.b} <nil>", "c.d/e": "{   } <nil>",
+		"bad.example/a": "{   } the entry of bad.example is not base64",
+	} {
+		for config, bare := range map[string]bool{entries: true, around: false} {
+			got, err := CredentialsIn(strings.NewReader(config), bare, image)
+			if got := fmt.Sprint(got, err); got != want {
+				t.Errorf("%s, bare %v: %s, want %s", image, bare, got, want)
+			}
+		}
+	}
+	for _, config := range []string{"", "{", `{"a.b": "s3cret"}`} {
+		if _, err := CredentialsIn(strings.NewReader(config), true, "nginx"); err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%q: %v", config, err)
+		}
+	}
+}
+
+func TestRegistryOf(t *testing.T) {
+	for image, want := range map[string]string{
+		"nginx": hub, "me/app:1": hub, "docker.io/me/app": hub, "localhost/app": "localhost", "reg:5000/app": "reg:5000", "a.b/c/d@sha256:x": "a.b",
+	} {
+		if got := registryOf(image); got != want {
+			t.Errorf("%s: %s", image, got)
+		}
 	}
 }
