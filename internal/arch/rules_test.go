@@ -15,7 +15,7 @@ var components = []string{"scheduler", "agent", "registrator", "monitor", "cpuqu
 var deciding = []string{
 	"scheduler/marathon", "scheduler/plan", "scheduler/deploy", "scheduler/place", "scheduler/address", "scheduler/lifecycle",
 	"scheduler/health", "scheduler/hostdoc", "scheduler/launch", "scheduler/calico", "scheduler/ipcheck", "scheduler/prepull",
-	"agent/hostnet", "images/drift", "images/recipe", "registrator/services", "cpuquota/policy", "unit",
+	"agent/hostnet", "images/drift", "images/recipe", "registrator/services", "cpuquota/policy", "monitor/figures", "unit",
 }
 
 // decidingExtras are the third-party packages that a deciding package may use: decoders of a foreign format, pure themselves.

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/pkg/stdcopy"
+	"github.com/docker/go-connections/nat"
 )
 
 // inspectors bounds the inspections that one List has under way.
@@ -121,7 +123,12 @@ func fromInspect(r container.InspectResponse) Container {
 			out.CgroupParent, out.MemoryLimit = h.CgroupParent, h.Memory
 			out.CPUQuota, out.CPUPeriod = max(h.CPUQuota, 0), h.CPUPeriod
 			out.NetworkMode = string(h.NetworkMode)
+			out.CPUShares, out.NanoCPUs = h.CPUShares, h.NanoCPUs
+			if h.PidsLimit != nil {
+				out.PidsLimit = max(*h.PidsLimit, 0)
+			}
 		}
+		out.RestartCount = b.RestartCount
 	}
 	if k := r.Config; k != nil {
 		out.Image, out.Labels, out.Env, out.Hostname, out.TTY = k.Image, k.Labels, k.Env, k.Hostname, k.Tty
@@ -131,7 +138,42 @@ func fromInspect(r container.InspectResponse) Container {
 	}
 	if n := r.NetworkSettings; n != nil {
 		out.Addresses, out.MACs = addresses(n.Networks)
+		out.Ports = ports(r.Config, n.Ports)
 	}
+	return out
+}
+
+// ports joins what is exposed with what is published; only running containers have the second.
+func ports(k *container.Config, published nat.PortMap) []Port {
+	var out []Port
+	add := func(p nat.Port, ip netip.Addr, host string) {
+		n, err := strconv.Atoi(host)
+		if err != nil {
+			n = 0
+		}
+		if p.Int() > 0 {
+			out = append(out, Port{Port: p.Int(), Protocol: p.Proto(), HostIP: ip, HostPort: n})
+		}
+	}
+	for p, bindings := range published {
+		for _, b := range bindings {
+			ip, err := netip.ParseAddr(b.HostIP)
+			if err != nil {
+				ip = netip.Addr{}
+			}
+			add(p, ip, b.HostPort)
+		}
+	}
+	if k != nil {
+		for p := range k.ExposedPorts {
+			if len(published[p]) == 0 {
+				add(p, netip.Addr{}, "")
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b Port) int {
+		return cmp.Or(cmp.Compare(a.Port, b.Port), strings.Compare(a.Protocol, b.Protocol), a.HostIP.Compare(b.HostIP), cmp.Compare(a.HostPort, b.HostPort))
+	})
 	return out
 }
 

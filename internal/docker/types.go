@@ -34,11 +34,26 @@ type Container struct {
 	CPUQuota     int64 // microseconds a period, as created; 0: none
 	CPUPeriod    int64
 	MemoryLimit  int64 // bytes, 0: none
+	CPUShares    int64 // as created, 0: the kernel's default
+	NanoCPUs     int64 // "--cpus" as created, in billionths of a core; CPUQuota is then 0
+	PidsLimit    int64 // 0: none
+	RestartCount int   // by the engine's own restart policy
+
+	// Ports are those that the image or whoever created it exposes, and where the engine publishes them; sorted.
+	Ports []Port
 
 	// Partial says that the engine has listed the container but not described it, or not since its state changed: it is
 	// slow to answer for it, or cannot. ID, Name, Image, Labels, State, Running, CreatedAt (to the second), NetworkMode,
 	// Addresses and MACs are as listed; all else is unknown or older.
 	Partial bool
+}
+
+// Port is one port of a container. One that is published on several host addresses is there several times.
+type Port struct {
+	Port     int
+	Protocol string // tcp, udp or sctp
+	HostIP   netip.Addr
+	HostPort int // 0: not published
 }
 
 // Snapshot is the inventory at one moment. Containers holds all containers, running or not, sorted by Name.

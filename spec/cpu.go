@@ -1,0 +1,85 @@
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Startup is a start-up allowance: for a while after its start a container may use a multiple of its quota. What is stamped
+// at creation is the plain quota, so that a host whose agent is dead gives no allowance rather than an endless one.
+type Startup struct {
+	Times float64 // of the quota; more than 1
+	For   time.Duration
+}
+
+// Bounds of a start-up allowance.
+const (
+	maxStartupTimes = 64
+	maxStartup      = time.Hour
+)
+
+// ParseStartup reads "2x30s" (AppLabelStartup).
+func ParseStartup(text string) (Startup, error) {
+	times, length, ok := strings.Cut(strings.TrimSpace(text), "x")
+	n, err1 := strconv.ParseFloat(times, 64)
+	d, err2 := time.ParseDuration(length)
+	if !ok || errors.Join(err1, err2) != nil {
+		return Startup{}, fmt.Errorf("%q is no start-up allowance such as 2x30s", text)
+	}
+	if !(n > 1 && n <= maxStartupTimes) || d <= 0 || d > maxStartup {
+		return Startup{}, fmt.Errorf("%q: a start-up allowance is more than 1 and at most %d times the quota, for at most %v", text, maxStartupTimes, maxStartup)
+	}
+	return Startup{Times: n, For: d}, nil
+}
+
+// maxCores is more than any machine has; larger values are mistakes, and could overflow.
+const maxCores = 1 << 16
+
+// ParseCores reads a number of cores such as "1.5" (AppLabelMaxCPUs).
+func ParseCores(text string) (float64, error) {
+	n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	if err != nil || math.IsNaN(n) || n <= 0 || n > maxCores {
+		return 0, fmt.Errorf("%q is no number of cores such as 1.5", text)
+	}
+	return n, nil
+}
+
+// ParseBurst reads the CPU time that a container may save up, such as "50ms" (AppLabelBurst).
+func ParseBurst(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(strings.TrimSpace(text))
+	if err != nil || d < time.Millisecond || d > time.Minute {
+		return 0, fmt.Errorf("%q is no CPU time such as 50ms (1ms to 1m)", text)
+	}
+	return d, nil
+}
+
+// The kernel's bounds of cpu.shares.
+const (
+	minWeight = 2
+	maxWeight = 262144
+)
+
+// ParseWeight reads a weight in cgroup v1's cpu.shares (AppLabelWeight).
+func ParseWeight(text string) (int64, error) {
+	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+	if err != nil || n < minWeight || n > maxWeight {
+		return 0, fmt.Errorf("%q is no CPU weight such as 1024 (%d to %d)", text, minWeight, maxWeight)
+	}
+	return n, nil
+}
+
+// maxDrain is less than the time after which a deployment is called stuck.
+const maxDrain = time.Hour
+
+// ParseDrain reads the longest wait for a draining instance's connections, in seconds (AppLabelDrain).
+func ParseDrain(text string) (time.Duration, error) {
+	n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	if err != nil || !(n >= 0 && n <= maxDrain.Seconds()) {
+		return 0, fmt.Errorf("%q is no number of seconds from 0 to %v", text, maxDrain.Seconds())
+	}
+	return time.Duration(n * float64(time.Second)), nil
+}
