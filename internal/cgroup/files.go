@@ -1,0 +1,76 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// readSmall reads one of the kernel's small files, with the bare system calls: such files have no size to ask for and
+// never block, and what the os package does for files that might (a poller, a finalizer) is half the cost of a read here.
+func readSmall(path string) ([]byte, error) {
+	fd, err := retryInterrupted(func() (int, error) { return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, gone(&os.PathError{Op: "open", Path: path, Err: err})
+	}
+	defer syscall.Close(fd)
+	buf := make([]byte, 0, 2048)
+	for {
+		n, err := retryInterrupted(func() (int, error) { return syscall.Read(fd, buf[len(buf):cap(buf)]) })
+		if err != nil {
+			return nil, gone(&os.PathError{Op: "read", Path: path, Err: err})
+		}
+		if n == 0 {
+			return buf, nil
+		}
+		buf = buf[:len(buf)+n]
+		if len(buf) > maxSmall {
+			return nil, fmt.Errorf("read %s: larger than %d bytes", path, maxSmall)
+		}
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+	}
+}
+
+// retryInterrupted repeats a system call that a signal interrupted, as Go's own scheduler sends some.
+func retryInterrupted(call func() (int, error)) (int, error) {
+	for {
+		if n, err := call(); !errors.Is(err, syscall.EINTR) {
+			return n, err
+		}
+	}
+}
+
+// maxSmall bounds what is read of one file; memory.stat, the largest, has about 2 KiB.
+const maxSmall = 64 << 10
+
+func readInt(path string) (int64, error) {
+	b, err := readSmall(path)
+	if err != nil {
+		return 0, err
+	}
+	n, err := parseInt(b)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", path, err)
+	}
+	return n, nil
+}
+
+// writeSmall writes one of the kernel's files in a single write, and never creates it.
+func writeSmall(path, value string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return gone(err)
+	}
+	_, err = f.WriteString(value)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return gone(err)
+}
+
+func isVanished(err error) bool {
+	return errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ESRCH)
+}
