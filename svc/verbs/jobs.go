@@ -137,7 +137,9 @@ func (s *ctl) loadable(verb string, u seen) int {
 }
 
 // seeStatus tells where more about a job is to be found.
-func (s *ctl) seeStatus(name string) { s.errorf("See system logs and 'systemctl status %s' for details.", name) }
+func (s *ctl) seeStatus(name string) {
+	s.errorf("See system logs and 'systemctl status %s' for details.", name)
+}
 
 // canReload says whether a unit can be told to read its configuration again.
 func canReload(u *unit.Unit) bool {
