@@ -184,6 +184,14 @@ type Usage struct {
 	ThrottledShare float64 // throttled periods / periods since the last measurement, 0..1
 	CPU            float64 // cores used since the last measurement
 	MemBytes       int64
+	// Base is the quota in cores without a start-up allowance, Weight what the container has beside it, as cgroup v1's cpu.shares;
+	// 0: not known, or none.
+	Base   float64 `json:",omitempty"`
+	Weight int64   `json:",omitempty"`
+	// Lost is the share of periods in which the container was held back, in the last hour with this Base, 0..1. Advice is the
+	// quota in cores with which it would hardly be; 0: the present one will do.
+	Lost   float64 `json:",omitempty"`
+	Advice float64 `json:",omitempty"`
 }
 
 // HostState is what the components on one host share: the document beside what the host found out.
