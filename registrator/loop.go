@@ -90,7 +90,7 @@ func (l *loop) look(state spec.HostState, snapshot docker.Snapshot) {
 	l.running = l.running[:0]
 	broken := brokenPods(state.Document, snapshot)
 	for _, c := range snapshot.Containers {
-		if task := c.Labels[spec.LabelTask]; c.Running && task != "" && !broken[task] {
+		if task := c.Labels[spec.LabelTask]; c.Running && c.Stopping.IsZero() && task != "" && !broken[task] {
 			l.running = append(l.running, services.Container{Task: task, Addresses: c.Addresses})
 		}
 	}

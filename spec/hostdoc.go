@@ -90,6 +90,8 @@ type HostSeat struct {
 	Services []Service
 	// Drain: clients must be told that this task goes away: out of Consul, then acknowledge with HostReport.Drained.
 	Drain bool
+	// DrainFor is the longest wait, once clients find the draining task no more, for the connections to its ports to end.
+	DrainFor time.Duration `json:",omitempty"`
 	// Temporary seats exist only during a rolling update.
 	Temporary bool
 
@@ -168,6 +170,7 @@ type HostReport struct {
 	Held            []Held                   // addresses that something else holds
 	Health          map[string][]CheckHealth // task id -> one entry a probe
 	Drained         []string                 // task ids whose drain is done
+	Drains          map[string]Drain         `json:",omitempty"` // task id -> how the drains of Drained went
 	FreedVolumes    []string                 // those of the document's FreeVolumes that are gone
 	Usage           map[string]Usage         // task id -> figures for people
 	// Endpoints is nil when nothing of it changed since the last report, or another process on the host tells it.
@@ -176,6 +179,18 @@ type HostReport struct {
 	Policies *PolicyReport `json:",omitempty"`
 	// Pulls are what became of the document's Pulls, by number.
 	Pulls []PullResult `json:",omitempty"`
+}
+
+// Drain is how a host drained a task: the steps with their times, by the host's clock. Steps that were not reached have none.
+type Drain struct {
+	Heard time.Time // the host learned that the task is to stop
+	// Out is when Consul's clients could find it no more; zero where it was not in Consul, and where Unsure.
+	Out    time.Time `json:",omitzero"`
+	Unsure string    `json:",omitempty"` // why it is not certain that it is out of Consul
+	Over   time.Time // the wait for its connections was over, as there were none, or it had lasted long enough
+	// Open are the connections that were open at the beginning of that wait, Left at its end.
+	Open int `json:",omitempty"`
+	Left int `json:",omitempty"`
 }
 
 // Usage is what the host measured of one task.

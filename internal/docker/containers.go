@@ -132,6 +132,7 @@ func fromInspect(r container.InspectResponse) Container {
 	}
 	if k := r.Config; k != nil {
 		out.Image, out.Labels, out.Env, out.Hostname, out.TTY = k.Image, k.Labels, k.Env, k.Hostname, k.Tty
+		out.StopSignal = k.StopSignal
 		if k.StopTimeout != nil {
 			out.StopTimeout = time.Duration(*k.StopTimeout) * time.Second
 		}

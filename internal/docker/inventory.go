@@ -46,11 +46,13 @@ type Inventory struct {
 	state  watch.Value[Snapshot]
 	// obscure holds the ids of the containers that the engine could not describe when last asked. Run alone touches it.
 	obscure map[string]bool
+	// endings are containers that were told to end, or died, by id. Run alone touches it.
+	endings map[string]ending
 }
 
 // NewInventory returns an inventory that is empty and not connected until Run.
 func NewInventory(c Source, log logrus.FieldLogger) *Inventory {
-	return &Inventory{source: c, log: log.WithField("component", "inventory"), obscure: map[string]bool{}}
+	return &Inventory{source: c, log: log.WithField("component", "inventory"), obscure: map[string]bool{}, endings: map[string]ending{}}
 }
 
 // Get returns the newest snapshot and a channel that closes when there is a newer one. The snapshot must not be changed.
@@ -111,6 +113,9 @@ func (i *Inventory) follow(ctx context.Context) (connected bool, err error) {
 			return f.told, err
 		case e := <-events:
 			if e.Container != "" {
+				if f.heed(e) {
+					f.publish()
+				}
 				f.look.at(e.Container)
 			} else {
 				f.publish() // a network came or went: readers look at the networks again
@@ -126,6 +131,9 @@ func (i *Inventory) follow(ctx context.Context) (connected bool, err error) {
 		case <-tick.C:
 			if err := f.compare(ctx); err != nil {
 				return f.told, err
+			}
+			if f.remark(time.Now()) {
+				f.publish()
 			}
 		}
 	}
@@ -171,7 +179,7 @@ func (f *follower) take(r found) error {
 		f.look.done(r.id)
 		switch {
 		case r.err == nil:
-			f.known[r.c.ID] = r.c
+			f.known[r.c.ID] = f.mark(r.c, time.Now())
 			delete(f.obscure, r.id)
 			delete(f.missing, r.id)
 		case IsNotFound(r.err):

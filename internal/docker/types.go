@@ -27,6 +27,10 @@ type Container struct {
 	TTY         bool
 	NetworkMode string        // "host", "bridge", "none", "container:" with a name or id, or the network's name or id
 	StopTimeout time.Duration // 0: the engine's default
+	StopSignal  string        // "SIGQUIT" or "3"; "": SIGTERM
+	// Stopping is when somebody told the container to end ("docker stop"), or when it died and the engine has not described it
+	// since; zero otherwise. Its clients should not come any more. Only inventories know it.
+	Stopping time.Time
 
 	Addresses    map[string]netip.Addr // Docker network name -> address, IPv4, while attached
 	MACs         map[string]string     // the same -> hardware address

@@ -156,6 +156,13 @@ func (e *Engine) emitLocked(b *box, action string) {
 	})
 }
 
+// signalLocked tells followers of a signal, as the real one does after it has sent it.
+func (e *Engine) signalLocked(b *box, signal int) {
+	e.sendLocked(docker.Event{
+		Type: "container", Action: "kill", ID: b.ID, Container: b.ID, Name: b.Name, Labels: map[string]string{"signal": strconv.Itoa(signal)}, Time: time.Now(),
+	})
+}
+
 func (e *Engine) sendLocked(ev docker.Event) {
 	for c := range e.followers {
 		select {
@@ -337,6 +344,7 @@ func (e *Engine) Stop(ctx context.Context, ref string, grace time.Duration) erro
 		return err
 	}
 	ended := b.ended
+	e.signalLocked(b, 15)
 	if !b.ignoreTerm {
 		e.endLocked(b, b.stopExit)
 	}
@@ -371,6 +379,7 @@ func (e *Engine) Kill(ctx context.Context, ref, signal string) error {
 	}
 	switch {
 	case strings.TrimPrefix(signal, "SIG") == "KILL":
+		e.signalLocked(b, 9)
 		e.endLocked(b, 137)
 	case !b.ignoreTerm:
 		e.endLocked(b, b.stopExit)

@@ -1,0 +1,86 @@
+package docker_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/internal/docker/dockertest"
+)
+
+// stopping is since when the only container is ending.
+func stopping(i *docker.Inventory) time.Time {
+	s, _ := i.Get()
+	return s.Containers[0].Stopping
+}
+
+// TestInventoryTellsOfAStop: between "docker stop" and the end readers know of it, until too much time has passed for a stop.
+func TestInventoryTellsOfAStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := dockertest.New("i")
+		id := run(t, e, "c")
+		if err := e.IgnoreTerm(id); err != nil {
+			t.Fatal(err)
+		}
+		i := follow(t, e)
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		stop := func(grace time.Duration) {
+			go func() { _ = e.Stop(ctx, id, grace) }()
+			synctest.Wait()
+		}
+		stop(10 * time.Second)
+		if stopping(i).IsZero() || states(i)["c"] != "running" {
+			t.Errorf("told to end at %v, and %v", stopping(i), states(i))
+		}
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		if !stopping(i).IsZero() || states(i)["c"] != "exited" {
+			t.Errorf("after its end: told at %v, and %v", stopping(i), states(i))
+		}
+
+		if err := e.Start(context.Background(), id); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if !stopping(i).IsZero() {
+			t.Error("started again, it still ends")
+		}
+		stop(time.Hour)
+		since := stopping(i)
+		time.Sleep(30 * time.Second)
+		stop(time.Hour) // a second one is no news
+		if got := stopping(i); !got.Equal(since) || got.IsZero() {
+			t.Errorf("told at %v, then at %v", since, got)
+		}
+		time.Sleep(61 * time.Second)
+		synctest.Wait()
+		if !stopping(i).IsZero() || states(i)["c"] != "running" {
+			t.Errorf("it ignored TERM for a minute and a half: told at %v, and %v", stopping(i), states(i))
+		}
+	})
+}
+
+// TestInventoryTellsOfADeathAtOnce: also while the engine is slow to describe what died.
+func TestInventoryTellsOfADeathAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := dockertest.New("i")
+		id := run(t, e, "c")
+		i := follow(t, e)
+		release := e.Hold("inspect " + id)
+		if err := e.Exit(id, 1); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if stopping(i).IsZero() {
+			t.Error("nobody was told")
+		}
+		release()
+		synctest.Wait()
+		if !stopping(i).IsZero() || states(i)["c"] != "exited" {
+			t.Errorf("described: told at %v, and %v", stopping(i), states(i))
+		}
+	})
+}
