@@ -2,8 +2,10 @@ package cgroup
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,6 +36,9 @@ func v1Files(cpu, cpuacct, group string) map[string]string {
 		cpu + group + "/cpu.cfs_quota_us":           "20000\n",
 		cpu + group + "/cpu.cfs_period_us":          "100000\n",
 		cpu + group + "/cpu.stat":                   "nr_periods 100\nnr_throttled 25\nthrottled_time 5000000\nnr_bursts 0\nburst_time 0\n",
+		cpu + group + "/cpu.cfs_burst_us":           "0\n",
+		cpu + group + "/cpu.shares":                 "512\n",
+		"pids" + group + "/pids.max":                "max\n",
 		cpuacct + group + "/cpuacct.usage":          "2500000000\n",
 		"memory" + group + "/memory.usage_in_bytes": "104857600\n",
 		"memory" + group + "/memory.stat":           "cache 1\ninactive_file 1\ntotal_inactive_file 4857600\n",
@@ -47,6 +52,9 @@ func v2Files(base, group string) map[string]string {
 	return map[string]string{
 		base + "cgroup.controllers":      "cpu memory pids\n",
 		base + group + "/cpu.max":        "20000 100000\n",
+		base + group + "/cpu.max.burst":  "0\n",
+		base + group + "/cpu.weight":     "20\n",
+		base + group + "/pids.max":       "max\n",
 		base + group + "/cpu.stat":       "usage_usec 2500000\nuser_usec 1\nsystem_usec 1\nnr_periods 100\nnr_throttled 25\nthrottled_usec 5000\n",
 		base + group + "/memory.current": "104857600\n",
 		base + group + "/memory.stat":    "anon 1\ninactive_file 4857600\n",
@@ -63,6 +71,12 @@ func merge(ms ...map[string]string) map[string]string {
 		}
 	}
 	return all
+}
+
+// without leaves files out whose names begin so.
+func without(m map[string]string, prefix string) map[string]string {
+	maps.DeleteFunc(m, func(name, _ string) bool { return strings.HasPrefix(name, prefix) })
+	return m
 }
 
 var want = Stats{
@@ -82,11 +96,22 @@ func TestLayouts(t *testing.T) {
 		{"v1 cgroupfs", "", v1Line("/docker/" + id), v1Files("cpu", "cpuacct", "/docker/"+id), V1},
 		{"v1 joined hierarchies", "", v1Line("/docker/" + id), v1Files("cpu,cpuacct", "cpu,cpuacct", "/docker/"+id), V1},
 		{"v1 systemd", "", v1Line("/system.slice/docker-" + id + ".scope"), v1Files("cpu", "cpuacct", "/system.slice/docker-"+id+".scope"), V1},
+		{"v1 nested slice", "apps-web.slice", v1Line("/apps.slice/apps-web.slice/docker-" + id + ".scope"),
+			v1Files("cpu,cpuacct", "cpu,cpuacct", "/apps.slice/apps-web.slice/docker-"+id+".scope"), V1},
+		{"v1 joined the other way", "", v1Line("/docker/" + id), v1Files("cpuacct,cpu", "cpuacct,cpu", "/docker/"+id), V1},
 		{"v1 parent", "/mesos", v1Line("/mesos/" + id), v1Files("cpu", "cpuacct", "/mesos/"+id), V1},
 		{"v2 cgroupfs", "", "0::/docker/" + id + "\n", v2Files("", "docker/"+id), V2},
 		{"v2 systemd", "", "0::/system.slice/docker-" + id + ".scope\n", v2Files("", "system.slice/docker-"+id+".scope"), V2},
 		{"v2 nested slice", "apps-web.slice", "0::/apps.slice/apps-web.slice/docker-" + id + ".scope\n",
 			v2Files("", "apps.slice/apps-web.slice/docker-"+id+".scope"), V2},
+		{"v2 parent", "/mesos", "0::/mesos/" + id + "\n", v2Files("", "mesos/"+id), V2},
+		{"v2 slice with cgroupfs", "apps.slice", "0::/apps.slice/" + id + "\n", v2Files("", "apps.slice/"+id), V2},
+		{"hybrid systemd", "", v1Line("/system.slice/docker-"+id+".scope") + "0::/system.slice/docker-" + id + ".scope\n",
+			merge(v1Files("cpu,cpuacct", "cpu,cpuacct", "/system.slice/docker-"+id+".scope"),
+				map[string]string{"unified/cgroup.controllers": "\n", "unified/system.slice/docker-" + id + ".scope/cgroup.procs": ""}), Hybrid},
+		{"hybrid with pids unified", "", "4:memory:/docker/" + id + "\n2:cpu,cpuacct:/docker/" + id + "\n0::/docker/" + id + "\n",
+			without(merge(v1Files("cpu", "cpuacct", "/docker/"+id), map[string]string{"unified/cgroup.controllers": "pids\n",
+				"unified/docker/" + id + "/pids.current": "7\n", "unified/docker/" + id + "/pids.max": "max\n"}), "pids/"), Hybrid},
 		{"hybrid", "", v1Line("/docker/"+id) + "0::/\n",
 			merge(v1Files("cpu", "cpuacct", "/docker/"+id), map[string]string{"unified/cgroup.controllers": "\n", "unified/docker/" + id + "/cgroup.procs": ""}), Hybrid},
 	} {
@@ -117,6 +142,7 @@ func TestLayouts(t *testing.T) {
 				t.Errorf("stats (-want +got):\n%s", d)
 			}
 			testQuota(t, byID)
+			testSettings(t, byID)
 		})
 	}
 }
@@ -167,8 +193,9 @@ func TestGoneContainers(t *testing.T) {
 	_, outerErr := fs.ByPid(43)
 	_, noneErr := fs.ByPid(41)
 	_, idErr := fs.ByDocker(id, "")
+	_, settingsErr := g.Settings()
 	for what, err := range map[string]error{
-		"read": readErr, "pid": pidErr, "outer": outerErr, "none": noneErr, "id": idErr, "set": g.SetQuota(Quota{Time: time.Second}),
+		"settings": settingsErr, "read": readErr, "pid": pidErr, "outer": outerErr, "none": noneErr, "id": idErr, "set": g.SetQuota(Quota{Time: time.Second}),
 	} {
 		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: %v, want ErrNotFound", what, err)

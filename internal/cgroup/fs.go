@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -47,7 +48,7 @@ func Open(root, proc string) (*FS, error) {
 	switch {
 	case isFile(filepath.Join(root, "cgroup.controllers")):
 		f.mode = V2
-	case !isDir(filepath.Join(root, "cpu")) && !isDir(filepath.Join(root, "cpu,cpuacct")):
+	case !slices.ContainsFunc(hierarchyNames("cpu"), func(name string) bool { return isDir(filepath.Join(root, name)) }):
 		return nil, fmt.Errorf("open control groups at %s: neither cgroup.controllers nor a cpu hierarchy is there", root)
 	case isFile(filepath.Join(root, "unified", "cgroup.controllers")):
 		f.mode = Hybrid

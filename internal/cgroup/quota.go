@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -55,7 +56,8 @@ func (g *Group) Quota() (Quota, error) {
 	return Quota{Time: time.Duration(max(quota, 0)) * time.Microsecond, Period: time.Duration(period) * time.Microsecond}, nil
 }
 
-// SetQuota writes the group's CPU quota; Time 0 removes it, Period 0 means DefaultPeriod.
+// SetQuota writes the group's CPU quota; Time 0 removes it, Period 0 means DefaultPeriod. A burst that is larger than the
+// new quota is made as small as it, as the kernel refuses such a pair.
 func (g *Group) SetQuota(q Quota) error {
 	if g.cpu.dir == "" {
 		return fmt.Errorf("set the quota: %w", ErrNotFound)
@@ -63,6 +65,17 @@ func (g *Group) SetQuota(q Quota) error {
 	if q.Period == 0 {
 		q.Period = DefaultPeriod
 	}
+	err := g.setQuota(q)
+	if !errors.Is(err, syscall.EINVAL) || q.Time <= 0 {
+		return err
+	}
+	if burst, there, berr := g.burst(); berr != nil || !there || burst <= q.Time || g.SetBurst(q.Time) != nil {
+		return err
+	}
+	return g.setQuota(q)
+}
+
+func (g *Group) setQuota(q Quota) error {
 	period := strconv.FormatInt(q.Period.Microseconds(), 10)
 	quota := strconv.FormatInt(q.Time.Microseconds(), 10)
 	if g.cpu.v2 {

@@ -1,0 +1,197 @@
+package cgroup
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// seeSettings reads a group's settings, and checks that files kept open show the same.
+func seeSettings(t *testing.T, g *Group, k *Kept) Settings {
+	t.Helper()
+	s, err := g.Settings()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := k.Read(); err != nil || again != s {
+		t.Errorf("kept open: %+v, %v; opened anew: %+v", again, err, s)
+	}
+	s.weight, s.v2 = 0, false
+	return s
+}
+
+// testSettings reads, changes and removes what the fixtures have: half of the default weight, 256 MiB, no limit of processes.
+func testSettings(t *testing.T, g *Group) {
+	t.Helper()
+	k := g.Keep()
+	defer k.Close()
+	want := Settings{
+		Quota: Quota{Time: 20 * time.Millisecond, Period: DefaultPeriod}, Weight: 512, MemoryLimit: 256 << 20,
+		CanBurst: true, CanWeight: true, CanMemory: true, CanPids: true,
+	}
+	if g.cpu.v2 {
+		want.Weight = 501 // the fewest shares that are the weight 20
+	}
+	sameSettings(t, want, seeSettings(t, g, k))
+	if s, err := k.Read(); err != nil || !s.HasWeight(512) || s.HasWeight(2048) {
+		t.Errorf("weight %d, %v; it is 512", s.Weight, err)
+	}
+	if err := errors.Join(g.SetBurst(10*time.Millisecond), g.SetWeight(DefaultShares), g.SetMemoryLimit(64<<20), g.SetPidsLimit(100)); err != nil {
+		t.Fatal(err)
+	}
+	want.Burst, want.Weight, want.MemoryLimit, want.PidsLimit = 10*time.Millisecond, DefaultShares, 64<<20, 100
+	sameSettings(t, want, seeSettings(t, g, k))
+	if err := g.SetPidsLimit(0); err != nil {
+		t.Fatal(err)
+	}
+	want.PidsLimit = 0
+	if g.memory.v2 { // version 1's kernel turns -1 into a large number, a file does not
+		if err := g.SetMemoryLimit(0); err != nil {
+			t.Fatal(err)
+		}
+		want.MemoryLimit = 0
+	}
+	sameSettings(t, want, seeSettings(t, g, k))
+}
+
+func sameSettings(t *testing.T, want, got Settings) {
+	t.Helper()
+	if got != want {
+		t.Errorf("settings %+v, want %+v", got, want)
+	}
+}
+
+// A unified group for which controllers are not enabled has no limit, rather than an error; only setting one is an error.
+func TestMissingControllers(t *testing.T) {
+	fs, err := Open(tree(t, map[string]string{
+		"cgroup.controllers":         "cpuset io\n",
+		"docker/" + id + "/cpu.stat": "usage_usec 2500000\nuser_usec 1\nsystem_usec 1\n",
+	}), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := fs.ByDocker(id, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := g.Read(); err != nil || s != (Stats{CPU: 2500 * time.Millisecond}) {
+		t.Errorf("stats %+v, %v", s, err)
+	}
+	if q, err := g.Quota(); err != nil || q.Cores() != 0 {
+		t.Errorf("quota %+v, %v", q, err)
+	}
+	if s, err := g.Settings(); err != nil || s != (Settings{v2: true}) {
+		t.Errorf("settings %+v, %v", s, err)
+	}
+	for what, err := range map[string]error{
+		"quota": g.SetQuota(Quota{Time: time.Second}), "burst": g.SetBurst(time.Millisecond),
+		"weight": g.SetWeight(2), "set memory": g.SetMemoryLimit(1), "set pids": g.SetPidsLimit(1),
+	} {
+		if !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: %v, want ErrNotFound", what, err)
+		}
+	}
+}
+
+// A process of another cgroup namespace shows a path that climbs out of ours; its container is still found by its id, as is
+// one whose init, such as systemd, moved its first process into a group of its own.
+func TestNamespacesAndInits(t *testing.T) {
+	scope := "system.slice/docker-" + id + ".scope"
+	for _, c := range []struct {
+		name, membership string
+		byPid            bool
+	}{
+		{"another namespace", "0::/../../" + scope + "\n", false},
+		{"an init's own group", "0::/" + scope + "/init.scope\n", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			root := tree(t, merge(v2Files("", scope), map[string]string{scope + "/init.scope/cpu.stat": ""}))
+			fs, err := Open(root, tree(t, map[string]string{"42/cgroup": c.membership}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := fs.ByPid(42); (err == nil) != c.byPid {
+				t.Errorf("by pid: %v", err)
+			}
+			g, err := fs.Find(42, id, "")
+			if err != nil || g.cpu.dir != filepath.Join(root, scope) {
+				t.Errorf("found %+v, %v", g, err)
+			}
+		})
+	}
+}
+
+// An agent in a container of its own has the host's groups below another root, and the host's processes below another proc.
+func TestNoHierarchyOfThatController(t *testing.T) {
+	fs, err := Open(tree(t, without(v1Files("cpu", "cpuacct", "/docker/"+id), "memory/")), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := fs.ByDocker(id, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := g.Read(); err != nil || s.Memory != 0 || s.Pids != 7 {
+		t.Errorf("stats %+v, %v", s, err)
+	}
+	if err := os.Remove(filepath.Join(g.cpu.dir, "cpu.cfs_burst_us")); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := g.Settings(); err != nil || s.CanBurst || s.CanMemory || !s.CanPids || !s.CanWeight {
+		t.Errorf("settings on an old kernel without the memory controller: %+v, %v", s, err)
+	}
+}
+
+func TestWeights(t *testing.T) {
+	// The values of runc's own tests, and of the curve's: both ends, and the defaults onto each other.
+	for shares, want := range map[int64][2]int64{2: {1, 1}, 1024: {39, 100}, 262144: {10000, 10000}, 1: {1, 1}, 1 << 30: {10000, 10000}} {
+		if got := [2]int64{weightOf(shares), curvedWeightOf(shares)}; got != want {
+			t.Errorf("%d shares are the weights %v, want %v", shares, got, want)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		weight := rapid.Int64Range(minWeight, maxWeight).Draw(t, "weight")
+		if got := weightOf(sharesOf(weight)); got != weight {
+			t.Fatalf("the weight %d is %d shares, which are the weight %d", weight, sharesOf(weight), got)
+		}
+		a, b := rapid.Int64Range(minShares, maxShares).Draw(t, "a"), rapid.Int64Range(minShares, maxShares).Draw(t, "b")
+		if a <= b && (weightOf(a) > weightOf(b) || curvedWeightOf(a) > curvedWeightOf(b)) {
+			t.Fatalf("%d shares weigh more than %d", a, b)
+		}
+	})
+}
+
+// BenchmarkCompare reads what the keeper compares of each container once a second, of a group that it makes on this machine.
+func BenchmarkCompare(b *testing.B) {
+	fs, err := Open("", "")
+	if err != nil {
+		b.Skip(err)
+	}
+	name := "/berth-bench-" + strconv.Itoa(os.Getpid())
+	for _, hierarchy := range []string{"cpu", "memory", "pids"} {
+		if fs.mode == V2 {
+			hierarchy = ""
+		}
+		dir := filepath.Join(fs.root, hierarchy, name)
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			b.Skip(err)
+		}
+		b.Cleanup(func() { _ = os.Remove(dir) })
+	}
+	g := fs.group(func(string, bool) string { return name })
+	if g == nil {
+		b.Skip("no group")
+	}
+	k := g.Keep()
+	defer k.Close()
+	for b.Loop() {
+		if _, err := k.Read(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
