@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/berth-project/berth/monitor/zabbix"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -99,7 +100,7 @@ func decimal(v float64) string { return strconv.FormatFloat(math.Round(v*1e4)/1e
 
 // answer gives an item's value, or the reason why there is none.
 func (t *table) answer(request string, now time.Time) (string, error) {
-	key, params, err := parseRequest(request)
+	key, params, err := zabbix.ParseKey(request)
 	if err != nil {
 		return "", err
 	}

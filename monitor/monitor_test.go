@@ -20,6 +20,7 @@ import (
 	"github.com/berth-project/berth/internal/cgroup"
 	"github.com/berth-project/berth/internal/docker"
 	"github.com/berth-project/berth/internal/watch"
+	"github.com/berth-project/berth/monitor/zabbix"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -305,7 +306,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	tab := many(3)
 	f.Fuzz(func(t *testing.T, s string) {
-		key, params, err := parseRequest(s)
+		key, params, err := zabbix.ParseKey(s)
 		if err == nil && key == "" {
 			t.Errorf("%q: no key, params %q", s, params)
 		}

@@ -1,4 +1,4 @@
-package monitor
+package zabbix
 
 import (
 	"errors"
@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// parseRequest reads "KEY" or "KEY[param,"quoted param",...]" as Zabbix writes item keys: blanks before a parameter do not
+// ParseKey reads "KEY" or "KEY[param,"quoted param",...]" as Zabbix writes item keys: blanks before a parameter do not
 // count, and in a quoted one \" stands for a quote.
-func parseRequest(text string) (key string, params []string, err error) {
+func ParseKey(text string) (key string, params []string, err error) {
 	key, rest, bracket := strings.Cut(text, "[")
 	if key == "" || strings.ContainsAny(key, "],\" \t") {
 		return "", nil, fmt.Errorf("%.80q is no item key", text)
