@@ -158,7 +158,9 @@ type Service struct {
 	Tags  []string
 	Port  int
 	Meta  map[string]string
-	Check *Probe // nil: no check
+	Check *Probe // nil: no check, or
+	// CheckSettings say it in Registrator's words (ServiceSettings.CheckSettings), where no health check of the app is about the port.
+	CheckSettings map[string]string `json:",omitempty"`
 }
 
 // HostReport is what an agent tells the scheduler: only what changed matters, but each part present is whole. A report

@@ -4,7 +4,6 @@ package launch
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"path"
 	"slices"
@@ -362,44 +361,6 @@ func Readiness(app *spec.App, ports []Port) []spec.Probe {
 			}
 		}
 		out = append(out, p)
-	}
-	return out
-}
-
-// Services are the Consul services of an instance: one a port, the first under the app's name, the others with the
-// port's name added. The health check that probes the port comes along; a COMMAND check goes to the first port.
-func Services(app *spec.App, ports []Port, probes []spec.Probe) []spec.Service {
-	name := app.Labels[spec.AppLabelService]
-	if name == "" {
-		name = strings.ReplaceAll(strings.Trim(string(app.ID), "/"), "/", "-")
-		name = strings.ReplaceAll(name, ".", "-") // Consul's DNS knows no dots in service names
-	}
-	var tags []string
-	for _, t := range strings.Split(app.Labels[spec.AppLabelTags], ",") {
-		if t = strings.TrimSpace(t); t != "" {
-			tags = append(tags, t)
-		}
-	}
-	var out []spec.Service
-	for i, p := range ports {
-		s := spec.Service{Name: name, Tags: tags, Port: p.Port, Meta: map[string]string{}}
-		if i > 0 {
-			suffix := p.Name
-			if suffix == "" {
-				suffix = strconv.Itoa(p.Port)
-			}
-			s.Name += "-" + suffix
-		}
-		if p.Name != "" {
-			s.Meta["port-name"] = p.Name
-		}
-		maps.Copy(s.Meta, p.Labels)
-		for j, c := range probes {
-			if c.Port == p.Port && c.Protocol != "COMMAND" || c.Protocol == "COMMAND" && i == 0 && s.Check == nil {
-				s.Check = &probes[j]
-			}
-		}
-		out = append(out, s)
 	}
 	return out
 }
