@@ -65,7 +65,14 @@ func (l *loop) take(got listing) {
 		}
 	}
 	maps.DeleteFunc(l.told, func(id string, _ bool) bool { return !got.foreign[id] })
-	l.actual, l.foreign, l.listed = got.ours, got.foreign, true
+	for id := range l.dirty {
+		delete(got.legacy, id) // it may be on its way out
+	}
+	l.actual, l.foreign, l.legacy, l.listed = got.ours, got.foreign, got.legacy, true
+	if got.host.IsValid() {
+		l.host = got.host
+	}
+	l.stale = true
 }
 
 // settleBy drops the doubts that a list ends: the registration is there, or somebody else is. That it is not there ends
@@ -73,7 +80,7 @@ func (l *loop) take(got listing) {
 func (l *loop) settleBy(got listing) {
 	for c := range l.unsure {
 		have, ok := got.ours[c.id]
-		if !l.dirty[c.id] && (got.foreign[c.id] || ok && have.Meta[services.MetaTask] == c.task) {
+		if !l.dirty[c.id] && (got.foreign[c.id] || ok && services.Holder(have.Meta) == c.task) {
 			delete(l.unsure, c)
 		}
 	}
@@ -169,8 +176,9 @@ func minTime(a, b time.Time) time.Time {
 }
 
 func (l *loop) register(s services.Service, reason string) {
-	_, ours := l.actual[s.ID]
-	mine := claim{s.ID, s.Meta[services.MetaTask]}
+	have, ours := l.actual[s.ID]
+	s.Maintenance = s.Kept(have.Maintenance)
+	mine := claim{s.ID, services.Holder(s.Meta)}
 	before := l.unsure[mine]
 	l.unsure[mine] = true
 	l.start(s.ID, &l.adding, func(ctx context.Context) error {
@@ -193,14 +201,14 @@ func (l *loop) register(s services.Service, reason string) {
 			l.ttl[s.ID] = ttlState{passing: s.Check.Passing, at: now}
 		}
 		l.log.WithFields(logrus.Fields{
-			"service": s.ID, "app": s.Seat.App, "task": s.Task, "address": s.Address, "port": s.Port, "reason": reason,
+			"service": s.ID, "of": s.Of(), "task": s.Task, "address": s.Address, "port": s.Port, "reason": reason,
 		}).Info("Registered in Consul")
 	})
 }
 
 func (l *loop) deregister(id string) {
 	have, known := l.actual[id]
-	mine, reason := claim{id, have.Meta[services.MetaTask]}, "no live task has it"
+	mine, reason := claim{id, services.Holder(have.Meta)}, "no live task or container has it"
 	for c := range l.unsure {
 		if c.id == id && !known {
 			mine = c

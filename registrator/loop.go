@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -21,20 +22,30 @@ type loop struct {
 	log     *logrus.Entry
 	results chan func(now time.Time)
 
-	state    spec.HostState
-	running  []services.Container
-	known    bool // the first state and the first inventory are here; before, nothing may be removed
-	admitted map[string]bool
-	wanted   map[string]services.Service
-	withheld map[claim]services.Withheld
+	seenState, seenInventory <-chan struct{} // close when there is something newer than what was looked at
+
+	state   spec.HostState
+	running []services.Container
+	others  []services.Container // that no document names
+	// lingering are such containers by id, of which little is known now, or that failed: what they have registered stays as it is.
+	lingering map[string]bool
+	unclear   map[string]bool // the names of those
+	known     bool            // the first state and the first inventory are here; before, nothing may be removed
+	stale     bool            // what is wanted has to be decided anew
+	host      netip.Addr      // where the Consul agent says that this host is
+	admitted  map[string]bool
+	wanted    map[string]services.Service
+	withheld  map[claim]services.Withheld
 
 	// actual is what Consul has, as far as we know: the last listing plus what was written since.
 	actual   map[string]services.Registered
 	foreign  map[string]bool
-	told     map[string]bool // the wanted ones among foreign, once the log has them
-	listed   bool            // actual and foreign are real
-	listing  bool            // a listing is under way
-	dirty    map[string]bool // ids written since that listing began: its news of them is old
+	told     map[string]bool   // the wanted ones among foreign, once the log has them
+	legacy   map[string]string // Registrator's ids -> the container's name
+	troubles map[string]string // by id, that the log has
+	listed   bool              // actual and foreign are real
+	listing  bool              // a listing is under way
+	dirty    map[string]bool   // ids written since that listing began: its news of them is old
 	reach    reach
 	listNext time.Time
 
@@ -51,7 +62,7 @@ type loop struct {
 
 // claim is one task's claim on a service id. Two tasks of one seat, the one that drains and its successor, have the same ids.
 type claim struct {
-	id, task string // the task as services.MetaTask has it
+	id, task string // the task, or the container, as services.Holder tells it
 }
 
 // reach is whether the agent answers. It starts unknown, so that the first answer is logged.
@@ -76,6 +87,7 @@ type ttlState struct {
 func newLoop(ctx context.Context, r *Registrator) *loop {
 	return &loop{
 		r: r, ctx: ctx, log: r.log(), results: make(chan func(time.Time)),
+		lingering: map[string]bool{}, unclear: map[string]bool{}, legacy: map[string]string{}, troubles: map[string]string{},
 		admitted: map[string]bool{}, wanted: map[string]services.Service{}, withheld: map[claim]services.Withheld{},
 		actual: map[string]services.Registered{}, foreign: map[string]bool{}, told: map[string]bool{}, dirty: map[string]bool{},
 		busy: map[string]bool{}, unsure: map[claim]bool{}, retries: map[string]retry{}, ttl: map[string]ttlState{}, drains: map[string]drain{},
@@ -84,8 +96,8 @@ func newLoop(ctx context.Context, r *Registrator) *loop {
 
 // look takes in the newest state and inventory. While the Docker Engine is away its last known containers count.
 func (l *loop) look(state spec.HostState, snapshot docker.Snapshot) {
-	l.state = state
-	named := state.Document.Version > 0 || state.Document.Host != ""
+	l.state, l.stale = state, true
+	named := state.Document.Version > 0 || state.Document.Host != "" || l.r.o.Alone
 	l.known = l.known || named && snapshot.Connected
 	l.running = l.running[:0]
 	broken := brokenPods(state.Document, snapshot)
@@ -94,6 +106,7 @@ func (l *loop) look(state spec.HostState, snapshot docker.Snapshot) {
 			l.running = append(l.running, services.Container{Task: task, Addresses: c.Addresses})
 		}
 	}
+	l.lookAtOthers(snapshot)
 }
 
 // brokenPods are the tasks of pods that have lost a container. The sandbox that holds such a pod's address runs on until the
@@ -118,7 +131,11 @@ func brokenPods(document spec.HostDocument, snapshot docker.Snapshot) map[string
 // converge starts what is to be written now and says how long nothing else can become due.
 func (l *loop) converge(now time.Time) time.Duration {
 	if l.known {
-		l.decide()
+		if l.stale {
+			l.decide()
+			l.complain()
+			l.stale = false
+		}
 		l.write(now)
 	}
 	l.acknowledge(now)
@@ -144,12 +161,15 @@ func (l *loop) decide() {
 	maps.DeleteFunc(l.admitted, func(task string, _ bool) bool { return !live[task] })
 	wanted, withheld := services.From(services.Input{
 		Host: l.r.o.Host, Owner: l.r.o.Owner, State: l.state, Running: l.running, Admitted: l.admitted,
+		Others: l.others, Policy: l.r.o.Others, HostAddress: l.host, HostForced: l.r.o.HostAddress.IsValid(),
 	})
 	clear(l.wanted)
 	clear(l.withheld)
 	for _, s := range wanted {
 		l.wanted[s.ID] = s
-		l.admitted[s.Task] = true
+		if s.Container == "" {
+			l.admitted[s.Task] = true
+		}
 	}
 	for _, w := range withheld {
 		l.withheld[claim{w.ID, services.TaskValue(w.Task)}] = w
@@ -162,10 +182,11 @@ func (l *loop) write(now time.Time) {
 		return
 	}
 	for _, id := range l.present() {
-		if _, ok := l.wanted[id]; !ok && l.leaving < l.r.o.Workers && l.free(id, now) {
+		if _, ok := l.wanted[id]; !ok && !l.lingers(id) && l.leaving < l.r.o.Workers && l.free(id, now) {
 			l.deregister(id)
 		}
 	}
+	l.succeed(now)
 	for _, id := range slices.Sorted(maps.Keys(l.wanted)) {
 		if l.adding >= l.r.o.Workers {
 			return
@@ -195,7 +216,7 @@ func (l *loop) present() []string {
 func (l *loop) tell(id string) {
 	if !l.told[id] {
 		l.told[id] = true
-		l.log.WithFields(logrus.Fields{"service": id, "app": l.wanted[id].Seat.App, "task": l.wanted[id].Task}).
+		l.log.WithFields(logrus.Fields{"service": id, "of": l.wanted[id].Of(), "task": l.wanted[id].Task}).
 			Warn("Another owner has a service with this id in Consul; leaving it alone")
 	}
 }

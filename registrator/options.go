@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -30,11 +31,26 @@ type Options struct {
 	Inventory Inventory
 	Log       logrus.FieldLogger
 
-	// Address of the local Consul agent: host:port, http://, https:// or unix://. Empty: 127.0.0.1:8500.
+	// Alone: there is no host document, as no scheduler is asked for one. State may then be nil.
+	Alone bool
+	// Others is how containers that no document names are registered.
+	Others services.Policy
+	// HostAddress is where others reach published ports; not valid: where the Consul agent says that this node is.
+	HostAddress netip.Addr
+	// KeepFailed: what a container that no document names has registered stays when it fails, until somebody removes it
+	// (Registrator's "-deregister on-success").
+	KeepFailed bool
+	// Succeed: what gliderlabs/Registrator has left of this host's containers, by its ids, is removed once the containers'
+	// services are registered by us, or they are gone.
+	Succeed bool
+
+	// Address of the local Consul agent: host:port, http://, https:// or unix://. Empty: CONSUL_HTTP_ADDR, then 127.0.0.1:8500.
+	// What else is empty is taken from the variables of Consul's own tools, too: CONSUL_HTTP_TOKEN, CONSUL_CACERT and so on.
 	Address    string
-	TokenFile  string // holds the ACL token; read once
+	TokenFile  string // holds the ACL token; read again when it changes
 	Datacenter string
 	Namespace  string
+	Partition  string
 	CAFile     string // with https
 	CertFile   string
 	KeyFile    string
@@ -61,10 +77,12 @@ func (o *Options) Validate() error {
 	if o.Owner == "" || len(o.Owner) > services.MaxMetaValue {
 		faults = append(faults, fmt.Errorf("registrator: the owner's id has %d characters, want 1 to %d", len(o.Owner), services.MaxMetaValue))
 	}
+	if o.State == nil && o.Alone {
+		o.State = &watch.Value[spec.HostState]{}
+	}
 	if o.State == nil || o.Inventory == nil || o.Log == nil {
 		faults = append(faults, errors.New("registrator: State, Inventory and Log are needed"))
 	}
-	setDefault(&o.Address, "127.0.0.1:8500")
 	setDefault(&o.AntiEntropy, 30*time.Second)
 	setDefault(&o.CallTimeout, 5*time.Second)
 	setDefault(&o.DrainLimit, 5*time.Second)

@@ -42,7 +42,10 @@ func (r *Registrator) Run(ctx context.Context) error {
 	for {
 		state, stateChanged := r.o.State.Get()
 		snapshot, inventoryChanged := r.o.Inventory.Get()
-		l.look(state, snapshot)
+		if stateChanged != l.seenState || inventoryChanged != l.seenInventory {
+			l.seenState, l.seenInventory = stateChanged, inventoryChanged
+			l.look(state, snapshot)
+		}
 		timer.Reset(l.converge(time.Now()))
 		select {
 		case <-ctx.Done():

@@ -134,7 +134,7 @@ func TestRegistersOnceProbesPass(t *testing.T) {
 
 		got := w.consul.Services()[service(0)]
 		want := api.AgentService{
-			ID: service(0), Service: "prod-web", Tags: []string{"a", "b"}, Address: "10.9.0.10", Port: 80,
+			ID: service(0), Service: "prod-web", Tags: []string{"a", "b"}, Address: "10.9.0.10", Port: 80, Weights: api.AgentWeights{Passing: 1, Warning: 1},
 			Meta: map[string]string{
 				"berth-owner": "o1", "berth-app": "/prod/web", "berth-seat": "0", "berth-instance": "inst",
 				"berth-task": "task-prod_web.0", "berth-version": "v1", "berth-check": got.Meta[services.MetaCheck], "team": "x",

@@ -194,10 +194,12 @@ func (a *Agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer a.mu.Unlock()
 	last := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 	switch {
+	case r.URL.Path == "/v1/agent/self":
+		answer(w, map[string]any{"Member": map[string]any{"Addr": Address}})
 	case r.URL.Path == "/v1/agent/services":
-		reply(w, a.services, r.URL.Query(), "ID")
+		reply(w, a.services, r.URL.Query())
 	case r.URL.Path == "/v1/agent/checks":
-		reply(w, a.checks, r.URL.Query(), "ServiceID")
+		reply(w, a.checks, r.URL.Query())
 	case r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/v1/agent/service/"):
 		a.show(w, last)
 	case r.Method != http.MethodPut:
@@ -213,39 +215,58 @@ func (a *Agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// reply writes the entries that the filter lets through. The double knows the one form: FIELD matches "PATTERN".
-func reply[T any](w http.ResponseWriter, all map[string]*T, q url.Values, field string) {
-	match := func(string) bool { return true }
-	if f := q.Get("filter"); f != "" {
-		text, ok := strings.CutPrefix(f, field+" matches ")
-		pattern, err := strconv.Unquote(text)
-		if !ok || err != nil {
-			http.Error(w, "Failed to create boolean expression evaluator for "+f, http.StatusBadRequest)
-			return
-		}
-		match = regexp.MustCompile(pattern).MatchString
-	}
+// reply writes the entries that the filter lets through. The double knows two forms, and "or" between them: ID matches
+// "PATTERN" (CheckID of checks), and "KEY" in Meta.
+func reply[T any](w http.ResponseWriter, all map[string]*T, q url.Values) {
 	got := map[string]*T{}
 	for id, v := range all {
-		if match(fieldOf(v, id)) {
-			got[id] = v
+		for part := range strings.SplitSeq(q.Get("filter"), " or ") {
+			ok, err := lets(part, id, v)
+			if err != nil {
+				http.Error(w, "Failed to create boolean expression evaluator for "+part, http.StatusBadRequest)
+				return
+			}
+			if ok {
+				got[id] = v
+			}
 		}
 	}
 	answer(w, got)
 }
+
+func lets(part, id string, v any) (bool, error) {
+	field := "ID"
+	s, isService := v.(*api.AgentService)
+	if !isService {
+		field = "CheckID"
+	}
+	if part == "" {
+		return true, nil
+	}
+	if text, ok := strings.CutSuffix(part, " in Meta"); ok && isService {
+		key, err := strconv.Unquote(text)
+		_, has := s.Meta[key]
+		return has, err
+	}
+	text, ok := strings.CutPrefix(part, field+" matches ")
+	if !ok {
+		return false, errors.New("unknown form")
+	}
+	pattern, err := strconv.Unquote(text)
+	if err != nil {
+		return false, err
+	}
+	return regexp.MustCompile(pattern).MatchString(id), nil
+}
+
+// Address is where the agent says that its node is.
+const Address = "192.0.2.7"
 
 func answer(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(v); err != nil {
 		panic(err) // plain structs always encode
 	}
-}
-
-func fieldOf(v any, id string) string {
-	if c, ok := v.(*api.AgentCheck); ok {
-		return c.ServiceID
-	}
-	return id
 }
 
 func (a *Agent) refused(w http.ResponseWriter, id string) bool {
@@ -266,20 +287,27 @@ func (a *Agent) register(w http.ResponseWriter, r *http.Request) {
 	if a.refused(w, s.ID) {
 		return
 	}
+	before := maps.Clone(a.checks)
 	if r.URL.Query().Has("replace-existing-checks") {
 		maps.DeleteFunc(a.checks, func(_ string, c *api.AgentCheck) bool { return c.ServiceID == s.ID })
 	}
 	a.index++
 	a.services[s.ID] = &api.AgentService{ID: s.ID, Service: s.Name, Tags: s.Tags, Address: s.Address, Port: s.Port, Meta: s.Meta}
-	if c := s.Check; c != nil {
+	if s.Weights != nil {
+		a.services[s.ID].Weights = *s.Weights
+	}
+	for _, c := range s.Checks {
 		kind := "ttl"
 		if c.HTTP != "" {
 			kind = "http"
 		} else if c.TCP != "" {
 			kind = "tcp"
 		}
+		if b := before[c.CheckID]; b != nil {
+			c.Status = b.Status // as the real one keeps it
+		}
 		a.checks[c.CheckID] = &api.AgentCheck{
-			CheckID: c.CheckID, Name: c.Name, Status: c.Status, ServiceID: s.ID, ServiceName: s.Name, Type: kind,
+			CheckID: c.CheckID, Name: c.Name, Status: c.Status, Notes: c.Notes, ServiceID: s.ID, ServiceName: s.Name, Type: kind,
 			Definition: api.HealthCheckDefinition{HTTP: c.HTTP, TCP: c.TCP, TLSSkipVerify: c.TLSSkipVerify},
 		}
 	}

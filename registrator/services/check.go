@@ -12,12 +12,19 @@ import (
 	"github.com/berth-project/berth/spec"
 )
 
-// Check is a service's one check. Exactly one of HTTP, TCP and TTL is set.
+// Check is a service's one check. Exactly one of HTTP, TCP, GRPC and TTL is set.
 type Check struct {
 	HTTP              string // URL
 	TCP               string // address:port
 	TTL               time.Duration
 	Interval, Timeout time.Duration
+	Method            string        `json:",omitempty"` // of HTTP; "" for GET
+	GRPC              string        `json:",omitempty"` // address:port
+	GRPCUseTLS        bool          `json:",omitempty"`
+	Verify            bool          `json:",omitempty"` // the certificate is verified
+	DeregisterAfter   time.Duration `json:",omitempty"` // 0: the registrator's own
+	// Status is the one at registration where it is not our own probe's, as Passing has it.
+	Status string `json:"-"`
 	// Passing is the status at registration, and the one that a TTL check is kept at. Known is false while our own probe
 	// has no result, as after a restart of Berth: then a TTL check is left as it is. Neither is part of the definition.
 	Passing bool `json:"-"`

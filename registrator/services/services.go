@@ -1,6 +1,8 @@
 // Package services decides which Consul services one host should have. In come the host's state, its running containers
-// and the tasks that were admitted before; out come the services and, for every instance that has none, the reason. It
-// never talks to Consul: package registrator does, and only where Differs says so.
+// and the tasks that were admitted before; out come the services and, for every instance that has none, the reason. Beside
+// the host document's seats these are containers that no document names: a real Marathon's tasks, and whatever docker run
+// started, by the conventions of gliderlabs/Registrator. It never talks to Consul: package registrator does, and only
+// where Differs says so.
 package services
 
 import (
@@ -39,10 +41,24 @@ const (
 	ReasonTaken       = "another live task has the same service id"
 )
 
-// Container is one running container of a task.
+// Container is one running container.
 type Container struct {
-	Task      string
+	Task      string                // of Berth's; "" for one that no document names. Those have all that follows
 	Addresses map[string]netip.Addr // Docker network -> address
+
+	ID, Name, Image string
+	Labels, Env     map[string]string
+	NetworkMode     string // as docker.Container has it
+	Ports           []Port
+}
+
+// Port is one port that a container exposes, and where the host publishes it; one that is published at several addresses
+// is there several times.
+type Port struct {
+	Port     int
+	Protocol string
+	HostIP   netip.Addr
+	HostPort int // 0: not published
 }
 
 // Input is what From looks at.
@@ -51,6 +67,12 @@ type Input struct {
 	Owner   string // in the meta
 	State   spec.HostState
 	Running []Container
+	// Others are running containers that are no Berth's, Policy what is to be done with them.
+	Others []Container
+	Policy Policy
+	// HostAddress is where others reach this host. HostForced: somebody said so, and it counts whatever Docker publishes at.
+	HostAddress netip.Addr
+	HostForced  bool
 	// Admitted are the tasks that have been registered before. They stay when their probes fail later: it is Consul's own
 	// check that tells clients then, and a Berth that just started has no results yet.
 	Admitted map[string]bool
@@ -64,15 +86,31 @@ type Service struct {
 	Port     int
 	Meta     map[string]string
 	Check    *Check
-	Task     string
-	Seat     spec.SeatID
+	Weight   int // Consul's Weights.Passing; 0: 1
+	// Maintenance is the note of the maintenance mode that it is to be in; "" for none.
+	Maintenance string
+	Task        string // or the container's id, of one that no document names
+	Container   string // its name; "" for seats
+	Seat        spec.SeatID
+	// Refused says what of its check cannot be; "" when all is well.
+	Refused string
+}
+
+// Of names whom the service is of: the seat, or the container.
+func (s Service) Of() string {
+	if s.Container != "" {
+		return s.Container
+	}
+	return s.Seat.String()
 }
 
 // Withheld is one service that is not wanted now, and why.
 type Withheld struct {
-	ID, Task string
-	Seat     spec.SeatID
-	Reason   string
+	ID, Task  string
+	Container string // as in Service
+	Seat      spec.SeatID
+	Reason    string
+	Tell      bool // the reason is a trouble that people should hear of
 }
 
 // Prefix begins the ids of all services of every Berth.
@@ -104,6 +142,8 @@ func From(in Input) ([]Service, []Withheld) {
 			wanted = append(wanted, build(in, seat, s, id, address))
 		}
 	}
+	more, no := others(in, taken)
+	wanted, withheld = append(wanted, more...), append(withheld, no...)
 	slices.SortFunc(wanted, func(a, b Service) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(withheld, func(a, b Withheld) int {
 		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Task, b.Task))
@@ -168,9 +208,16 @@ func build(in Input, seat spec.HostSeat, s spec.Service, id string, address neti
 		ID: id, Name: s.Name, Tags: slices.Compact(tags), Address: address.String(), Port: s.Port,
 		Meta: meta(in.Owner, seat, s.Meta), Task: seat.TaskID, Seat: seat.Seat,
 	}
-	if s.Check != nil {
+	switch {
+	case s.Check != nil:
 		w.Check = checkOf(*s.Check, address, s.Port)
 		w.Check.Passing, w.Check.Known = verdict(in.State, seat, *s.Check)
+	default:
+		if w.Check, w.Refused = checkFrom(s.CheckSettings, address, s.Port); w.Check != nil {
+			w.Check.Passing = true // it would not be here otherwise; what follows is Consul's own to find out
+		}
+	}
+	if w.Check != nil {
 		w.Meta[MetaCheck] = w.Check.Digest()
 	}
 	return w
@@ -188,11 +235,16 @@ const (
 // meta is the service's meta: ours, and what the definition adds. Pairs that Consul would refuse, and ones that look like
 // Berth's or Consul's own, are left out rather than losing the whole service.
 func meta(owner string, seat spec.HostSeat, more map[string]string) map[string]string {
-	m := map[string]string{
+	return fill(map[string]string{
 		MetaOwner: owner, MetaApp: string(seat.Seat.App), MetaSeat: strconv.Itoa(seat.Seat.Index),
 		MetaInstance: seat.Instance, MetaTask: seat.TaskID, MetaVersion: seat.AppVersion,
-	}
-	for k, v := range m {
+	}, more)
+}
+
+// fill adds to our own pairs those that Consul takes.
+func fill(own, more map[string]string) map[string]string {
+	m := make(map[string]string, len(own)+len(more)+1)
+	for k, v := range own {
 		m[k] = clip(v)
 	}
 	for _, k := range slices.Sorted(maps.Keys(more)) {
@@ -214,6 +266,9 @@ func validMetaKey(k string) bool {
 	}
 	return true
 }
+
+// Holder is who holds a service, by its meta: the task, or the id of a container that no document names.
+func Holder(meta map[string]string) string { return cmp.Or(meta[MetaContainer], meta[MetaTask]) }
 
 // TaskValue is what MetaTask holds for the task.
 func TaskValue(task string) string { return clip(task) }
