@@ -2,6 +2,7 @@ package zabbix
 
 import (
 	"strconv"
+	"sync"
 
 	"github.com/berth-project/berth/monitor/figures"
 	"github.com/berth-project/berth/monitor/zbxd"
@@ -43,7 +44,7 @@ func (t *Table) AppendInstance(dst []byte, i *figures.Instance) []byte {
 				dst, networks = append(dst, ','), append(networks, ',')
 			}
 			dst = append(appendID(dst, i.Networks[n].Name), ":{"...)
-			dst = append(object(dst, &Interface{&i.Networks[n], i}, t.network), '}')
+			dst = append(object(dst, &i.Networks[n], t.network), '}')
 			networks = append(named(networks, "{#INTERFACE}", i.Networks[n].Name), '}')
 		}
 	}
@@ -54,7 +55,7 @@ func (t *Table) AppendInstance(dst []byte, i *figures.Instance) []byte {
 				dst, services = append(dst, ','), append(services, ',')
 			}
 			dst = append(appendID(dst, i.Services[n].Name), ":{"...)
-			dst = append(object(dst, &Service{&i.Services[n], i}, t.service), '}')
+			dst = append(object(dst, &i.Services[n], t.service), '}')
 			services = append(named(services, "{#SERVICE}", i.Services[n].Name), '}')
 		}
 	}
@@ -80,77 +81,85 @@ func appendID(dst []byte, names ...string) []byte {
 	dst = append(dst, '"')
 	for _, name := range names {
 		for i := range len(name) {
-			switch c := name[i]; {
-			case c <= ' ', c >= 0x7f, c == '"', c == '\'', c == '\\', c == '[', c == ']', c == '{', c == '}', c == '$', c == '`', c == '*', c == '?', c == '<', c == '>', c == '|', c == '&', c == ';', c == '(', c == ')', c == '#', c == '~', c == '!', c == '%':
-				dst = append(dst, '_')
-			default:
-				dst = append(dst, c)
+			c := name[i]
+			if !plain(c) {
+				c = '_'
 			}
+			dst = append(dst, c)
 		}
 	}
 	return append(dst, '"')
 }
 
-// rows are the parts of a list in their order: what discovery says of each, and its figures.
+func plain(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= '-' && c <= ':' || c >= '@' && c <= 'Z' || c == '_' || c == '+'
+}
+
+// pieces are a list's members, encoded one after the other.
+type pieces struct {
+	buf  []byte
+	ends []int
+}
+
+func (p *pieces) finish() { p.ends = append(p.ends, len(p.buf)) }
+
+func (p *pieces) at(i int) []byte {
+	from := 0
+	if i > 0 {
+		from = p.ends[i-1]
+	}
+	return p.buf[from:p.ends[i]]
+}
+
+// rows are a list: whose each member is, what discovery says of it, and, from when it is first asked for on, its figures.
 type rows struct {
-	buf   []byte
-	parts []part
-	// whole is the list with everything, encoded when first asked for.
-	all []byte
-	// discovery is that alone.
-	discovery []byte
+	name string
+	apps []spec.AppID
+	pieces
+	discovery []byte // of all
+	figures   func() *pieces
+	master    func() []byte // the JSON of all
 }
 
-// part is one of them: two ranges of the buffer.
-type part struct {
-	app                spec.AppID
-	from, between, end int
-}
-
-func (r *rows) begin(app string) {
-	r.parts = append(r.parts, part{app: spec.AppID(app), from: len(r.buf)})
-}
-func (r *rows) middle() { r.parts[len(r.parts)-1].between = len(r.buf) }
-func (r *rows) finish() { r.parts[len(r.parts)-1].end = len(r.buf) }
-
-func (r *rows) done(name string) *rows {
-	every := func(spec.AppID) bool { return true }
-	r.all, r.discovery = r.compose(name, every), r.compose("", every)
+// newRows finishes r, whose discovery is encoded. figures appends those of one member after the other.
+func newRows(name string, r *rows, figures func(*pieces)) *rows {
+	r.name = name
+	r.discovery = r.compose(false, nil)
+	r.figures = sync.OnceValue(func() *pieces {
+		p := &pieces{ends: make([]int, 0, len(r.ends)), buf: make([]byte, 0, 3*len(r.buf))}
+		figures(p)
+		return p
+	})
+	r.master = sync.OnceValue(func() []byte { return r.compose(true, nil) })
 	return r
 }
 
-// compose puts those parts together whose app is wanted; without a name only what discovery says.
-func (r *rows) compose(name string, wanted func(spec.AppID) bool) []byte {
-	size := 64
-	for _, p := range r.parts {
-		if wanted(p.app) {
-			size += p.end - p.from + 2
-		}
+// compose puts those members together whose app is wanted (nil: all): with their figures, or only what discovery says.
+func (r *rows) compose(figures bool, wanted func(spec.AppID) bool) []byte {
+	size := 64 + len(r.buf) + len(r.ends)
+	if !figures {
+		return append(r.join(append(make([]byte, 0, size), '['), &r.pieces, wanted), ']')
 	}
-	dst := make([]byte, 0, size)
-	if name != "" {
-		dst = append(dst, `{"discovery":`...)
+	of := r.figures()
+	size += len(of.buf) + len(of.ends)
+	if wanted != nil {
+		size /= 4 // as a page among several
 	}
-	dst = r.join(append(dst, '['), wanted, func(p part) []byte { return r.buf[p.from:p.between] })
-	dst = append(dst, ']')
-	if name == "" {
-		return dst
-	}
-	dst = append(append(append(dst, `,"`...), name...), `":{`...)
-	dst = r.join(dst, wanted, func(p part) []byte { return r.buf[p.between:p.end] })
-	return append(dst, "}}"...)
+	dst := append(make([]byte, 0, size), `{"discovery":[`...)
+	dst = append(append(r.join(dst, &r.pieces, wanted), `],"`...), r.name...)
+	return append(r.join(append(dst, `":{`...), of, wanted), "}}"...)
 }
 
-func (r *rows) join(dst []byte, wanted func(spec.AppID) bool, pick func(part) []byte) []byte {
+func (r *rows) join(dst []byte, p *pieces, wanted func(spec.AppID) bool) []byte {
 	first := true
-	for _, p := range r.parts {
-		if !wanted(p.app) {
+	for i, app := range r.apps {
+		if wanted != nil && !wanted(app) {
 			continue
 		}
 		if !first {
 			dst = append(dst, ',')
 		}
-		dst, first = append(dst, pick(p)...), false
+		dst, first = append(dst, p.at(i)...), false
 	}
 	return dst
 }
@@ -165,61 +174,59 @@ func whose(dst []byte, i *figures.Instance, seat string, more ...string) []byte 
 }
 
 func (v *View) encodeInstances() *rows {
-	r := &rows{}
-	for n := range v.snap.Instances {
-		i := &v.snap.Instances[n]
-		seat := strconv.Itoa(i.Seat)
-		r.begin(i.App)
-		r.buf = whose(r.buf, i, seat)
+	all := v.snap.Instances
+	r := &rows{apps: make([]spec.AppID, 0, len(all)), pieces: pieces{buf: make([]byte, 0, 320*len(all)), ends: make([]int, 0, len(all))}}
+	for n := range all {
+		i := &all[n]
+		r.apps = append(r.apps, spec.AppID(i.App))
+		r.buf = whose(r.buf, i, strconv.Itoa(i.Seat))
 		r.buf = field(r.buf, "{#IP}", i.Address)
 		r.buf = field(r.buf, "{#POOL}", i.Pool)
 		r.buf = append(field(r.buf, "{#STATE}", string(i.State)), '}')
-		r.middle()
-		r.buf = append(appendID(r.buf, i.App, ".", seat), ":{"...)
-		r.buf = append(object(r.buf, i, v.instance), '}')
 		r.finish()
 	}
-	return r.done("instances")
+	return newRows("instances", r, func(p *pieces) {
+		for n := range all {
+			p.buf = append(appendID(p.buf, all[n].App, ".", strconv.Itoa(all[n].Seat)), ":{"...)
+			p.buf = append(object(p.buf, &all[n], v.instance), '}')
+			p.finish()
+		}
+	})
+}
+
+// encodeParts encodes what instances have several of.
+func encodeParts[T any](v *View, list, macro string, of func(*figures.Instance) []T, name func(*T) string, columns []column[T]) *rows {
+	r := &rows{}
+	every := func(do func(i *figures.Instance, seat string, part *T)) {
+		for n := range v.snap.Instances {
+			if i := &v.snap.Instances[n]; i.Figures != nil {
+				seat, parts := strconv.Itoa(i.Seat), of(i)
+				for k := range parts {
+					do(i, seat, &parts[k])
+				}
+			}
+		}
+	}
+	every(func(i *figures.Instance, seat string, part *T) {
+		r.apps = append(r.apps, spec.AppID(i.App))
+		r.buf = append(field(whose(r.buf, i, seat, "/", name(part)), macro, name(part)), '}')
+		r.finish()
+	})
+	return newRows(list, r, func(p *pieces) {
+		every(func(i *figures.Instance, seat string, part *T) {
+			p.buf = append(appendID(p.buf, i.App, ".", seat, "/", name(part)), ":{"...)
+			p.buf = append(object(p.buf, part, columns), '}')
+			p.finish()
+		})
+	})
 }
 
 func (v *View) encodeNetworks() *rows {
-	r := &rows{}
-	for n := range v.snap.Instances {
-		i := &v.snap.Instances[n]
-		if i.Figures == nil {
-			continue
-		}
-		seat := strconv.Itoa(i.Seat)
-		for k := range i.Networks {
-			name := i.Networks[k].Name
-			r.begin(i.App)
-			r.buf = append(field(whose(r.buf, i, seat, "/", name), "{#INTERFACE}", name), '}')
-			r.middle()
-			r.buf = append(appendID(r.buf, i.App, ".", seat, "/", name), ":{"...)
-			r.buf = append(object(r.buf, &Interface{&i.Networks[k], i}, v.network), '}')
-			r.finish()
-		}
-	}
-	return r.done("networks")
+	return encodeParts(v, "networks", "{#INTERFACE}", func(i *figures.Instance) []figures.Interface { return i.Networks },
+		func(n *figures.Interface) string { return n.Name }, v.network)
 }
 
 func (v *View) encodeServices() *rows {
-	r := &rows{}
-	for n := range v.snap.Instances {
-		i := &v.snap.Instances[n]
-		if i.Figures == nil {
-			continue
-		}
-		seat := strconv.Itoa(i.Seat)
-		for k := range i.Services {
-			name := i.Services[k].Name
-			r.begin(i.App)
-			r.buf = append(field(whose(r.buf, i, seat, "/", name), "{#SERVICE}", name), '}')
-			r.middle()
-			r.buf = append(appendID(r.buf, i.App, ".", seat, "/", name), ":{"...)
-			r.buf = append(object(r.buf, &Service{&i.Services[k], i}, v.service), '}')
-			r.finish()
-		}
-	}
-	return r.done("services")
+	return encodeParts(v, "services", "{#SERVICE}", func(i *figures.Instance) []figures.Service { return i.Services },
+		func(s *figures.Service) string { return s.Name }, v.service)
 }

@@ -39,18 +39,6 @@ type Figure[T any] struct {
 	Append func(dst []byte, of *T) []byte
 }
 
-// Service is a supervised service with the instance that it is in.
-type Service struct {
-	*figures.Service
-	Of *figures.Instance
-}
-
-// Interface is a network interface with the instance that it is in.
-type Interface struct {
-	*figures.Interface
-	Of *figures.Instance
-}
-
 // ValueMap gives numbers names.
 type ValueMap struct {
 	Name   string

@@ -33,40 +33,41 @@ func page(app spec.AppID, pages int) int {
 }
 
 // list answers for a list: its discovery, or the JSON of the master item. The parameters are [GROUP,PAGE,PAGES], all optional.
-func (v *View) list(r *rows, discovery bool, name string, params []string) ([]byte, error) {
-	wanted, everything, err := filter(params)
+func (v *View) list(r *rows, discovery bool, params []string) ([]byte, error) {
+	wanted, err := filter(params)
 	switch {
 	case err != nil:
 		return nil, err
-	case everything && discovery:
-		return r.discovery, nil
-	case everything:
-		return r.all, nil
+	case wanted != nil:
+		return r.compose(!discovery, wanted), nil
 	case discovery:
-		name = ""
+		return r.discovery, nil
 	}
-	return r.compose(name, wanted), nil
+	return r.master(), nil
 }
 
-// filter says which apps the parameters mean.
-func filter(params []string) (wanted func(spec.AppID) bool, everything bool, err error) {
+// filter says which apps the parameters mean; nil are all.
+func filter(params []string) (wanted func(spec.AppID) bool, err error) {
 	p := append(append(make([]string, 0, 3), params...), "", "", "")[:3]
 	if len(params) > 3 {
-		return nil, false, errors.New("the parameters are [GROUP,PAGE,PAGES], all optional")
+		return nil, errors.New("the parameters are [GROUP,PAGE,PAGES], all optional")
 	}
 	group := spec.AppID("/")
 	if p[0] != "" {
 		group = spec.AppID(p[0])
 	}
 	if p[1] == "" && p[2] == "" {
-		return func(app spec.AppID) bool { return app.In(group) }, group == "/", nil
+		if group == "/" {
+			return nil, nil
+		}
+		return func(app spec.AppID) bool { return app.In(group) }, nil
 	}
 	n, err1 := strconv.Atoi(p[1])
 	pages, err2 := strconv.Atoi(p[2])
 	if err := errors.Join(err1, err2); err != nil || pages < 1 || pages > MaxPages || n < 1 || n > pages {
-		return nil, false, fmt.Errorf("page %q of %q is none: pages are counted from 1, and there are at most %d", p[1], p[2], MaxPages)
+		return nil, fmt.Errorf("page %q of %q is none: pages are counted from 1, and there are at most %d", p[1], p[2], MaxPages)
 	}
-	return func(app spec.AppID) bool { return app.In(group) && page(app, pages) == n }, group == "/" && pages == 1, nil
+	return func(app spec.AppID) bool { return app.In(group) && page(app, pages) == n }, nil
 }
 
 // pages is how many the template needs for this host: the least power of two with which no master item has too many dependent
@@ -96,9 +97,10 @@ func PerInstance() int {
 func fits(r *rows, n, limit, items int) bool {
 	type sum struct{ bytes, items int }
 	sums := make([]sum, n)
-	for _, p := range r.parts {
-		s := &sums[page(p.app, n)-1]
-		s.bytes += p.end - p.from + 2
+	of := r.figures()
+	for i, app := range r.apps {
+		s := &sums[page(app, n)-1]
+		s.bytes += len(r.at(i)) + len(of.at(i)) + 2
 		s.items += items
 	}
 	for _, s := range sums {

@@ -119,28 +119,28 @@ func servicesDown(dst []byte, i *figures.Instance) []byte {
 }
 
 // InterfaceFigures are those of one network interface of an instance; their parameters are [APP,SEAT,INTERFACE].
-func InterfaceFigures() []Figure[Interface] {
-	figure := func(key, name, units string, pick func(Interface) uint64) Figure[Interface] {
-		return Figure[Interface]{Meta{Key: "berth.network." + key, Name: name, Units: units, Rate: true, Component: tagNetwork},
-			unsigned(func(i *Interface) uint64 { return pick(*i) })}
+func InterfaceFigures() []Figure[figures.Interface] {
+	figure := func(key, name, units string, pick func(*figures.Interface) uint64) Figure[figures.Interface] {
+		return Figure[figures.Interface]{Meta{Key: "berth.network." + key, Name: name, Units: units, Rate: true, Component: tagNetwork},
+			unsigned(pick)}
 	}
-	return []Figure[Interface]{
-		figure("in", "received", "Bps", func(i Interface) uint64 { return i.RxBytes }),
-		figure("out", "sent", "Bps", func(i Interface) uint64 { return i.TxBytes }),
-		figure("in.packets", "packets received", "pps", func(i Interface) uint64 { return i.RxPackets }),
-		figure("out.packets", "packets sent", "pps", func(i Interface) uint64 { return i.TxPackets }),
-		figure("errors", "errors", "/s", func(i Interface) uint64 { return i.RxErrors + i.TxErrors }),
-		figure("dropped", "packets dropped", "/s", func(i Interface) uint64 { return i.RxDropped + i.TxDropped }),
+	return []Figure[figures.Interface]{
+		figure("in", "received", "Bps", func(i *figures.Interface) uint64 { return i.RxBytes }),
+		figure("out", "sent", "Bps", func(i *figures.Interface) uint64 { return i.TxBytes }),
+		figure("in.packets", "packets received", "pps", func(i *figures.Interface) uint64 { return i.RxPackets }),
+		figure("out.packets", "packets sent", "pps", func(i *figures.Interface) uint64 { return i.TxPackets }),
+		figure("errors", "errors", "/s", func(i *figures.Interface) uint64 { return i.RxErrors + i.TxErrors }),
+		figure("dropped", "packets dropped", "/s", func(i *figures.Interface) uint64 { return i.RxDropped + i.TxDropped }),
 	}
 }
 
 // ServiceFigures are those of one service in an instance; their parameters are [APP,SEAT,SERVICE].
-func ServiceFigures() []Figure[Service] {
-	return []Figure[Service]{
+func ServiceFigures() []Figure[figures.Service] {
+	return []Figure[figures.Service]{
 		{Meta{Key: "berth.service.state", Name: "state", Component: tagService, ValueMap: mapService, Description: "Stopped is down, and should be."},
-			signed(func(s *Service) int64 { return serviceState(s.Service) })},
+			signed(func(s *figures.Service) int64 { return serviceState(s) })},
 		{Meta{Key: "berth.service.for", Name: "in this state for", Units: "s", Component: tagService},
-			signed(func(s *Service) int64 { return int64(s.For) })},
+			signed(func(s *figures.Service) int64 { return int64(s.For) })},
 	}
 }
 

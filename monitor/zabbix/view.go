@@ -18,8 +18,8 @@ const MaxAge = 5 * time.Minute
 type Table struct {
 	version   string
 	instance  []column[figures.Instance]
-	network   []column[Interface]
-	service   []column[Service]
+	network   []column[figures.Interface]
+	service   []column[figures.Service]
 	host      []column[figures.Snapshot]
 	instances map[string]int // key -> index in instance, and so on
 	networks  map[string]int
@@ -131,11 +131,11 @@ func (v *View) answer(key string, params []string, limit int) ([]byte, error) {
 	case "berth.pages":
 		return strconv.AppendInt(nil, int64(v.pages(limit)), 10), nil
 	case "berth.discovery", "berth.instances":
-		return v.list(v.instanceRows(), key == "berth.discovery", "instances", params)
+		return v.list(v.instanceRows(), key == "berth.discovery", params)
 	case "berth.networks.discovery", "berth.networks":
-		return v.list(v.networkRows(), key == "berth.networks.discovery", "networks", params)
+		return v.list(v.networkRows(), key == "berth.networks.discovery", params)
 	case "berth.services.discovery", "berth.services":
-		return v.list(v.serviceRows(), key == "berth.services.discovery", "services", params)
+		return v.list(v.serviceRows(), key == "berth.services.discovery", params)
 	}
 	return nil, fmt.Errorf("unknown key %q", key)
 }
@@ -201,7 +201,7 @@ func (v *View) ofInterface(key string, f int, params []string) ([]byte, error) {
 	if i.Figures != nil {
 		for n := range i.Networks {
 			if i.Networks[n].Name == params[2] {
-				return some(key, v.network[f].append(nil, &Interface{&i.Networks[n], i}))
+				return some(key, v.network[f].append(nil, &i.Networks[n]))
 			}
 		}
 	}
@@ -216,7 +216,7 @@ func (v *View) ofService(key string, f int, params []string) ([]byte, error) {
 	if i.Figures != nil {
 		for n := range i.Services {
 			if i.Services[n].Name == params[2] {
-				return some(key, v.service[f].append(nil, &Service{&i.Services[n], i}))
+				return some(key, v.service[f].append(nil, &i.Services[n]))
 			}
 		}
 	}
