@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -13,6 +12,8 @@ import (
 	"github.com/berth-project/berth/internal/cgroup"
 	"github.com/berth-project/berth/internal/docker"
 	"github.com/berth-project/berth/internal/watch"
+	"github.com/berth-project/berth/monitor/figures"
+	"github.com/berth-project/berth/monitor/sampler"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -30,8 +31,12 @@ type Options struct {
 	Socket    string // the unix socket that answers items
 	// SocketGroup may talk to the socket. Empty: "zabbix", if the host has that group, otherwise the process's own.
 	SocketGroup string
+	Host        string // its name
 	Version     string // what berth.version answers
 	Log         logrus.FieldLogger
+
+	Usage   *watch.Value[map[string]spec.Usage] // what the quota keeper knows, by task; nil: nothing
+	DataDir *watch.Value[string]                // Docker's data folder, once it is known; nil: unknown
 
 	Every  time.Duration // between samples; 1 s
 	Window time.Duration // over which rates are averaged; 60 s, the usual time between two polls of an item
@@ -63,10 +68,10 @@ func (o *Options) Validate() error {
 
 // Monitor samples one host's instances and answers for them.
 type Monitor struct {
-	o   Options
-	log logrus.FieldLogger
-	// table is replaced as a whole by the sampler; whoever answers takes the newest one.
-	table atomic.Pointer[table]
+	o       Options
+	log     logrus.FieldLogger
+	sampler *sampler.Sampler
+	newest  watch.Value[*figures.Index]
 }
 
 // New checks the options.
@@ -75,9 +80,20 @@ func New(o Options) (*Monitor, error) {
 		return nil, err
 	}
 	m := &Monitor{o: o, log: o.Log.WithField("component", "monitor")}
-	m.table.Store(newTable(nil, o.Version))
+	var err error
+	m.sampler, err = sampler.New(sampler.Options{
+		Groups: o.Groups, Proc: o.Proc, Every: o.Every, Window: o.Window, Host: o.Host, Version: o.Version, Log: m.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.newest.Set(figures.NewIndex(&figures.Snapshot{Version: o.Version, Host: figures.Host{Name: o.Host}}))
 	return m, nil
 }
+
+// Newest is the newest snapshot, indexed, and a channel that closes when it is no longer the newest. It is replaced as a whole by
+// the sampler, and whoever answers takes the newest one. Before the first sample its time is zero and it has no instances.
+func (m *Monitor) Newest() (*figures.Index, <-chan struct{}) { return m.newest.Get() }
 
 // Run samples and serves the socket until ctx ends.
 func (m *Monitor) Run(ctx context.Context) error {
@@ -94,16 +110,23 @@ func (m *Monitor) Run(ctx context.Context) error {
 	return m.serve(ctx, listener)
 }
 
-// sample keeps the table new until ctx ends.
+// sample keeps the newest snapshot new until ctx ends.
 func (m *Monitor) sample(ctx context.Context) {
-	s := newSampler(m.o)
 	ticker := time.NewTicker(m.o.Every)
 	defer ticker.Stop()
 	measure := true
 	for {
-		state, stateChanged := m.o.State.Get()
-		snapshot, inventoryChanged := m.o.Inventory.Get()
-		m.table.Store(newTable(s.pass(state, snapshot, measure), m.o.Version))
+		from := sampler.Sources{}
+		var stateChanged, inventoryChanged <-chan struct{}
+		from.State, stateChanged = m.o.State.Get()
+		from.Inventory, inventoryChanged = m.o.Inventory.Get()
+		if m.o.Usage != nil {
+			from.Usage, _ = m.o.Usage.Get()
+		}
+		if m.o.DataDir != nil {
+			from.DataDir, _ = m.o.DataDir.Get()
+		}
+		m.newest.Set(figures.NewIndex(m.sampler.Pass(from, measure)))
 		measure = false
 		select {
 		case <-ctx.Done():

@@ -20,6 +20,7 @@ import (
 	"github.com/berth-project/berth/internal/cgroup"
 	"github.com/berth-project/berth/internal/docker"
 	"github.com/berth-project/berth/internal/watch"
+	"github.com/berth-project/berth/monitor/figures"
 	"github.com/berth-project/berth/monitor/zabbix"
 	"github.com/berth-project/berth/spec"
 )
@@ -141,7 +142,7 @@ func TestItems(t *testing.T) {
 			"berth.nonsense":           `! unknown key "berth.nonsense"`,
 			"berth.procs[/prod/web,0":  `! "berth.procs[/prod/web,0": a parameter has no end`,
 		} {
-			got, err := m.table.Load().answer(request, time.Now())
+			got, err := answer(newest(m), request, time.Now())
 			if err != nil {
 				got = "! " + err.Error()
 			}
@@ -153,31 +154,9 @@ func TestItems(t *testing.T) {
 	})
 }
 
-// TestWithoutDocument: before there is a host document, containers are instances by their labels.
-func TestWithoutDocument(t *testing.T) {
-	h := newHost(t)
-	s := newSampler(h.monitor("unused").o)
-	snapshot := docker.Snapshot{Connected: true, Containers: []docker.Container{
-		{ID: "c2", Running: true, Pid: 43, Labels: map[string]string{spec.LabelApp: "/alone", spec.LabelSeat: "0"}, StartedAt: time.Now()},
-		{ID: "c3", Running: true, Pid: 43, Labels: map[string]string{spec.LabelApp: "/no/number"}, StartedAt: time.Now()},
-	}}
-	tab := newTable(s.pass(spec.HostState{}, snapshot, true), "1")
-	for request, want := range map[string]string{
-		"berth.discovery":           `[{"{#APP}":"/alone","{#SEAT}":"0","{#INSTANCE}":"c2","{#HOSTNAME}":"alone-0","{#IP}":"","{#POOL}":"","{#STATE}":"running"}]`,
-		"berth.health[/alone,0]":    "2",
-		"berth.cpu.usage[/alone,0]": "! /alone.0: find the group of process 43: no control group",
-	} {
-		got, err := tab.answer(request, time.Now())
-		if err != nil {
-			got = "! " + err.Error()
-		}
-		if got != want {
-			t.Errorf("%s: got %q, want %q", request, got, want)
-		}
-	}
-	if all := s.pass(spec.HostState{Document: spec.HostDocument{Version: 1}}, snapshot, true); len(all) != 0 {
-		t.Errorf("a document without seats has instances %+v", all)
-	}
+func newest(m *Monitor) *figures.Index {
+	x, _ := m.Newest()
+	return x
 }
 
 func testDiscovery(t *testing.T, m *Monitor) {
@@ -190,7 +169,7 @@ func testDiscovery(t *testing.T, m *Monitor) {
 		"/prod":    {{App: "/prod/web", Seat: "0", Instance: "prod_web.instance-1", Hostname: "web-0.prod", IP: "10.9.0.10", Pool: "pool", State: "running"}},
 		"/nothing": {},
 	} {
-		text, err := m.table.Load().answer("berth.discovery["+group+"]", time.Now())
+		text, err := answer(newest(m), "berth.discovery["+group+"]", time.Now())
 		if err != nil {
 			t.Error(err)
 		}
@@ -204,22 +183,23 @@ func testDiscovery(t *testing.T, m *Monitor) {
 	}
 }
 
-// many is a table of n running instances.
-func many(n int) *table {
-	var all []instance
+// many has n running instances.
+func many(n int) *figures.Index {
+	s := &figures.Snapshot{Version: "1"}
 	for i := range n {
 		seat := spec.SeatID{App: spec.AppID(fmt.Sprintf("/production/shop/service-%03d", i)), Index: i % 7}
-		all = append(all, instance{
-			seat: seat, id: spec.InstanceID(seat.App, "7c9e6679-7425-40de-944b-e07fc1f90ae7"), hostname: seat.Hostname(), pool: "default-pool",
-			address: netip.AddrFrom4([4]byte{10, 99, 100, byte(i)}), state: "running", figures: &figures{cpu: 0.1234},
+		s.Instances = append(s.Instances, figures.Instance{
+			App: string(seat.App), Seat: seat.Index, Instance: spec.InstanceID(seat.App, "7c9e6679-7425-40de-944b-e07fc1f90ae7"), Hostname: seat.Hostname(),
+			Pool: "default-pool", Address: netip.AddrFrom4([4]byte{10, 99, 100, byte(i)}).String(), State: figures.Running,
+			Figures: &figures.Figures{CPU: figures.CPU{Used: 0.1234}},
 		})
 	}
-	return newTable(all, "1")
+	return figures.NewIndex(s)
 }
 
 func TestDiscoverySize(t *testing.T) {
 	for n, ok := range map[int]bool{237: true, 1500: true, 10000: false} {
-		text, err := many(n).answer("berth.discovery", time.Now())
+		text, err := answer(many(n), "berth.discovery", time.Now())
 		if (err == nil) != ok {
 			t.Errorf("%d instances: %d bytes, %v", n, len(text), err)
 		}
@@ -310,21 +290,16 @@ func FuzzRequest(f *testing.F) {
 		if err == nil && key == "" {
 			t.Errorf("%q: no key, params %q", s, params)
 		}
-		if _, err := tab.answer(s, time.Unix(0, 0)); err != nil && err.Error() == "" {
+		if _, err := answer(tab, s, time.Unix(0, 0)); err != nil && err.Error() == "" {
 			t.Errorf("%q: an error without a reason", s)
 		}
 	})
 }
 
-func FuzzTraffic(f *testing.F) {
-	f.Add([]byte(netDev))
-	f.Fuzz(func(_ *testing.T, b []byte) { parseTraffic(b) })
-}
-
 func BenchmarkDiscovery237(b *testing.B) {
 	t := many(237)
 	for b.Loop() {
-		if _, err := t.answer("berth.discovery", time.Time{}); err != nil {
+		if _, err := answer(t, "berth.discovery", time.Time{}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -332,9 +307,9 @@ func BenchmarkDiscovery237(b *testing.B) {
 
 func BenchmarkItem(b *testing.B) {
 	t := many(237)
-	request := "berth.cpu.usage[" + string(t.instances[100].seat.App) + "," + fmt.Sprint(t.instances[100].seat.Index) + "]"
+	request := "berth.cpu.usage[" + t.Instances[100].App + "," + fmt.Sprint(t.Instances[100].Seat) + "]"
 	for b.Loop() {
-		if _, err := t.answer(request, time.Time{}); err != nil {
+		if _, err := answer(t, request, time.Time{}); err != nil {
 			b.Fatal(err)
 		}
 	}

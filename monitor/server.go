@@ -131,7 +131,8 @@ func (m *Monitor) exchange(c net.Conn) {
 		_, _ = io.WriteString(c, NotSupported+"\x00"+reason)
 		return
 	}
-	value, err := m.table.Load().answer(strings.TrimRight(line, "\r\n"), now)
+	newest, _ := m.newest.Get()
+	value, err := answer(newest, strings.TrimRight(line, "\r\n"), now)
 	if err != nil {
 		value = NotSupported + "\x00" + err.Error()
 	}

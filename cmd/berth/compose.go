@@ -42,7 +42,8 @@ type composition struct {
 	inventory *docker.Inventory
 	engines   []followed // whose containers the engine runs tasks in: this host's, and other endpoints
 	state     *watch.Value[spec.HostState]
-	agentID   string // the engine's, which stays as long as the state folder does
+	dataDir   watch.Value[string] // this host's Docker Engine's, once it has answered
+	agentID   string              // the engine's, which stays as long as the state folder does
 
 	committing sync.Mutex // held while an image is made of an instance
 }
@@ -108,6 +109,7 @@ func (c *composition) needLiveRestore(ctx context.Context) error {
 		snap, changed := c.inventory.Get()
 		if snap.Connected {
 			if info, err := c.docker.Info(ctx); err == nil {
+				c.dataDir.Set(info.RootDir)
 				if !info.LiveRestore {
 					c.log.Warn("the Docker Engine runs without live-restore: containers end with it (start dockerd with --live-restore)")
 				}
@@ -340,7 +342,7 @@ func (c *composition) addHost(api, token string) error {
 	}
 	mon, err := monitor.New(monitor.Options{
 		State: c.state, Inventory: c.inventory, Groups: groups, Socket: filepath.Join(c.RunDir, "zabbix.sock"), SocketGroup: c.ZabbixGroup,
-		Version: buildVersion(), Log: c.log,
+		Host: c.Hostname, Version: buildVersion(), Usage: keeper.Usage(), DataDir: &c.dataDir, Log: c.log,
 	})
 	if err != nil {
 		return err

@@ -238,7 +238,9 @@ func FuzzParse(f *testing.F) {
 				}
 			}
 		}
-		parseFlat(b, "nr_periods", "usage_usec")
+		eachFlat(b, func([]byte, uint64) {})
+		parseBlkio(b)
+		parseIOStat(b)
 	})
 }
 

@@ -7,15 +7,19 @@ import (
 	"syscall"
 )
 
-// readSmall reads one of the kernel's small files, with the bare system calls: such files have no size to ask for and
-// never block, and what the os package does for files that might (a poller, a finalizer) is half the cost of a read here.
-func readSmall(path string) ([]byte, error) {
+// ReadFile reads one of the kernel's small files, as are below /sys/fs/cgroup and /proc, into a buffer that it may replace by a
+// larger one. It uses the bare system calls: such files have no size to ask for and never block, and what the os package does for
+// files that might (a poller, a finalizer) is half the cost of a read here. Of a file that is too large its beginning comes with the error.
+func ReadFile(path string, buf []byte) ([]byte, error) {
 	fd, err := retryInterrupted(func() (int, error) { return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
 	if err != nil {
 		return nil, gone(&os.PathError{Op: "open", Path: path, Err: err})
 	}
 	defer syscall.Close(fd)
-	buf := make([]byte, 0, 2048)
+	if cap(buf) < smallBuffer {
+		buf = make([]byte, 0, smallBuffer)
+	}
+	buf = buf[:0]
 	for {
 		n, err := retryInterrupted(func() (int, error) { return syscall.Read(fd, buf[len(buf):cap(buf)]) })
 		if err != nil {
@@ -26,13 +30,19 @@ func readSmall(path string) ([]byte, error) {
 		}
 		buf = buf[:len(buf)+n]
 		if len(buf) > maxSmall {
-			return nil, fmt.Errorf("read %s: larger than %d bytes", path, maxSmall)
+			return buf, fmt.Errorf("read %s: larger than %d bytes", path, maxSmall)
 		}
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
 		}
 	}
 }
+
+// smallBuffer holds nearly all of them at once.
+const smallBuffer = 4 << 10
+
+// readSmall reads one of the kernel's small files.
+func readSmall(path string) ([]byte, error) { return ReadFile(path, nil) }
 
 // retryInterrupted repeats a system call that a signal interrupted, as Go's own scheduler sends some.
 func retryInterrupted(call func() (int, error)) (int, error) {

@@ -139,7 +139,7 @@ func slicePath(slice string) string {
 func (f *FS) group(where func(controller string, v2 bool) string) *Group {
 	g := &Group{
 		cpu: f.place("cpu", where), usage: f.place("cpuacct", where),
-		memory: f.place("memory", where), pids: f.place("pids", where),
+		memory: f.place("memory", where), pids: f.place("pids", where), io: f.place("blkio", where),
 	}
 	if g.cpu.dir == "" && g.usage.dir == "" {
 		return nil
@@ -183,6 +183,8 @@ func v2Proof(controller string) string {
 		return "cpu.max"
 	case "memory":
 		return "memory.current"
+	case "blkio":
+		return "io.stat"
 	}
 	return "pids.current"
 }

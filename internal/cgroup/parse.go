@@ -81,29 +81,70 @@ func parseLimit(b []byte) (int64, error) {
 	return int64(n), nil
 }
 
-// parseFlat picks values from a file of "key value" lines; a key that is missing, or has no number, is 0.
-func parseFlat(b []byte, keys ...string) []uint64 {
-	values := make([]uint64, len(keys))
+// eachFlat goes through a file of "key value" lines; lines without a number are passed over.
+func eachFlat(b []byte, use func(key []byte, n uint64)) {
 	for len(b) > 0 {
-		line := b
-		if i := bytes.IndexByte(b, '\n'); i >= 0 {
-			line, b = b[:i], b[i+1:]
-		} else {
-			b = nil
-		}
+		var line []byte
+		line, b, _ = bytes.Cut(b, []byte{'\n'})
 		i := bytes.IndexByte(line, ' ')
 		if i < 0 {
 			continue
 		}
-		for k, key := range keys {
-			if string(line[:i]) == key {
-				if n, err := strconv.ParseUint(string(bytes.TrimSpace(line[i+1:])), 10, 64); err == nil {
-					values[k] = n
-				}
-			}
+		if n, ok := parseUint(bytes.TrimSpace(line[i+1:])); ok {
+			use(line[:i], n)
 		}
 	}
-	return values
+}
+
+// parseBlkio sums up the "MAJOR:MINOR Read N" and "... Write N" lines of version 1.
+func parseBlkio(b []byte) (read, written uint64) {
+	for len(b) > 0 {
+		var line []byte
+		line, b, _ = bytes.Cut(b, []byte{'\n'})
+		_, rest, ok := bytes.Cut(line, []byte{' '})
+		operation, number, ok2 := bytes.Cut(rest, []byte{' '})
+		n, ok3 := parseUint(number)
+		if !ok || !ok2 || !ok3 {
+			continue
+		}
+		switch string(operation) {
+		case "Read":
+			read += n
+		case "Write":
+			written += n
+		}
+	}
+	return read, written
+}
+
+// parseIOStat sums up the "MAJOR:MINOR rbytes=N wbytes=N rios=N wios=N ..." lines of version 2.
+func parseIOStat(b []byte) IO {
+	var sum IO
+	for len(b) > 0 {
+		var field []byte
+		end := bytes.IndexAny(b, " \n")
+		if end < 0 {
+			field, b = b, nil
+		} else {
+			field, b = b[:end], b[end+1:]
+		}
+		key, number, ok := bytes.Cut(field, []byte{'='})
+		n, ok2 := parseUint(number)
+		if !ok || !ok2 {
+			continue
+		}
+		switch string(key) {
+		case "rbytes":
+			sum.ReadBytes += n
+		case "wbytes":
+			sum.WriteBytes += n
+		case "rios":
+			sum.Reads += n
+		case "wios":
+			sum.Writes += n
+		}
+	}
+	return sum
 }
 
 func parseInt(b []byte) (int64, error) {
@@ -112,4 +153,9 @@ func parseInt(b []byte) (int64, error) {
 		return 0, fmt.Errorf("%.40q is no number", b)
 	}
 	return n, nil
+}
+
+func parseUint(b []byte) (uint64, bool) {
+	n, err := strconv.ParseUint(string(b), 10, 64)
+	return n, err == nil
 }

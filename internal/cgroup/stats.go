@@ -18,81 +18,287 @@ type Stats struct {
 	Pids          int64         // processes and threads
 }
 
-// Read reads what the group has used. A controller that is not mounted leaves its fields zero.
-func (g *Group) Read() (Stats, error) {
-	var s Stats
-	for _, step := range []func(*Group, *Stats) error{readUsage, readThrottling, readMemory, readPids} {
-		if err := step(g, &s); err != nil {
-			return Stats{}, fmt.Errorf("read the group's usage: %w", err)
+// Detail is everything that can be told of a group: what Stats has, and what is only shown. A controller that is not mounted,
+// or not enabled for the group, leaves its fields zero.
+type Detail struct {
+	Stats
+	Quota  Quota
+	Weight int64 // as version 1's cpu.shares: 1024 is the kernel's default
+
+	RSS      int64  // bytes: anonymous memory
+	Cache    int64  // bytes: page cache
+	Swap     int64  // bytes
+	OOMKills uint64 // counter: processes killed for want of memory
+
+	IO        IO
+	PidsLimit int64 // 0: none
+}
+
+// IO is what a group read from and wrote to block devices: counters, over all devices.
+type IO struct{ ReadBytes, WriteBytes, Reads, Writes uint64 }
+
+// Reader reads groups one after the other, with one buffer for all of them. It belongs to one goroutine.
+type Reader struct{ buf []byte }
+
+// step reads a part of the figures.
+type step = func(*Reader, *Group, *Detail) error
+
+// Stats reads what a group has used. A group that is gone is ErrNotFound.
+func (r *Reader) Stats(g *Group) (Stats, error) {
+	var d Detail
+	err := r.run(g, &d, (*Reader).cpu, (*Reader).memory, (*Reader).pids)
+	return d.Stats, err
+}
+
+// Read reads everything of a group.
+func (r *Reader) Read(g *Group) (Detail, error) {
+	var d Detail
+	err := r.run(g, &d, (*Reader).cpu, (*Reader).bandwidth, (*Reader).memory, (*Reader).kills, (*Reader).pids, (*Reader).pidsLimit, (*Reader).io)
+	return d, err
+}
+
+func (r *Reader) run(g *Group, d *Detail, steps ...step) error {
+	for _, s := range steps {
+		if err := s(r, g, d); err != nil {
+			*d = Detail{}
+			return fmt.Errorf("read the group's usage: %w", err)
 		}
-	}
-	return s, nil
-}
-
-func readUsage(g *Group, s *Stats) error {
-	if g.usage.dir == "" || g.usage.v2 {
-		return nil // version 2 keeps it in cpu.stat
-	}
-	n, err := readInt(filepath.Join(g.usage.dir, "cpuacct.usage"))
-	s.CPU = time.Duration(n)
-	return err
-}
-
-func readThrottling(g *Group, s *Stats) error {
-	if g.cpu.dir == "" {
-		return nil
-	}
-	b, err := readSmall(filepath.Join(g.cpu.dir, "cpu.stat"))
-	if err != nil {
-		return err
-	}
-	v := parseFlat(b, "nr_periods", "nr_throttled", "throttled_time", "throttled_usec", "usage_usec")
-	s.Periods, s.Throttled = v[0], v[1]
-	s.ThrottledTime = time.Duration(v[2])
-	if g.cpu.v2 {
-		s.ThrottledTime = time.Duration(v[3]) * time.Microsecond
-		s.CPU = time.Duration(v[4]) * time.Microsecond
 	}
 	return nil
 }
 
-func readMemory(g *Group, s *Stats) error {
+// Read reads what the group has used.
+func (g *Group) Read() (Stats, error) {
+	var r Reader
+	return r.Stats(g)
+}
+
+func (r *Reader) cpu(g *Group, d *Detail) error {
+	if g.usage.dir != "" && !g.usage.v2 {
+		n, err := r.number(g.usage, "cpuacct.usage")
+		if err != nil {
+			return err
+		}
+		d.CPU = time.Duration(n)
+	}
+	if g.cpu.dir == "" {
+		return nil
+	}
+	b, err := r.file(g.cpu, "cpu.stat")
+	if err != nil {
+		return err
+	}
+	var throttled, throttledMicro, usage uint64
+	eachFlat(b, func(key []byte, n uint64) {
+		switch string(key) {
+		case "nr_periods":
+			d.Periods = n
+		case "nr_throttled":
+			d.Throttled = n
+		case "throttled_time":
+			throttled = n
+		case "throttled_usec":
+			throttledMicro = n
+		case "usage_usec":
+			usage = n
+		}
+	})
+	d.ThrottledTime = time.Duration(throttled)
+	if g.cpu.v2 {
+		d.ThrottledTime, d.CPU = time.Duration(throttledMicro)*time.Microsecond, time.Duration(usage)*time.Microsecond
+	}
+	return nil
+}
+
+// bandwidth reads the quota and the weight.
+func (r *Reader) bandwidth(g *Group, d *Detail) error {
+	if g.cpu.dir == "" {
+		return nil
+	}
+	if !g.cpu.v2 {
+		quota, err1 := r.number(g.cpu, "cpu.cfs_quota_us")
+		period, err2 := r.number(g.cpu, "cpu.cfs_period_us")
+		shares, err3 := r.number(g.cpu, "cpu.shares")
+		d.Quota = Quota{Time: time.Duration(max(quota, 0)) * time.Microsecond, Period: time.Duration(period) * time.Microsecond}
+		d.Weight = shares
+		return errors.Join(err1, err2, optional(err3))
+	}
+	b, err := r.file(g.cpu, "cpu.max")
+	if err != nil {
+		return optional(err) // the cpu controller is not enabled for this group, so nothing limits it
+	}
+	if d.Quota, err = parseMax(b); err != nil {
+		return fmt.Errorf("in %s: %w", g.cpu.dir, err)
+	}
+	weight, err := r.number(g.cpu, "cpu.weight")
+	if err == nil && weight > 0 {
+		d.Weight = sharesOf(weight)
+	}
+	return optional(err)
+}
+
+// sharesOf is the cpu.shares that stand for a version 2 weight (1 to 10000, 100 being the kernel's default), in proportion.
+func sharesOf(weight int64) int64 { return max(2, (weight*1024+50)/100) }
+
+func (r *Reader) memory(g *Group, d *Detail) error {
 	if g.memory.dir == "" {
 		return nil
 	}
-	usage, limit, inactive := "memory.usage_in_bytes", "memory.limit_in_bytes", "total_inactive_file"
+	usage, limit := "memory.usage_in_bytes", "memory.limit_in_bytes"
 	if g.memory.v2 {
-		usage, limit, inactive = "memory.current", "memory.max", "inactive_file"
+		usage, limit = "memory.current", "memory.max"
 	}
-	used, err := readInt(filepath.Join(g.memory.dir, usage))
-	if errors.Is(err, ErrNotFound) && g.memory.v2 && isDir(g.memory.dir) {
-		return nil // the memory controller is not enabled for this group
+	used, err := r.number(g.memory, usage)
+	if err != nil {
+		return optionalIn(g.memory, err)
 	}
+	b, err := r.file(g.memory, "memory.stat")
 	if err != nil {
 		return err
 	}
-	b, err := readSmall(filepath.Join(g.memory.dir, "memory.stat"))
-	if err != nil {
-		return err
-	}
+	inactive := int64(0)
+	eachFlat(b, func(key []byte, n uint64) {
+		// Version 1 has each figure twice: of the group alone, and with those below it (total_).
+		switch string(key) {
+		case "total_inactive_file":
+			inactive = int64(n)
+		case "inactive_file":
+			if g.memory.v2 {
+				inactive = int64(n)
+			}
+		case "anon", "total_rss":
+			d.RSS = int64(n)
+		case "file", "total_cache":
+			d.Cache = int64(n)
+		case "total_swap":
+			d.Swap = int64(n)
+		}
+	})
 	// The page cache that nobody uses is given back before anything is killed, so it is not counted as used.
-	s.Memory = max(used-int64(parseFlat(b, inactive)[0]), 0)
-	b, err = readSmall(filepath.Join(g.memory.dir, limit))
-	if err != nil {
+	d.Memory = max(used-inactive, 0)
+	if b, err = r.file(g.memory, limit); err != nil {
 		return err
 	}
-	s.MemoryLimit, err = parseLimit(b)
+	d.MemoryLimit, err = parseLimit(b)
 	return err
 }
 
-func readPids(g *Group, s *Stats) error {
+// kills reads what became of a group that was short of memory. Kernels before 4.13 do not count it in version 1.
+func (r *Reader) kills(g *Group, d *Detail) error {
+	if g.memory.dir == "" {
+		return nil
+	}
+	name := "memory.oom_control"
+	if g.memory.v2 {
+		name = "memory.events"
+		swap, err := r.number(g.memory, "memory.swap.current")
+		if optional(err) != nil {
+			return err
+		}
+		d.Swap = swap
+	}
+	b, err := r.file(g.memory, name)
+	if err != nil {
+		return optional(err)
+	}
+	eachFlat(b, func(key []byte, n uint64) {
+		if string(key) == "oom_kill" {
+			d.OOMKills = n
+		}
+	})
+	return nil
+}
+
+func (r *Reader) pids(g *Group, d *Detail) error {
 	if g.pids.dir == "" {
 		return nil
 	}
-	n, err := readInt(filepath.Join(g.pids.dir, "pids.current"))
-	if errors.Is(err, ErrNotFound) && isDir(g.pids.dir) {
-		return nil // the controller is not enabled for this group
+	n, err := r.number(g.pids, "pids.current")
+	if err != nil {
+		return optionalIn(g.pids, err)
 	}
-	s.Pids = n
+	d.Pids = n
+	return nil
+}
+
+func (r *Reader) pidsLimit(g *Group, d *Detail) error {
+	if g.pids.dir == "" {
+		return nil
+	}
+	b, err := r.file(g.pids, "pids.max")
+	if err != nil {
+		return optional(err)
+	}
+	d.PidsLimit, err = parseLimit(b)
 	return err
+}
+
+func (r *Reader) io(g *Group, d *Detail) error {
+	if g.io.dir == "" {
+		return nil
+	}
+	if g.io.v2 {
+		b, err := r.file(g.io, "io.stat")
+		if err != nil {
+			return optionalIn(g.io, err)
+		}
+		d.IO = parseIOStat(b)
+		return nil
+	}
+	var err error
+	if d.IO.ReadBytes, d.IO.WriteBytes, err = r.blkio(g, "blkio.throttle.io_service_bytes"); err != nil {
+		return err
+	}
+	d.IO.Reads, d.IO.Writes, err = r.blkio(g, "blkio.throttle.io_serviced")
+	return err
+}
+
+// blkio reads one of version 1's files, with the groups below where the kernel has that.
+func (r *Reader) blkio(g *Group, name string) (read, written uint64, err error) {
+	b, err := r.file(g.io, name+"_recursive")
+	if errors.Is(err, ErrNotFound) {
+		b, err = r.file(g.io, name)
+	}
+	if err != nil {
+		return 0, 0, optionalIn(g.io, err)
+	}
+	read, written = parseBlkio(b)
+	return read, written, nil
+}
+
+// optional passes over a file that this kernel does not have.
+func optional(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// optionalIn passes over a missing file of a group that is there: the controller is not enabled for it.
+func optionalIn(p place, err error) error {
+	if errors.Is(err, ErrNotFound) && isDir(p.dir) {
+		return nil
+	}
+	return err
+}
+
+func (r *Reader) number(p place, name string) (int64, error) {
+	b, err := r.file(p, name)
+	if err != nil {
+		return 0, err
+	}
+	n, err := parseInt(b)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", filepath.Join(p.dir, name), err)
+	}
+	return n, nil
+}
+
+// file reads one of a group's files into the buffer; what it returns counts until the next call.
+func (r *Reader) file(p place, name string) ([]byte, error) {
+	b, err := ReadFile(p.dir+"/"+name, r.buf)
+	if b != nil {
+		r.buf = b
+	}
+	return b, err
 }

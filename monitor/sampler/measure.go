@@ -1,0 +1,149 @@
+package sampler
+
+import (
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/berth-project/berth/internal/cgroup"
+	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/monitor/figures"
+)
+
+// tracked is a running container.
+type tracked struct {
+	docker.Container
+	pid     int
+	key     figures.Key // as which it was last shown; the zero Key: not at all
+	group   *cgroup.Group
+	ownNet  bool
+	netDir  string   // its network's folder below /proc
+	samples []sample // oldest first
+	figures *figures.Figures
+	trouble string
+}
+
+// sample is the counters at one moment.
+type sample struct {
+	at                 time.Time
+	cpu                time.Duration
+	periods, throttled uint64
+}
+
+// measure takes one sample. What could not be read leaves the reason in trouble, and no figures.
+func (s *Sampler) measure(t *tracked) {
+	f, err := s.read(t)
+	if err != nil {
+		t.figures, t.trouble = nil, err.Error()
+		return
+	}
+	t.figures, t.trouble = f, ""
+}
+
+func (s *Sampler) read(t *tracked) (*figures.Figures, error) {
+	var err error
+	if t.group == nil {
+		if t.group, err = s.o.Groups.Find(t.Pid, t.ID, t.CgroupParent); err != nil {
+			return nil, err
+		}
+		pid := strconv.Itoa(t.Pid)
+		t.ownNet = s.hostNet == "" || netNamespace(s.o.Proc, pid) != s.hostNet
+		t.netDir = filepath.Join(s.o.Proc, pid, "net")
+	}
+	d, err := s.reader.Read(t.group)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	f := &figures.Figures{
+		Uptime: max(now.Sub(t.StartedAt), 0).Seconds(),
+		CPU: figures.CPU{
+			Seconds: d.CPU.Seconds(), Quota: d.Quota.Cores(), Base: base(t.Container), Weight: d.Weight,
+			Periods: d.Periods, Throttled: d.Throttled, Waited: d.ThrottledTime.Seconds(),
+		},
+		Memory: figures.Memory{
+			Used: d.Memory, RSS: d.RSS, Cache: d.Cache, Swap: d.Swap, Limit: d.MemoryLimit, OOMKills: d.OOMKills,
+		},
+		IO: figures.IO{
+			ReadBytes: d.IO.ReadBytes, WriteBytes: d.IO.WriteBytes, Reads: d.IO.Reads, Writes: d.IO.Writes,
+		},
+		Pids: figures.Pids{Current: d.Pids, Limit: d.PidsLimit},
+	}
+	t.add(sample{at: now, cpu: d.CPU, periods: d.Periods, throttled: d.Throttled}, s.o.Window, s.o.Every)
+	f.CPU.Used, f.CPU.Share = t.rates()
+	if t.ownNet {
+		err = s.readNetwork(t.netDir, f)
+	}
+	return f, err
+}
+
+// base is the quota with which a container was created, in cores.
+func base(c docker.Container) float64 {
+	if c.NanoCPUs > 0 {
+		return float64(c.NanoCPUs) / 1e9
+	}
+	q := cgroup.Quota{Time: time.Duration(c.CPUQuota) * time.Microsecond, Period: time.Duration(c.CPUPeriod) * time.Microsecond}
+	if q.Period == 0 {
+		q.Period = cgroup.DefaultPeriod
+	}
+	return q.Cores()
+}
+
+// add appends a sample and forgets those older than the window, except the one that the window begins at.
+func (t *tracked) add(now sample, window, every time.Duration) {
+	t.samples = append(t.samples, now)
+	drop := 0
+	for len(t.samples)-drop > 2 && now.at.Sub(t.samples[drop+1].at) >= window-every/2 {
+		drop++
+	}
+	t.samples = append(t.samples[:0], t.samples[drop:]...)
+}
+
+// rates are the cores used and the throttled share over the window.
+func (t *tracked) rates() (cpu, throttled float64) {
+	first, last := t.samples[0], t.samples[len(t.samples)-1]
+	if took := last.at.Sub(first.at); took > 0 && last.cpu >= first.cpu {
+		cpu = float64(last.cpu-first.cpu) / float64(took)
+	}
+	if last.periods > first.periods && last.throttled >= first.throttled {
+		throttled = float64(last.throttled-first.throttled) / float64(last.periods-first.periods)
+	}
+	return cpu, throttled
+}
+
+// plus adds the figures of a container of the same pod: its network is the sandbox's. nil adds nothing.
+func plus(f *figures.Figures, name string, c *figures.Figures) {
+	if c == nil {
+		return
+	}
+	f.CPU = figures.CPU{
+		Seconds: f.CPU.Seconds + c.CPU.Seconds, Used: f.CPU.Used + c.CPU.Used,
+		// A sum with something unlimited in it has no limit.
+		Quota: sumOfLimits(f.CPU.Quota, c.CPU.Quota), Base: sumOfLimits(f.CPU.Base, c.CPU.Base),
+		Weight: f.CPU.Weight + c.CPU.Weight, Periods: f.CPU.Periods + c.CPU.Periods, Throttled: f.CPU.Throttled + c.CPU.Throttled,
+		Waited: f.CPU.Waited + c.CPU.Waited, Share: max(f.CPU.Share, c.CPU.Share),
+	}
+	f.Memory = figures.Memory{
+		Used: f.Memory.Used + c.Memory.Used, RSS: f.Memory.RSS + c.Memory.RSS, Cache: f.Memory.Cache + c.Memory.Cache,
+		Swap: f.Memory.Swap + c.Memory.Swap, Limit: sumOfLimits(f.Memory.Limit, c.Memory.Limit),
+		OOMKills: f.Memory.OOMKills + c.Memory.OOMKills,
+	}
+	f.IO = figures.IO{
+		ReadBytes: f.IO.ReadBytes + c.IO.ReadBytes, WriteBytes: f.IO.WriteBytes + c.IO.WriteBytes,
+		Reads: f.IO.Reads + c.IO.Reads, Writes: f.IO.Writes + c.IO.Writes,
+	}
+	f.Pids = figures.Pids{Current: f.Pids.Current + c.Pids.Current, Limit: sumOfLimits(f.Pids.Limit, c.Pids.Limit)}
+	services := f.Services[:len(f.Services):len(f.Services)] // appending copies: others share the array
+	for _, service := range c.Services {
+		service.Name = name + "/" + service.Name
+		services = append(services, service)
+	}
+	f.Services = services
+}
+
+func sumOfLimits[T int64 | float64](a, b T) T {
+	if a == 0 || b == 0 {
+		return 0
+	}
+	return a + b
+}

@@ -1,0 +1,141 @@
+package sampler
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/berth-project/berth/internal/cgroup"
+	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/monitor/figures"
+	"github.com/berth-project/berth/spec"
+)
+
+// Options of a Sampler; Groups, Every, Window and Log are needed.
+type Options struct {
+	Groups  *cgroup.FS
+	Proc    string        // "" for /proc
+	Every   time.Duration // between samples
+	Window  time.Duration // over which rates are averaged
+	Host    string        // its name
+	Version string        // of the program
+	Log     logrus.FieldLogger
+}
+
+// Validate fills in the defaults and reports every fault at once.
+func (o *Options) Validate() error {
+	if o.Proc == "" {
+		o.Proc = cgroup.DefaultProc
+	}
+	var faults []error
+	if o.Groups == nil || o.Log == nil {
+		faults = append(faults, errors.New("sampler: Groups and Log are needed"))
+	}
+	if o.Every <= 0 || o.Window < o.Every {
+		faults = append(faults, errors.New("sampler: Every must be positive, and Window at least Every"))
+	}
+	return errors.Join(faults...)
+}
+
+// Sources are what is known of the host beside its files.
+type Sources struct {
+	State     spec.HostState
+	Inventory docker.Snapshot
+	Usage     map[string]spec.Usage // task -> what the quota keeper says
+	DataDir   string                // Docker's; "" while it is unknown
+}
+
+// Sampler measures the running containers; one goroutine owns it.
+type Sampler struct {
+	o       Options
+	hostNet string // the host's network namespace
+	reader  cgroup.Reader
+	buf     []byte              // of files below /proc
+	tracked map[string]*tracked // by container id
+	counts  map[figures.Key]*count
+	host    figures.Host
+	at      time.Time // of the last sample
+}
+
+// New checks the options.
+func New(o Options) (*Sampler, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	return &Sampler{
+		o: o, hostNet: netNamespace(o.Proc, "self"), tracked: map[string]*tracked{}, counts: map[figures.Key]*count{},
+	}, nil
+}
+
+// netNamespace names a process's network namespace; "" when it cannot be read.
+func netNamespace(proc, pid string) string {
+	name, err := os.Readlink(filepath.Join(proc, pid, "ns", "net"))
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
+// Pass gives the host as it is now. With measure it reads the files of every container, otherwise only those of new ones; the
+// snapshot's time is that of the last measurement.
+func (s *Sampler) Pass(from Sources, measure bool) *figures.Snapshot {
+	began := time.Now()
+	if measure = measure || s.at.IsZero(); measure {
+		s.at = began
+	}
+	s.follow(from.Inventory, measure)
+	all := s.instances(from)
+	if measure {
+		s.readHost(from.DataDir)
+		s.host.SampleSeconds = time.Since(began).Seconds()
+	}
+	host := s.host
+	host.DockerConnected, host.Document = from.Inventory.Connected, from.State.Document.Version
+	host.Containers = len(s.tracked)
+	for i := range all {
+		if f := all[i].Figures; f != nil {
+			host.Quota += f.CPU.Quota
+		}
+	}
+	return &figures.Snapshot{At: s.at, Version: s.o.Version, Host: host, Instances: all}
+}
+
+// follow measures the running containers, and forgets those that ended.
+func (s *Sampler) follow(inventory docker.Snapshot, measure bool) {
+	alive := make(map[string]bool, len(s.tracked))
+	killed := map[string]bool{}
+	var todo []*tracked
+	for _, c := range inventory.Containers {
+		if !c.Running || c.Pid <= 0 {
+			killed[c.ID] = c.OOMKilled
+			continue
+		}
+		alive[c.ID] = true
+		t := s.tracked[c.ID]
+		if t != nil && (t.pid != c.Pid || !t.StartedAt.Equal(c.StartedAt)) { // a restarted container's counters begin anew
+			s.ended(t, c.OOMKilled)
+			t = &tracked{pid: c.Pid, key: t.key}
+			s.tracked[c.ID] = t
+		}
+		if t == nil {
+			t = &tracked{pid: c.Pid}
+			s.tracked[c.ID] = t
+		}
+		t.Container = c
+		if measure || t.figures == nil {
+			todo = append(todo, t)
+		}
+	}
+	for id, t := range s.tracked {
+		if !alive[id] {
+			s.ended(t, killed[id])
+			delete(s.tracked, id)
+		}
+	}
+	for _, t := range todo {
+		s.measure(t)
+	}
+}
