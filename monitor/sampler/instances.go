@@ -108,9 +108,9 @@ func (j *join) seat(seat spec.HostSeat) figures.Instance {
 	return i
 }
 
-// advise adds what the quota keeper knows of a task; base is what counts where it knows nothing.
-func (j *join) advise(f *figures.Figures, task string, base float64) {
-	u := j.from.Usage[task]
+// advise adds what the quota keeper knows of a task, or of a container without one; base is what counts where it knows nothing.
+func (j *join) advise(f *figures.Figures, key string, base float64) {
+	u := j.from.Usage[key]
 	f.CPU.Base, f.CPU.Lost, f.CPU.Advice = cmp.Or(u.Base, base), u.Lost, u.Advice
 }
 

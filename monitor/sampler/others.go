@@ -30,6 +30,9 @@ func (j *join) others(all []*tracked) {
 	made := make([]figures.Instance, len(all))
 	for n, t := range all {
 		made[n] = other(t)
+		if f := made[n].Figures; f != nil {
+			j.advise(f, t.ID, f.CPU.Base)
+		}
 		if t.key.App != made[n].App { // new, or renamed
 			t.key = figures.Key{}
 		}

@@ -44,7 +44,7 @@ func (o *Options) Validate() error {
 type Sources struct {
 	State     spec.HostState
 	Inventory docker.Snapshot
-	Usage     map[string]spec.Usage // task -> what the quota keeper says
+	Usage     map[string]spec.Usage // task, or container without one -> what the quota keeper says
 	DataDir   string                // Docker's; "" while it is unknown
 }
 
