@@ -137,9 +137,6 @@ func (r *Reader) bandwidth(g *Group, d *Detail) error {
 	return optional(err)
 }
 
-// sharesOf is the cpu.shares that stand for a version 2 weight (1 to 10000, 100 being the kernel's default), in proportion.
-func sharesOf(weight int64) int64 { return max(2, (weight*1024+50)/100) }
-
 func (r *Reader) memory(g *Group, d *Detail) error {
 	if g.memory.dir == "" {
 		return nil

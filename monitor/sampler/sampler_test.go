@@ -87,7 +87,7 @@ func newMachine(t *testing.T) *machine {
 // group makes a container's group.
 func (m *machine) group(id string, kills int) {
 	for name, text := range map[string]string{
-		"cpu.max": "20000 100000", "cpu.weight": "100", "memory.current": "60000000", "memory.max": "100000000", "pids.current": "7", "pids.max": "64",
+		"cpu.max": "20000 100000", "cpu.weight": "39", "memory.current": "60000000", "memory.max": "100000000", "pids.current": "7", "pids.max": "64",
 		"cpu.stat":    "usage_usec 2000000\nnr_periods 10\nnr_throttled 3\nthrottled_usec 500000",
 		"memory.stat": "anon 1000\nfile 2000\ninactive_file 10000000", "memory.swap.current": "4096", "memory.events": fmt.Sprintf("oom 9\noom_kill %d", kills),
 		"io.stat": "8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n8:16 rbytes=1 wbytes=1 rios=1 wios=1 dbytes=0 dios=0",
@@ -129,7 +129,7 @@ func TestEverythingIsMeasured(t *testing.T) {
 		State: figures.Running, Health: figures.Unknown, Started: c.StartedAt, Restarts: 3,
 		Checks: []figures.Check{{Protocol: "HTTP", Target: ":80/ok", Health: figures.Healthy}, {Protocol: "COMMAND", Target: "/bin/true -x", Health: figures.Unknown}},
 		Figures: &figures.Figures{
-			CPU:    figures.CPU{Seconds: 2, Quota: 0.2, Base: 0.15, Weight: 1024, Periods: 10, Throttled: 3, Waited: 0.5, Lost: 0.3, Advice: 0.4},
+			CPU:    figures.CPU{Seconds: 2, Quota: 0.2, Base: 0.15, Weight: 999, Periods: 10, Throttled: 3, Waited: 0.5, Lost: 0.3, Advice: 0.4},
 			Memory: figures.Memory{Used: 50000000, RSS: 1000, Cache: 2000, Swap: 4096, Limit: 100000000, OOMKills: 2},
 			IO:     figures.IO{ReadBytes: 11, WriteBytes: 21, Reads: 2, Writes: 3},
 			Pids:   figures.Pids{Current: 7, Limit: 64},
