@@ -72,6 +72,29 @@ func ParseWeight(text string) (int64, error) {
 	return n, nil
 }
 
+// MaxServiceWeight is Consul's bound of an instance's share of requests.
+const MaxServiceWeight = 65535
+
+// ParseServiceWeight reads an instance's share of requests (AppLabelServiceWeight).
+func ParseServiceWeight(text string) (int, error) {
+	n, err := strconv.Atoi(strings.TrimSpace(text))
+	if err != nil || n < 1 || n > MaxServiceWeight {
+		return 0, fmt.Errorf("%q is no weight such as 10 (1 to %d)", text, MaxServiceWeight)
+	}
+	return n, nil
+}
+
+// ServiceWeight is the share of requests of the app's instance on the seat: the seat's own, or the app's, or 1.
+func (a *App) ServiceWeight(seat Seat) int {
+	if seat.Weight > 0 {
+		return seat.Weight
+	}
+	if n, err := ParseServiceWeight(a.Labels[AppLabelServiceWeight]); err == nil {
+		return n
+	}
+	return 1
+}
+
 // maxDrain is less than the time after which a deployment is called stuck.
 const maxDrain = time.Hour
 

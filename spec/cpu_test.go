@@ -10,6 +10,7 @@ func TestLabelValues(t *testing.T) {
 	cores := func(s string) (any, error) { return ParseCores(s) }
 	burst := func(s string) (any, error) { return ParseBurst(s) }
 	weight := func(s string) (any, error) { return ParseWeight(s) }
+	share := func(s string) (any, error) { return ParseServiceWeight(s) }
 	drain := func(s string) (any, error) { return ParseDrain(s) }
 	for _, c := range []struct {
 		name        string
@@ -22,6 +23,7 @@ func TestLabelValues(t *testing.T) {
 		{"cores", cores, "1.5", "1.5"}, {"cores", cores, "0", ""}, {"cores", cores, "NaN", ""}, {"cores", cores, "Inf", ""}, {"cores", cores, "1e9", ""}, {"cores", cores, "", ""},
 		{"burst", burst, "50ms", "50ms"}, {"burst", burst, "10us", ""}, {"burst", burst, "2m", ""}, {"burst", burst, "50", ""},
 		{"weight", weight, "1024", "1024"}, {"weight", weight, "1", ""}, {"weight", weight, "262145", ""}, {"weight", weight, "1.5", ""},
+		{"share", share, "10", "10"}, {"share", share, "65535", "65535"}, {"share", share, "0", ""}, {"share", share, "65536", ""}, {"share", share, "1.5", ""},
 		{"drain", drain, "30", "30s"}, {"drain", drain, "0", "0s"}, {"drain", drain, "0.5", "500ms"}, {"drain", drain, "-1", ""}, {"drain", drain, "3601", ""}, {"drain", drain, "NaN", ""},
 	} {
 		got, err := c.parse(c.text)

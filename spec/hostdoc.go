@@ -94,6 +94,10 @@ type HostSeat struct {
 	DrainFor time.Duration `json:",omitempty"`
 	// Temporary seats exist only during a rolling update.
 	Temporary bool
+	// Weight is the instance's share of its service's requests beside the other instances' (Consul's Weights.Passing); 0: 1.
+	Weight int `json:",omitempty"`
+	// Maintenance is why no requests are to be sent to the instance for now (Consul's maintenance mode); "": they are.
+	Maintenance string `json:",omitempty"`
 
 	// Containers are a pod's; empty for apps. The container with the seat's TaskID then is the sandbox, which holds the
 	// address.

@@ -148,6 +148,11 @@ type Seat struct {
 	Hostname string
 	HostKeys []HostKey
 	LastHost string
+	// Weight is the instance's share of its service's requests; 0: as AppLabelServiceWeight says, or 1. It and Maintenance end
+	// when the seat does.
+	Weight int `json:",omitempty"`
+	// Maintenance is why somebody had requests kept away from the instance; "": nobody has.
+	Maintenance string `json:",omitempty"`
 	// Volumes are its persistent volumes, freed ones until their data is gone. Never changed in place.
 	Volumes []SeatVolume `json:",omitempty"`
 }

@@ -215,6 +215,16 @@ var knownLabels = map[string]func(string) string{
 	spec.AppLabelIngress:  rateFault,
 	spec.AppLabelEgress:   rateFault,
 	spec.AppLabelLimits:   limitsFault,
+
+	spec.AppLabelMaxCPUs:       func(v string) string { _, err := spec.ParseCores(v); return reason(err) },
+	spec.AppLabelServiceWeight: func(v string) string { _, err := spec.ParseServiceWeight(v); return reason(err) },
+}
+
+func reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 func checkLabels(app *spec.App, f *marathon.Faults) {
@@ -235,6 +245,20 @@ func checkLabels(app *spec.App, f *marathon.Faults) {
 	}
 	if _, pinned := app.Labels[spec.AppLabelIPs]; pinned && app.Floats() {
 		f.Add("/labels/"+spec.AppLabelIdentity, "instances that float keep no addresses; leave out %s or keep the seats", spec.AppLabelIPs)
+	}
+	checkHeadroom(app, f)
+}
+
+// checkHeadroom: what is held for an instance is never less than what it may use.
+func checkHeadroom(app *spec.App, f *marathon.Faults) {
+	text, set := app.Labels[spec.AppLabelMaxCPUs]
+	held, err := spec.ParseCores(text)
+	switch at := "/labels/" + spec.AppLabelMaxCPUs; {
+	case !set || err != nil: // said already
+	case app.Pod != nil:
+		f.Add(at, "a pod's containers have a quota each, and are not resized while they run; leave the label out")
+	case held < app.CPUs:
+		f.Add(at, "%s is less than the app's cpus (%v): give at least as much, or leave the label out", text, app.CPUs)
 	}
 }
 

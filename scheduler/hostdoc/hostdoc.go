@@ -130,7 +130,10 @@ func seat(t Task, native int) spec.HostSeat {
 		Seat: t.Seat.ID, TaskID: t.ID, Instance: t.Instance, Hostname: t.Seat.Hostname, Pool: t.Pool, Address: t.Address,
 		HostKeys: t.Seat.HostKeys, AppVersion: spec.FormatTime(t.AppVersion), Labels: t.App.Labels, CPUs: t.App.CPULimit(), Mem: t.App.MemLimit(),
 		Probes: append(append(probes, launch.Readiness(t.App, ports)...), launch.Checks(t.App, ports)...), Drain: t.Rung == spec.Killing,
-		Temporary: t.Now != nil && deploy.Temporary(t.Now, t.Seat.ID.Index),
+		Temporary: t.Now != nil && deploy.Temporary(t.Now, t.Seat.ID.Index), Maintenance: t.Seat.Maintenance,
+	}
+	if w := t.App.ServiceWeight(t.Seat); w > 1 {
+		s.Weight = w
 	}
 	if passes {
 		s.Services = launch.Services(t.App, ports, probes)
