@@ -212,19 +212,26 @@ var knownLabels = map[string]func(string) string{
 	spec.AppLabelIdentity: identityFault,
 	spec.AppLabelService:  nonEmptyFault,
 	spec.AppLabelTags:     func(string) string { return "" },
-	spec.AppLabelIngress:  rateFault,
-	spec.AppLabelEgress:   rateFault,
+	spec.AppLabelIngress:  parsed(spec.ParseRate),
+	spec.AppLabelEgress:   parsed(spec.ParseRate),
 	spec.AppLabelLimits:   limitsFault,
 
-	spec.AppLabelMaxCPUs:       func(v string) string { _, err := spec.ParseCores(v); return reason(err) },
-	spec.AppLabelServiceWeight: func(v string) string { _, err := spec.ParseServiceWeight(v); return reason(err) },
+	spec.AppLabelMaxCPUs:       parsed(spec.ParseCores),
+	spec.AppLabelStartup:       parsed(spec.ParseStartup),
+	spec.AppLabelBurst:         parsed(spec.ParseBurst),
+	spec.AppLabelWeight:        parsed(spec.ParseWeight),
+	spec.AppLabelDrain:         parsed(spec.ParseDrain),
+	spec.AppLabelServiceWeight: parsed(spec.ParseServiceWeight),
 }
 
-func reason(err error) string {
-	if err == nil {
+// parsed is the rule of a label whose value one function reads.
+func parsed[T any](parse func(string) (T, error)) func(string) string {
+	return func(value string) string {
+		if _, err := parse(value); err != nil {
+			return err.Error()
+		}
 		return ""
 	}
-	return err.Error()
 }
 
 func checkLabels(app *spec.App, f *marathon.Faults) {
@@ -260,13 +267,6 @@ func checkHeadroom(app *spec.App, f *marathon.Faults) {
 	case held < app.CPUs:
 		f.Add(at, "%s is less than the app's cpus (%v): give at least as much, or leave the label out", text, app.CPUs)
 	}
-}
-
-func rateFault(value string) string {
-	if _, err := spec.ParseRate(value); err != nil {
-		return err.Error()
-	}
-	return ""
 }
 
 func nonEmptyFault(value string) string {

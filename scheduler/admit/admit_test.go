@@ -200,10 +200,19 @@ func TestLabels(t *testing.T) {
 		"BERTH_LIMITS=hidden":              "",
 		"BERTH_LIMITS=no":                  `expected "visible" or "hidden"`,
 		"BERTH_POOL=blue":                  "",
+		"BERTH_CPU_MAX=2":                  "",
+		"BERTH_CPU_MAX=many":               "no number of cores",
+		"BERTH_CPU_STARTUP=2x30s":          "",
+		"BERTH_CPU_STARTUP=30s":            "no start-up allowance",
+		"BERTH_CPU_BURST=50":               "no CPU time",
+		"BERTH_CPU_WEIGHT=1":               "no CPU weight",
+		"BERTH_DRAIN_SECONDS=-1":           "no number of seconds",
+		"BERTH_WEIGHT=10":                  "",
+		"BERTH_WEIGHT=0":                   "no weight",
 		"BERTH_POOL=":                      "must not be empty",
 		"BERTH_TAGS=":                      "",
 		"BERTH_SERVICE=web":                "",
-		"BERTH_IP=192.0.2.1":               "Berth knows BERTH_EGRESS, BERTH_IDENTITY, BERTH_INGRESS, BERTH_IPS, BERTH_LIMITS, BERTH_POOL, BERTH_SERVICE, BERTH_TAGS",
+		"BERTH_IP=192.0.2.1":               "Berth knows BERTH_CPU_BURST, BERTH_CPU_MAX, ",
 		"berth_ips=192.0.2.1":              "unknown label",
 		"berth.app=/other":                 "set by Berth itself",
 	} {
@@ -216,6 +225,20 @@ func TestLabels(t *testing.T) {
 			check(t, &spec.App{ID: "/a", Cmd: "run", Labels: map[string]string{key: value}}, Policy{}, at, text)
 		})
 	}
+}
+
+func TestHeadroom(t *testing.T) {
+	at := "/labels/BERTH_CPU_MAX"
+	app := func(cpus float64, held string) *spec.App {
+		return &spec.App{ID: "/a", Cmd: "run", CPUs: cpus, Labels: map[string]string{"BERTH_CPU_MAX": held}}
+	}
+	check(t, app(1, "1"), Policy{}, "", "")
+	check(t, app(0.5, "1.5"), Policy{}, "", "")
+	check(t, app(1.5, "1"), Policy{}, at, "less than the app's cpus (1.5)")
+	check(t, app(1.5, "x"), Policy{}, at, "no number of cores")
+	pod := app(1, "2")
+	pod.Pod = &spec.Pod{}
+	check(t, pod, Policy{Pods: true}, at, "a quota each")
 }
 
 func TestFloatingInstancesHaveNoPins(t *testing.T) {
