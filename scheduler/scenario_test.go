@@ -532,7 +532,7 @@ func (p *play) show(what string) []string {
 			}
 		}
 	case "doc":
-		for name := range p.hosts {
+		for _, name := range slices.Sorted(maps.Keys(p.hosts)) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			d, err := p.s.HostDocument(ctx, name, 0)
 			cancel()
