@@ -1,6 +1,7 @@
 package registrator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -214,9 +215,9 @@ func (l *loop) deregister(id string) {
 			mine = c
 		}
 	}
-	app := have.Meta[services.MetaApp]
+	of := have.Meta[services.MetaApp]
 	if w, ok := l.withheld[mine]; ok {
-		reason, app = w.Reason, string(w.Seat.App)
+		reason, of = w.Reason, cmp.Or(w.Container, w.Seat.String())
 	}
 	l.start(id, &l.leaving, func(ctx context.Context) error {
 		return l.r.agent.deregister(ctx, id)
@@ -235,7 +236,7 @@ func (l *loop) deregister(id string) {
 			message = "Removed from Consul, where it may have been: its registration had no answer"
 		}
 		l.log.WithFields(logrus.Fields{
-			"service": id, "app": app, "task": mine.task, "reason": reason,
+			"service": id, "of": of, "task": mine.task, "reason": reason,
 		}).Info(message)
 	})
 }

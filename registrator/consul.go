@@ -92,7 +92,10 @@ func (a *agent) list(ctx context.Context) (listing, error) {
 	if err != nil {
 		return listing{}, fmt.Errorf("list the Consul agent's checks: %w", err)
 	}
-	l := listing{ours: map[string]services.Registered{}, foreign: map[string]bool{}, legacy: map[string]string{}, host: a.whereabouts(ctx)}
+	l := listing{ours: map[string]services.Registered{}, foreign: map[string]bool{}, legacy: map[string]string{}}
+	if l.host, err = a.whereabouts(ctx); err != nil {
+		return listing{}, err
+	}
 	for id, s := range list {
 		owner, ours := s.Meta[services.MetaOwner]
 		switch {
@@ -121,19 +124,23 @@ func registered(s *api.AgentService, checks map[string]*api.AgentCheck) services
 }
 
 // whereabouts is the address by which the agent's node is known. A token that may not ask costs only services that need it.
-func (a *agent) whereabouts(ctx context.Context) netip.Addr {
+func (a *agent) whereabouts(ctx context.Context) (netip.Addr, error) {
 	if a.o.HostAddress.IsValid() || a.o.Others.Others == "" || a.o.Others.Others == services.OthersNone {
-		return a.o.HostAddress
+		return a.o.HostAddress, nil
 	}
 	var self struct{ Member struct{ Addr string } }
-	if _, err := a.client.Raw().Query("/v1/agent/self", &self, a.query(ctx)); err != nil {
-		return netip.Addr{}
+	_, err := a.client.Raw().Query("/v1/agent/self", &self, a.query(ctx))
+	if code(err) == http.StatusForbidden {
+		return netip.Addr{}, nil
+	}
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("ask the Consul agent for its address: %w", err)
 	}
 	address, err := netip.ParseAddr(self.Member.Addr)
 	if err != nil {
-		return netip.Addr{}
+		return netip.Addr{}, fmt.Errorf("read the Consul agent's own address: %w", err)
 	}
-	return address
+	return address, nil
 }
 
 // errForeign says that somebody else holds the id of a service; errUnsent that a registration was not even tried.

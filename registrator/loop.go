@@ -87,7 +87,7 @@ type ttlState struct {
 func newLoop(ctx context.Context, r *Registrator) *loop {
 	return &loop{
 		r: r, ctx: ctx, log: r.log(), results: make(chan func(time.Time)),
-		lingering: map[string]bool{}, unclear: map[string]bool{}, legacy: map[string]string{}, troubles: map[string]string{},
+		host: r.o.HostAddress, lingering: map[string]bool{}, unclear: map[string]bool{}, legacy: map[string]string{}, troubles: map[string]string{},
 		admitted: map[string]bool{}, wanted: map[string]services.Service{}, withheld: map[claim]services.Withheld{},
 		actual: map[string]services.Registered{}, foreign: map[string]bool{}, told: map[string]bool{}, dirty: map[string]bool{},
 		busy: map[string]bool{}, unsure: map[claim]bool{}, retries: map[string]retry{}, ttl: map[string]ttlState{}, drains: map[string]drain{},
@@ -133,7 +133,9 @@ func (l *loop) converge(now time.Time) time.Duration {
 	if l.known {
 		if l.stale {
 			l.decide()
-			l.complain()
+			if l.listed { // before, the host's address may not be known
+				l.complain()
+			}
 			l.stale = false
 		}
 		l.write(now)

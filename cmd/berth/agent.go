@@ -19,7 +19,9 @@ import (
 type agentOptions struct {
 	daemonOptions
 	hostOptions
-	Net string
+	dropInOptions
+	Net       string
+	Registrar bool
 }
 
 // Who keeps the host's network.
@@ -36,24 +38,47 @@ It fetches what it must know from the scheduler at --api (http://HOST:PORT, with
 --state-dir, and goes on with that while the scheduler is away. --hostname must be the name under which the Mesos agent
 of this host offers it (mesos-agent --hostname).
 
+With --registrar-only it takes the place of gliderlabs/registrator: it registers this host's containers in Consul by Registrator's
+conventions (SERVICE_NAME, SERVICE_TAGS, SERVICE_80_CHECK_HTTP and so on), takes its flags, also with one dash, and its URI
+(consul://HOST:PORT, consul-tls://, consul-unix://), and needs neither a scheduler nor root, only Docker's socket. --cleanup then
+removes what Registrator has left in Consul of this host's containers.
+
 With --net external it leaves networks, addresses and the packet filter to a process of their own, "berth net", which goes on
 when the agent does not.`
 
 const agentExample = `  berth agent --api http://10.0.0.5:8080 --token-file /etc/berth/token
   berth agent --api http://10.0.0.5:8080 --token-file /etc/berth/token --hostname node7.example.com --consul 127.0.0.1:8500
   berth agent --api http://10.0.0.5:8080 --token-file /etc/berth/token --net external      # beside berth net
+  berth agent --registrar-only -ip 10.0.0.7 -cleanup consul://127.0.0.1:8500               # instead of gliderlabs/registrator
   berth agent --cleanup        # after it was stopped and the host has no instance left: remove its networks and rules`
 
 func newAgentCommand(c *cli) *cobra.Command {
 	var o agentOptions
 	cmd := &cobra.Command{
 		Use: "agent", Short: "Look after the instances of this host of a Mesos cluster", Long: agentLong, Example: agentExample,
-		Args: cobra.NoArgs, GroupID: groupDaemons,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args: cobra.MaximumNArgs(1), GroupID: groupDaemons,
+		RunE: func(cmd *cobra.Command, args []string) error {
 			s := settings{standaloneOptions: standaloneOptions{daemonOptions: o.daemonOptions, hostOptions: o.hostOptions}}
 			if err := s.settleDaemon(c); err != nil {
 				return err
 			}
+			if o.Registrar {
+				r, err := o.settleRegistrar(cmd, args)
+				if err != nil {
+					return err
+				}
+				if err := runRegistrar(cmd.Context(), s, r, cmd.Flags().Changed("state-dir")); err != nil {
+					return &failure{err}
+				}
+				return nil
+			}
+			if len(args) > 0 {
+				return fmt.Errorf("%s: only an agent with --%s takes an argument", args[0], registrarFlag)
+			}
+			if err := errors.Join(s.settleConsul(), o.dropInOptions.apply(&s.registry)); err != nil {
+				return err
+			}
+			s.registry.AntiEntropy = 0 // checks of instances are refreshed at that pace
 			if !o.Cleanup && !cmd.Flags().Changed("api") && os.Getenv("BERTH_API") == "" {
 				return errors.New("--api is needed: where the scheduler is, such as http://10.0.0.5:8080")
 			}
@@ -69,6 +94,8 @@ func newAgentCommand(c *cli) *cobra.Command {
 	}
 	o.daemonOptions.register(cmd)
 	o.hostOptions.register(cmd)
+	o.dropInOptions.register(cmd)
+	cmd.Flags().BoolVar(&o.Registrar, registrarFlag, false, "nothing but Consul: a drop-in for gliderlabs/registrator, with its flags and its registry URI")
 	cmd.Flags().StringVar(&o.Net, "net", netOwn, "who keeps the network: own, or external for a berth net on this host")
 	return cmd
 }

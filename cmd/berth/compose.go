@@ -321,10 +321,9 @@ func (c *composition) addHost(api, token string) error {
 	}
 	var drained *watch.Value[map[string]bool]
 	if c.Consul != "" {
-		reg, err := registrator.New(registrator.Options{
-			Host: c.Hostname, Owner: c.agentID, State: c.state, Inventory: c.inventory, Log: c.log,
-			Address: c.Consul, TokenFile: c.ConsulTokenFile,
-		})
+		o := c.registry
+		o.Host, o.Owner, o.State, o.Inventory, o.Log = c.Hostname, c.agentID, c.state, c.inventory, c.log
+		reg, err := registrator.New(o)
 		if err != nil {
 			return err
 		}

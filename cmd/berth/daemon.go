@@ -81,19 +81,17 @@ func (o *schedulerOptions) register(cmd *cobra.Command) {
 
 // hostOptions are the flags of everything that looks after the instances of this host.
 type hostOptions struct {
-	DockerHost      string
-	Consul          string
-	ConsulTokenFile string
-	IPAMName        string
-	ZabbixGroup     string
-	Cleanup         bool
+	consulOptions
+	DockerHost  string
+	IPAMName    string
+	ZabbixGroup string
+	Cleanup     bool
 }
 
 func (o *hostOptions) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.DockerHost, "docker-host", "", "the Docker Engine (default: DOCKER_HOST, then unix:///var/run/docker.sock)")
-	f.StringVar(&o.Consul, "consul", "", "the local Consul agent, such as 127.0.0.1:8500 (default: instances are not registered)")
-	f.StringVar(&o.ConsulTokenFile, "consul-token-file", "", "file with the Consul ACL token")
+	o.consulOptions.register(cmd)
 	f.StringVar(&o.IPAMName, "ipam-name", "berth", "name of Berth's Docker IPAM driver")
 	f.StringVar(&o.ZabbixGroup, "zabbix-group", "", "group that may read the Zabbix socket (default: zabbix, where it exists)")
 	f.BoolVar(&o.Cleanup, "cleanup", false, "remove the networks, rules and sockets of a stopped daemon, then exit")

@@ -17,5 +17,6 @@ func berth() int {
 	defer stop()
 	c := newCLI(os.Stdin, os.Stdout, os.Stderr)
 	root := newRootCommand(c)
+	root.SetArgs(dropInArgs(os.Args[1:]))
 	return exitCode(c.err, root.ExecuteContext(ctx))
 }

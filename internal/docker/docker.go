@@ -50,7 +50,7 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 		return Info{}, fmt.Errorf("ask docker for its info: %w", err)
 	}
 	return Info{
-		Name: i.Name, ServerVersion: i.ServerVersion, APIVersion: c.api.ClientVersion(),
+		ID: i.ID, Name: i.Name, ServerVersion: i.ServerVersion, APIVersion: c.api.ClientVersion(),
 		NCPU: i.NCPU, MemTotal: i.MemTotal, LiveRestore: i.LiveRestoreEnabled, RootDir: i.DockerRootDir,
 		Driver: i.Driver, DriverStatus: i.DriverStatus, CgroupDriver: i.CgroupDriver, CgroupVersion: i.CgroupVersion,
 		OperatingSystem: i.OperatingSystem, KernelVersion: i.KernelVersion,

@@ -69,6 +69,7 @@ type Snapshot struct {
 
 // Info is what the engine tells about itself and its machine.
 type Info struct {
+	ID              string // of the engine's data folder: it outlives restarts and the machine's name
 	Name            string // the machine's host name
 	ServerVersion   string
 	APIVersion      string // as negotiated
