@@ -90,6 +90,7 @@ func (s *Scheduler) hostViews(now time.Time) []api.HostView {
 		}
 		v.Policies = h.policies
 		v.Starting, v.MaxStarting = s.pace(name, now)
+		v.Drain = s.drainView(name)
 	}
 	for id, a := range s.agents {
 		v := view(a.Host)

@@ -84,7 +84,7 @@ func (s *Scheduler) changeInstead(c api.Change, instead string, now time.Time) (
 		return s.changed(d), nil
 	}
 	// Those that it cancels make room: reverting and forcing stay possible at the limit. Without steps nothing runs.
-	if limit := s.opts.MaxRunningDeployments; len(d.steps) > 0 && len(s.state.Deployments)-len(d.locks) >= limit {
+	if limit := s.opts.MaxRunningDeployments; len(d.steps) > 0 && s.changing()-len(d.locks) >= limit {
 		return nil, &api.TooManyDeploymentsError{Max: limit}
 	}
 	return s.store(d, now), nil
@@ -175,7 +175,7 @@ func (s *Scheduler) locks(affected map[spec.AppID]bool) []string {
 	var out []string
 	for _, d := range s.deployments() {
 		for id := range affected {
-			if d.Affects(id) {
+			if d.Drain == "" && d.Affects(id) {
 				out = append(out, d.ID)
 				break
 			}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,9 +19,9 @@ import (
 	"github.com/berth-project/berth/spec"
 )
 
-// TestChaos lets a world do what it likes while the scheduler crashes, commits fail and tasks die during rolling updates
-// and scalings. At every change: no seat and no address has two live tasks, and the healthy ones are at least as many as the
-// floor whenever only the rollout takes them down. In the end everything is as wanted, and kept seats have the addresses of
+// TestChaos lets a world do what it likes while the scheduler crashes, commits fail and tasks die during rolling updates,
+// scalings and host drains. At every change: no seat and no address has two live tasks, and the healthy ones are at least as many as the
+// floor whenever only the rollout or a drain takes them down. In the end everything is as wanted, nothing is on a host that is drained, and kept seats have the addresses of
 // the beginning.
 // BERTH_SEED replays a failure; BERTH_ROUNDS asks for more rounds.
 func TestChaos(t *testing.T) {
@@ -53,14 +54,16 @@ func chaos(t *testing.T, seed uint64) {
 	n, identity := 1+rnd.IntN(5), []string{"seat", "float"}[rnd.IntN(2)]
 	isPod := rnd.IntN(3) == 0
 	p.w.mu.Lock()
-	p.w.hosts["h1"] = &worldHost{name: "h1", cpus: 100, mem: 100000}
+	for _, h := range []string{"h1", "h2"} {
+		p.w.hosts[h] = &worldHost{name: h, cpus: 100, mem: 100000}
+		p.hosts[h] = true
+	}
 	p.w.check = func() {
 		if err := p.w.doubled(); err != nil {
 			t.Error(err)
 		}
 	}
 	p.w.mu.Unlock()
-	p.hosts["h1"] = true
 	p.report()
 	put := func(version int) {
 		min := []float64{0, 0.5, 1}[rnd.IntN(3)]
@@ -90,11 +93,34 @@ func chaos(t *testing.T, seed uint64) {
 		}
 		put(version)
 		settle(t, p, rnd, 6)
+		for _, x := range p.w.alive() {
+			if drained(p, x.host) {
+				t.Errorf("%s is on %s, which is drained", x.seat, x.host)
+			}
+		}
 	}
 	for _, x := range p.w.alive() {
 		if want, ok := addresses[x.seat]; ok && identity == "seat" && want != x.address {
 			t.Errorf("seat %s moved from %s to %s", x.seat, want, x.address)
 		}
+	}
+}
+
+// drained says whether a host is being drained.
+func drained(p *play, host string) (yes bool) {
+	_ = p.s.do(context.Background(), func() { _, yes = p.s.state.Drains[host] })
+	return yes
+}
+
+// toggle drains a host, or ends that of both: there is always one to go to.
+func toggle(p *play, rnd *rand.Rand) {
+	ctx := context.Background()
+	if !drained(p, "h1") && !drained(p, "h2") {
+		_, _ = p.s.DrainHost(ctx, []string{"h1", "h2"}[rnd.IntN(2)], "chaos") // one that dies meanwhile may have it, or not
+		return
+	}
+	for _, h := range []string{"h1", "h2"} {
+		_ = p.s.UndrainHost(ctx, h)
 	}
 }
 
@@ -120,7 +146,8 @@ func settle(t *testing.T, p *play, rnd *rand.Rand, faults int) {
 		}
 		app := snap.Apps["/web"]
 		live := p.w.alive()
-		if len(snap.Deployments) == 0 && len(live) == app.Instances*members(app) && len(snap.Tasks["/web"]) == app.Instances && allWell(snap.Tasks["/web"], app) {
+		left := slices.ContainsFunc(live, func(x *worldTask) bool { return drained(p, x.host) })
+		if len(snap.Deployments) == 0 && !left && len(live) == app.Instances*members(app) && len(snap.Tasks["/web"]) == app.Instances && allWell(snap.Tasks["/web"], app) {
 			return
 		}
 		if step > 3000 {
@@ -132,6 +159,8 @@ func settle(t *testing.T, p *play, rnd *rand.Rand, faults int) {
 		}
 		fault := faults > 0 && rnd.IntN(10) == 0
 		switch {
+		case faults > 0 && rnd.IntN(20) == 0:
+			toggle(p, rnd)
 		case fault && rnd.IntN(3) == 0:
 			faults--
 			p.stop()
@@ -178,7 +207,7 @@ func (p *play) finish(x *worldTask, state string) {
 
 // move takes one task one step on: it runs, becomes healthy, is drained, or ends after a kill.
 func (p *play) move(t *testing.T, x *worldTask, known []*spec.Task, app *spec.App) {
-	r := spec.HostReport{Host: "h1", Networks: map[string]string{"p": ""}}
+	r := spec.HostReport{Host: x.host, Networks: map[string]string{"p": ""}}
 	p.w.mu.Lock()
 	killed, staging := x.killed, x.state == "TASK_STAGING"
 	p.w.mu.Unlock()
@@ -200,7 +229,7 @@ func (p *play) move(t *testing.T, x *worldTask, known []*spec.Task, app *spec.Ap
 		switch {
 		case k.ID != x.owner():
 		case k.Rung == spec.Killing && !k.Drained:
-			if floor, _ := deploy.Bounds(app.Instances, app.Upgrade); strings.Contains(k.KillReason, "new version") && k.HealthySince.IsZero() == false && healthy < floor {
+			if floor, _ := deploy.Bounds(app.Instances, app.Upgrade); (strings.Contains(k.KillReason, "new version") || strings.Contains(k.KillReason, "host drain")) && k.HealthySince.IsZero() == false && healthy < floor {
 				t.Errorf("%s is replaced although only %d of %d are healthy", k.Seat, healthy, floor)
 			}
 			r.Drained = []string{x.owner()}

@@ -16,13 +16,14 @@ import (
 // every input and when something is due; it may be called at any other time, too.
 func (s *Scheduler) decide(now time.Time) {
 	s.wake = time.Time{}
+	s.spare = nil // of the decision before
 	s.timers(now)
 	s.advance(now)
 	s.rest(now)
 	s.provide(now)
 	s.seek(now)
 	s.expireDelays(now)
-	s.manageOffers(s.needed, now)
+	s.manageOffers(s.needed.with(len(s.cramped) > 0), now)
 	s.documents(now)
 	for _, at := range []time.Time{s.taskTimes.next, s.appTimes.next} {
 		if !at.IsZero() {
@@ -43,6 +44,7 @@ type want struct {
 // advance moves every app of which something changed towards what is wanted and every deployment as far as it goes; the seats
 // to launch are in launches then.
 func (s *Scheduler) advance(now time.Time) {
+	s.uncramp(now)
 	for _, id := range s.appTimes.due(now) {
 		s.dirty[id] = true
 	}
@@ -95,21 +97,34 @@ func (s *Scheduler) advanceApp(id spec.AppID, now time.Time) {
 	}()
 	delete(s.done, id)
 	delete(s.waits, id)
+	delete(s.cramped, id)
 	t, ok := s.targeted[id]
 	if !ok {
 		return
 	}
 	s.rollout = s.tasksOf(t.app, s.rollout[:0])
-	r := deploy.Advance(deploy.Input{App: t.app, Mode: t.mode, Tasks: s.rollout})
+	in := deploy.Input{App: t.app, Mode: t.mode, Tasks: s.rollout}
+	if s.spare == nil && len(s.state.Drains) > 0 {
+		s.spare = s.spareNow(id, had)
+	}
+	in.Room, in.NoRoom = s.roomElsewhere(t, s.rollout, now)
+	r := deploy.Advance(in)
 	for _, k := range r.Kill {
 		if !s.session.connected || t.mode != deploy.Stop && !s.sure(id) {
 			s.unsure[id] = true // looked at again when more is known
 			break
 		}
-		s.kill(s.state.Tasks[k.TaskID], k.Reason, now)
+		task := s.state.Tasks[k.TaskID]
+		if s.spare != nil && s.leaving(task) != "" {
+			s.spare.Take(t.app, 1)
+		}
+		s.kill(task, k.Reason, now)
 	}
 	if len(r.Launch) > 0 {
 		s.launches[id] = r.Launch
+	}
+	if s.spare != nil && t.mode != deploy.Stop {
+		s.spare.Reserve(t.app, s.reservation(t.app, r.Launch))
 	}
 	s.done[id] = r.Done
 	if !r.Done {
@@ -197,6 +212,7 @@ func (s *Scheduler) tasksOf(app *spec.App, out []deploy.Task) []deploy.Task {
 		x := deploy.Task{
 			ID: t.ID, Seat: t.Seat.Index, Outdated: !t.ConfigVersion.Equal(app.LastConfigChange),
 			Healthy: t.Ready && health.Healthy(s.appOf(t), t), Killing: t.Rung == spec.Killing,
+			Leaving:     s.leaving(t),
 			Unreachable: !t.UnreachableSince.IsZero(), GivenUp: t.GivenUp, Rung: t.Rung, Since: t.StartedAt,
 		}
 		if x.Since.IsZero() {

@@ -126,7 +126,7 @@ func (s *Scheduler) forgetIfGone(app spec.AppID, now time.Time) {
 	if s.state.Apps[app] != nil || len(s.byApp[app]) > 0 || len(s.state.Versions[app]) == 0 {
 		return
 	}
-	if s.deploying(app) {
+	if slices.ContainsFunc(s.deploysOf[app], func(id string) bool { return s.state.Deployments[id].Drain == "" }) {
 		return
 	}
 	s.publish(api.AppTerminated(app, now))
@@ -185,6 +185,13 @@ func (s *Scheduler) CancelDeployment(ctx context.Context, id string, force bool)
 		d := s.state.Deployments[id]
 		if d == nil {
 			return &api.NotFoundError{Message: fmt.Sprintf("DeploymentPlan %s does not exist", id)}
+		}
+		if d.Drain != "" { // the wish behind it would go on by itself
+			s.undrain(d.Drain, time.Now())
+			if !force {
+				out, err = s.change(api.Change{Decide: func(api.Tree) (api.Tree, error) { return api.Tree{}, nil }}, time.Now())
+			}
+			return err
 		}
 		if force {
 			s.cancel(d, "cancelled by the user", time.Now())

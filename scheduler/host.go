@@ -49,6 +49,9 @@ func (s *Scheduler) recall() {
 	for name := range s.state.Addresses {
 		know(name)
 	}
+	for name := range s.state.Drains {
+		know(name)
+	}
 	clear(s.lacking)
 }
 
@@ -314,8 +317,8 @@ func (s *Scheduler) awaited(was, now map[string]string) bool {
 		before, known := was[pool]
 		begins = begins || why == "" && (!known || before != "")
 	}
-	if !begins {
-		return false
+	if !begins || len(s.cramped) > 0 {
+		return begins
 	}
 	for _, q := range s.queue {
 		if q.attempt.Declined[place.NetworkNotReady] > 0 {

@@ -33,12 +33,14 @@ type indexes struct {
 	targeted  map[spec.AppID]target
 	done      map[spec.AppID]bool // the app's part of the current step is fulfilled
 	launches  map[spec.AppID][]int
-	skip      map[spec.AppID]int // how many of the launches the next decision begins behind
-	looks     paced              // of advance
-	shows     paced              // of readers
-	rests     paced              // of rest
-	taskTimes agenda[string]     // when a task's timer must look again
-	appTimes  agenda[spec.AppID] // when an app must be looked at again although nothing changed
+	skip      map[spec.AppID]int  // how many of the launches the next decision begins behind
+	looks     paced               // of advance
+	shows     paced               // of readers
+	rests     paced               // of rest
+	taskTimes agenda[string]      // when a task's timer must look again
+	appTimes  agenda[spec.AppID]  // when an app must be looked at again although nothing changed
+	cramped   map[spec.AppID]bool // apps whose instances cannot leave a host that is drained, for want of room elsewhere
+	uncrampAt time.Time           // when those may be looked at again before their time
 
 	// What changed since each was last looked at.
 	dirty     map[spec.AppID]bool // by advance
@@ -70,7 +72,8 @@ func newIndexes() *indexes {
 		leasesOn: map[spec.SeatID][]netip.Addr{}, searched: map[string]netip.Addr{}, rosters: map[spec.AppID]*roster{}, lacking: map[string]bool{}, holding: map[string]bool{}, outliving: map[string]bool{}, holders: map[netip.Addr][]string{},
 		done: map[spec.AppID]bool{}, launches: map[spec.AppID][]int{}, skip: map[spec.AppID]int{}, deferred: map[spec.AppID]bool{}, dirty: map[spec.AppID]bool{}, unsure: map[spec.AppID]bool{}, restless: map[spec.AppID]bool{},
 		unseen: map[spec.AppID]bool{}, untimed: map[string]bool{}, staleDocs: map[string]bool{}, retarget: map[spec.AppID]bool{}, unstepped: map[string]bool{}, deploysOf: map[spec.AppID][]string{}, targeted: map[spec.AppID]target{}, newTree: true, newFails: true,
-		lists: cow.New[spec.AppID, []*spec.Task](), seats: cow.New[spec.SeatID, spec.Seat](), leases: cow.New[netip.Addr, spec.Lease](),
+		cramped: map[spec.AppID]bool{},
+		lists:   cow.New[spec.AppID, []*spec.Task](), seats: cow.New[spec.SeatID, spec.Seat](), leases: cow.New[netip.Addr, spec.Lease](),
 		usage: cow.New[string, spec.Usage](),
 	}
 }

@@ -95,8 +95,14 @@ func (s *Scheduler) inconsistencies(now time.Time) (faults []string) {
 		if s.dirty[id] {
 			continue // is decided about at once
 		}
-		r := deploy.Advance(deploy.Input{App: t.app, Mode: t.mode, Tasks: s.tasksOf(t.app, nil)})
-		if s.done[id] != r.Done || !slices.Equal(s.launches[id], r.Launch) || len(r.Kill) > 0 && !s.unsure[id] {
+		in := deploy.Input{App: t.app, Mode: t.mode, Tasks: s.tasksOf(t.app, nil)}
+		cramped := s.cramped[id] // is looked at again before long, as others may have room now
+		if s.spare == nil && len(s.state.Drains) > 0 {
+			s.spare = s.spareNow("", nil)
+		}
+		in.Room, in.NoRoom = s.roomElsewhere(t, in.Tasks, now)
+		r := deploy.Advance(in)
+		if s.done[id] != r.Done || !cramped && (!slices.Equal(s.launches[id], r.Launch) || len(r.Kill) > 0 && !s.unsure[id]) {
 			fault("%s: kept done=%t launch=%v, computed %+v", id, s.done[id], s.launches[id], r)
 		}
 	}

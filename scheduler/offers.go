@@ -62,6 +62,12 @@ type need struct {
 	fresh  bool // something is wanted that was not when the offers were declined that now are kept from us
 }
 
+// with adds that offers are of use although nothing can be launched: they tell what hosts have left.
+func (n need) with(offers bool) need {
+	n.offers = n.offers || offers
+	return n
+}
+
 const (
 	// holdParts is how long an offer that nobody can use is kept although nothing else speaks for it: more of the same agent
 	// may be under way. What is declined comes back in one piece.

@@ -168,7 +168,7 @@ func (p *play) do(line string) []string {
 	if isHTTP(f[0]) {
 		out = append(p.http(f), out...)
 	}
-	if slices.Contains([]string{"queue", "ps", "doc", "ports", "answers", "volumes", "leases", "seats", "blocks"}, f[0]) {
+	if slices.Contains([]string{"queue", "ps", "doc", "ports", "answers", "volumes", "leases", "seats", "blocks", "drains"}, f[0]) {
 		out = append(out, p.show(f[0])...)
 	}
 	if f[0] == "status" { // status POD
@@ -264,6 +264,11 @@ func (p *play) command(f []string) error {
 	case "declare": // declare HOST: an operator says that it is dead
 		_, err := p.s.HostDead(ctx, f[1])
 		return err
+	case "drain": // drain HOST [REASON]
+		_, err := p.s.DrainHost(ctx, f[1], strings.Join(f[2:], " "))
+		return err
+	case "undrain": // undrain HOST
+		return p.s.UndrainHost(ctx, f[1])
 	case "fence": // fence DURATION: from the next start on
 		var err error
 		p.fence, err = time.ParseDuration(f[1])
@@ -387,7 +392,7 @@ func (p *play) command(f []string) error {
 			}
 		}
 		p.start()
-	case "queue", "ps", "doc", "ports", "answers", "leases", "seats", "blocks", "why":
+	case "queue", "ps", "doc", "ports", "answers", "leases", "seats", "blocks", "why", "drains":
 	case "GET", "POST", "PUT", "PATCH", "DELETE", "tree": // METHOD PATH [BODY]; tree PATH
 	default:
 		return p.volumeCommand(f)
@@ -492,6 +497,16 @@ func (p *play) show(what string) []string {
 				text += ", pinned"
 			}
 			out = append(out, text)
+		}
+	case "drains":
+		for _, h := range snap.Hosts {
+			if h.Drain == nil {
+				continue
+			}
+			out = append(out, fmt.Sprintf("%s: %s; deployment %t", h.Name, h.Drain.Text(), h.Drain.Deployment != ""))
+			for _, x := range h.Drain.Tasks {
+				out = append(out, fmt.Sprintf("  %s stays=%t %s", x.Task.Seat, x.Stays, x.Why))
+			}
 		}
 	case "queue":
 		for _, q := range snap.Queue {

@@ -62,6 +62,7 @@ type Scheduler struct {
 	wake     time.Time // the next time something is due; zero: never
 	needed   need      // as the last search for hosts found
 	search   search
+	spare    *place.Spare  // what hosts have left for those that leave others, as far as this decision has asked; nil: it has not
 	rollout  []deploy.Task // advanceApp's, used again
 }
 
@@ -174,6 +175,9 @@ func New(opts Options) (*Scheduler, error) {
 	}
 	for _, d := range s.state.Deployments {
 		s.indexDeployment(d)
+	}
+	for name, d := range s.state.Drains {
+		s.fleet.Drain(name, d.Text())
 	}
 	s.useBlocks(time.Now())
 	s.recall()

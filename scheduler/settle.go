@@ -29,7 +29,7 @@ func (s *Scheduler) rollOn(puts, wanted map[spec.AppID]*spec.App, locks []string
 	}
 	for _, d := range s.state.Deployments {
 		for id := range lagging {
-			if d.Affects(id) && !slices.Contains(locks, d.ID) {
+			if d.Drain == "" && d.Affects(id) && !slices.Contains(locks, d.ID) {
 				delete(lagging, id) // that one sees to it
 			}
 		}

@@ -58,6 +58,25 @@ type Deployment struct {
 	// Original holds the affected apps as they were; nil value: the app did not exist. OriginalGroups the same for groups.
 	Original       map[AppID]*App
 	OriginalGroups map[AppID]*Group
+	// Drain is the host that the deployment empties; "": it is one of a change. It locks no app: whatever changes one meanwhile goes on
+	// beside it, and the drain with what is wanted then.
+	Drain string `json:",omitempty"`
+}
+
+// HostDrain is an operator's wish that a host is emptied and gets nothing new. It holds until the operator ends it.
+type HostDrain struct {
+	Host   string
+	Reason string `json:",omitempty"` // for people
+	Since  time.Time
+}
+
+// Text is the wish in words.
+func (d HostDrain) Text() string {
+	text := "the host is drained since " + FormatTime(d.Since)
+	if d.Reason != "" {
+		text += ": " + d.Reason
+	}
+	return text
 }
 
 // Affects says whether the deployment touches the app.

@@ -51,6 +51,7 @@ type deployment struct {
 	CurrentStep, TotalSteps    int
 	AffectedApps, AffectedPods []string
 	CurrentActions             []deploymentAction
+	Reason                     string
 }
 
 type deploymentAction struct{ Action, App, Pod string }
@@ -75,7 +76,7 @@ func (c *cli) listDeployments(a *apiClient) error {
 		}
 		rows = append(rows, []string{
 			d.ID, d.Version, fmt.Sprintf("%d/%d", d.CurrentStep, d.TotalSteps), strings.Join(append(d.AffectedApps, d.AffectedPods...), ","),
-			actionText(d.CurrentActions),
+			strings.TrimPrefix(d.Reason+": "+actionText(d.CurrentActions), ": "),
 		})
 	}
 	return c.printTable([]string{"ID", "VERSION", "STEP", "APPS", "NOW"}, rows)

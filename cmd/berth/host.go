@@ -17,8 +17,10 @@ import (
 
 func newHostCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "host", Short: "List the hosts, or declare one dead", GroupID: groupLook,
+		Use: "host", Short: "List the hosts, empty one, or declare one dead", GroupID: groupLook,
 		Example: `  berth host ls
+  berth host drain host-3 --wait --reason "new disks"
+  berth host undrain host-3
   berth host dead host-3   # it is off: its instances' addresses may move at once`,
 	}
 	ls := &cobra.Command{
@@ -40,7 +42,7 @@ still runs of them is withdrawn from the network and stopped, and new ones may s
 		RunE:              c.verb(func(_ context.Context, a *apiClient, args []string) error { return c.declareDead(a, args[0], yes) }),
 	}
 	dead.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask (needed when nobody can be asked)")
-	cmd.AddCommand(ls, dead)
+	cmd.AddCommand(ls, newHostDrainCommand(c), newHostUndrainCommand(c), dead)
 	return cmd
 }
 
@@ -79,9 +81,16 @@ func (c *cli) listHosts(a *apiClient) error {
 		}) {
 			notReady = strings.TrimPrefix(notReady+"; "+pool, "; ")
 		}
-		rows = append(rows, []string{h.Name, h.State, fmt.Sprint(len(h.Tasks)), unreachable, lastContact(h, list.Now), shortList(h.Blocks, 4), shortList(h.Addresses, 4), notReady})
+		drain := ""
+		if h.Drain != nil {
+			drain = drainText(h.Drain)
+			if h.Drain.Reason != "" {
+				drain += ": " + h.Drain.Reason
+			}
+		}
+		rows = append(rows, []string{h.Name, h.State, fmt.Sprint(len(h.Tasks)), drain, unreachable, lastContact(h, list.Now), shortList(h.Blocks, 4), shortList(h.Addresses, 4), notReady})
 	}
-	return c.printTable([]string{"HOST", "STATE", "TASKS", "UNREACHABLE", "CONTACT", "BLOCKS", "ADDRESSES", "WHY"}, rows, "UNREACHABLE", "CONTACT", "BLOCKS", "WHY")
+	return c.printTable([]string{"HOST", "STATE", "TASKS", "DRAIN", "UNREACHABLE", "CONTACT", "BLOCKS", "ADDRESSES", "WHY"}, rows, "DRAIN", "UNREACHABLE", "CONTACT", "BLOCKS", "WHY")
 }
 
 // lastContact is how long ago a host's network process was answered; "" when it never was.

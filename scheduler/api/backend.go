@@ -39,6 +39,10 @@ type Backend interface {
 	// HostDead is an operator's word that the host is off: its tasks are over, and their addresses move at once. Unknown host:
 	// ErrNotFound.
 	HostDead(ctx context.Context, host string) (*HostDeath, error)
+	// DrainHost has the host emptied and given nothing new, until UndrainHost. Both say what follows, and are true of a host that is so
+	// already; the first is told why. Unknown host: ErrNotFound.
+	DrainHost(ctx context.Context, host, reason string) (*HostDrain, error)
+	UndrainHost(ctx context.Context, host string) error
 	// Report takes in what an agent found.
 	Report(ctx context.Context, r spec.HostReport) error
 	// Asked is what the hosts are asked, and a channel that closes when it is no longer that. It never waits.
@@ -220,6 +224,7 @@ type HostView struct {
 	Policies              *spec.PolicyReport // nil: never told
 	Contact               time.Time          // when its `berth net` was last answered; zero: not since the scheduler began
 	Dead                  time.Time          // when it was declared dead; zero: it is not, or was heard of since
+	Drain                 *HostDrain         // nil: it is not being drained
 	Starting, MaxStarting int                // launches under way, and how many there may be at most just now
 }
 
@@ -228,6 +233,20 @@ type HostDeath struct {
 	Host      string
 	Tasks     []string // that are over, by seat
 	Addresses []netip.Addr
+}
+
+// HostDrain is how far a host is with being emptied.
+type HostDrain struct {
+	spec.HostDrain
+	Deployment string // that empties it; "": it has ended, as nothing is left that can go elsewhere
+	Tasks      []DrainTask
+}
+
+// DrainTask is a task that is still on a host that is drained.
+type DrainTask struct {
+	Task  *spec.Task
+	Stays bool   // it cannot go elsewhere, and nothing is done about it
+	Why   string // what it waits for, or why it stays; "": its turn has not come
 }
 
 // Fenced is an address that may not move to another host yet.

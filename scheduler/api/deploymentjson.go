@@ -30,6 +30,7 @@ type deploymentJSON struct {
 	CurrentActions []actionJSON `json:"currentActions"`
 	CurrentStep    int          `json:"currentStep"` // from 1; 0 before the first step
 	TotalSteps     int          `json:"totalSteps"`
+	Reason         string       `json:"reason,omitempty"` // Berth's own: what it is for when no change began it
 }
 
 func encodeAction(a spec.Action) actionJSON {
@@ -59,6 +60,9 @@ func encodeDeployment(snap *View, d *spec.Deployment) deploymentJSON {
 	out := deploymentJSON{
 		planJSON: encodePlan(d), AffectedApps: affected(d, false), AffectedPods: affected(d, true),
 		CurrentActions: []actionJSON{}, TotalSteps: len(d.Steps),
+	}
+	if d.Drain != "" {
+		out.Reason = "host drain " + d.Drain
 	}
 	if d.StepSince.IsZero() || len(d.Steps) == 0 {
 		return out

@@ -102,6 +102,7 @@ func endpoints() []endpoint {
 		{"/berth/v1/hosts/h/document?for=net", []string{"GET 204"}, "/berth/v1/hosts/HOST/document"},
 		{"/berth/v1/hosts", []string{"GET 200"}, "GET /berth/v1/hosts"},
 		{"/berth/v1/hosts/h/dead", []string{"POST 404"}, "POST /berth/v1/hosts/HOST/dead"},
+		{"/berth/v1/hosts/host-1/drain", []string{"GET 404", `POST 200 {"reason":"disks"}`, "DELETE 204"}, "/berth/v1/hosts/HOST/drain"},
 		{"/berth/v1/hosts/h/report", []string{`POST 204 {"Host":"h"}`}, "/berth/v1/hosts/HOST/report"},
 	}
 }

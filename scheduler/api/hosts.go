@@ -10,7 +10,9 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/berth-project/berth/spec"
 )
@@ -116,7 +118,7 @@ func (s *Server) postHostReport(host string) handler {
 // HostRow is one host of GET /berth/v1/hosts.
 type HostRow struct {
 	Name  string   `json:"name"`
-	State string   `json:"state"` // ok, silent (its agent has not spoken), dead (an operator says so)
+	State string   `json:"state"` // ok, silent (its agent has not spoken), draining, drained (nothing is left that can go), dead (an operator says so)
 	Tasks []string `json:"tasks"`
 	// Addresses are those of the tasks.
 	Addresses []netip.Addr `json:"addresses"`
@@ -127,6 +129,48 @@ type HostRow struct {
 	// Contact is when its `berth net` was last answered; absent: not since the scheduler began.
 	Contact  string            `json:"contact,omitempty"`
 	Networks map[string]string `json:"networks"` // pool -> "" when ready, otherwise why not
+	// Drain is how far the host is with being emptied; absent: it is not being drained.
+	Drain *HostDrainRow `json:"drain,omitempty"`
+}
+
+// HostDrainRow is how far a host is with being emptied: the answer of POST and GET /berth/v1/hosts/{host}/drain.
+type HostDrainRow struct {
+	Host         string         `json:"host"`
+	Since        string         `json:"since"`
+	Reason       string         `json:"reason,omitempty"`
+	DeploymentID string         `json:"deploymentId,omitempty"` // that empties it; absent: nothing is left that can go elsewhere
+	Tasks        []DrainTaskRow `json:"tasks"`                  // that are still there
+}
+
+// DrainTaskRow is one task on a host that is drained.
+type DrainTaskRow struct {
+	ID    string     `json:"id"`
+	App   spec.AppID `json:"app"`
+	Seat  int        `json:"seat"`
+	Stays bool       `json:"stays"` // it cannot go elsewhere, and nothing is done about it
+	Why   string     `json:"why,omitempty"`
+}
+
+// Moving is how many tasks are still to go.
+func (r *HostDrainRow) Moving() int {
+	n := 0
+	for _, t := range r.Tasks {
+		if !t.Stays {
+			n++
+		}
+	}
+	return n
+}
+
+func drainRow(d *HostDrain) *HostDrainRow {
+	if d == nil {
+		return nil
+	}
+	out := &HostDrainRow{Host: d.Host, Since: spec.FormatTime(d.Since), Reason: d.Reason, DeploymentID: d.Deployment, Tasks: make([]DrainTaskRow, 0, len(d.Tasks))}
+	for _, t := range d.Tasks {
+		out.Tasks = append(out.Tasks, DrainTaskRow{ID: t.Task.ID, App: t.Task.Seat.App, Seat: t.Task.Seat.Index, Stays: t.Stays, Why: t.Why})
+	}
+	return out
 }
 
 // HostList is the answer of GET /berth/v1/hosts.
@@ -148,10 +192,14 @@ func hostRows(snap *Snapshot) []HostRow {
 	out := make([]HostRow, 0, len(snap.Hosts))
 	at := map[string]int{}
 	for i, h := range snap.Hosts {
-		row := HostRow{Name: h.Name, State: "ok", Tasks: []string{}, Addresses: []netip.Addr{}, Blocks: []netip.Prefix{}, Contact: optionalTime(h.Contact), Networks: h.Networks}
+		row := HostRow{Name: h.Name, State: "ok", Tasks: []string{}, Addresses: []netip.Addr{}, Blocks: []netip.Prefix{}, Contact: optionalTime(h.Contact), Networks: h.Networks, Drain: drainRow(h.Drain)}
 		switch {
 		case !h.Dead.IsZero():
 			row.State = "dead"
+		case row.Drain != nil && row.Drain.Moving() > 0:
+			row.State = "draining"
+		case row.Drain != nil:
+			row.State = "drained"
 		case !h.Reported:
 			row.State = "silent"
 		}
@@ -198,5 +246,61 @@ func (s *Server) postHostDead(host string) handler {
 			Tasks     []string     `json:"tasks"`
 			Addresses []netip.Addr `json:"addresses"`
 		}(*death))
+	}
+}
+
+// maxDrainReason bounds what an operator says about a drain, in bytes.
+const maxDrainReason = 500
+
+// postHostDrain is POST /berth/v1/hosts/{host}/drain, with {"reason": "..."} or nothing.
+func (s *Server) postHostDrain(host string) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		body, err := s.readBody(w, r)
+		if err != nil {
+			return err
+		}
+		var in struct {
+			Reason string `json:"reason"`
+		}
+		if len(body) > 0 {
+			if err := decodeJSON(body, &in); err != nil {
+				return err
+			}
+		}
+		if len(in.Reason) > maxDrainReason || strings.ContainsFunc(in.Reason, unicode.IsControl) {
+			return fail(http.StatusBadRequest, "The reason is one line of at most %d bytes.", maxDrainReason)
+		}
+		d, err := s.o.Backend.DrainHost(r.Context(), host, in.Reason)
+		if err != nil {
+			return err
+		}
+		return respond(w, r, http.StatusOK, drainRow(d))
+	}
+}
+
+// getHostDrain is GET /berth/v1/hosts/{host}/drain: 404 when the host is not being drained.
+func (s *Server) getHostDrain(host string) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		snap, err := s.o.Backend.Snapshot(r.Context())
+		if err != nil {
+			return err
+		}
+		for _, h := range snap.Hosts {
+			if h.Name == host && h.Drain != nil {
+				return respond(w, r, http.StatusOK, drainRow(h.Drain))
+			}
+		}
+		return &NotFoundError{Message: fmt.Sprintf("Host '%s' is not being drained", host)}
+	}
+}
+
+// deleteHostDrain is DELETE /berth/v1/hosts/{host}/drain.
+func (s *Server) deleteHostDrain(host string) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := s.o.Backend.UndrainHost(r.Context(), host); err != nil {
+			return err
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
 	}
 }

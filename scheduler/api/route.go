@@ -242,6 +242,8 @@ func (s *Server) routeBerth(p []string) methods {
 		return methods{"GET": s.json(s.getHosts)}
 	case len(p) == 3 && p[0] == "hosts" && p[2] == "dead":
 		return methods{"POST": s.json(s.postHostDead(p[1]))}
+	case len(p) == 3 && p[0] == "hosts" && p[2] == "drain":
+		return methods{"GET": s.json(s.getHostDrain(p[1])), "POST": s.json(s.postHostDrain(p[1])), "DELETE": s.json(s.deleteHostDrain(p[1]))}
 	case len(p) == 3 && p[0] == "hosts" && p[2] == "document":
 		return methods{"GET": s.json(s.getHostDocument(p[1]))}
 	case len(p) == 3 && p[0] == "hosts" && p[2] == "report":

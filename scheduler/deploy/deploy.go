@@ -7,6 +7,9 @@
 // spec.App.Floats) start new tasks in any free seats and end old ones. Two bounds hold at every moment for both:
 //   - the floor, ceil(N x minimumHealthCapacity): nothing healthy is killed when fewer than the floor would remain;
 //   - the ceiling, floor(N x (1 + maximumOverCapacity)), or N+1 where that leaves no room to replace anything (Marathon's +1 rule).
+//
+// Tasks on a host that is being drained are replaced in the same way, whether a rollout is on or not. One is ended only as long as other
+// hosts have room for the instance: a rollout may count on the room that it makes, a drain may not.
 package deploy
 
 import (
@@ -15,6 +18,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/berth-project/berth/scheduler/marathon"
@@ -38,8 +42,10 @@ type Task struct {
 	ID       string
 	Seat     int
 	Outdated bool // launched from another configuration than the app's newest
-	Healthy  bool // running, all checks alive, and ready
-	Killing  bool
+	// Leaving names the host that the task must leave, as it is being drained; "": it may stay.
+	Leaving string
+	Healthy bool // running, all checks alive, and ready
+	Killing bool
 	// Unreachable tasks are not counted as healthy, and end only where their seat is not wanted.
 	Unreachable bool
 	// GivenUp: unreachable for so long that a replacement may start in another seat; also if it came back since. A kept seat
@@ -57,6 +63,10 @@ type Input struct {
 	App   *spec.App
 	Mode  Mode
 	Tasks []Task
+	// Room is for how many instances others have room of the tasks that leave a host, and of a helper for them, which begins only when a
+	// seat finds room beside it; NoRoom is why there is for no more.
+	Room   int
+	NoRoom string
 }
 
 // Kill is one task to end, with the reason.
@@ -90,12 +100,13 @@ func Advance(in Input) Result {
 		tasks = slices.Clone(tasks)
 		slices.SortFunc(tasks, order)
 	}
-	d := decider{app: in.App, n: in.App.Instances, tasks: tasks, replace: in.Mode == Replace}
+	d := decider{app: in.App, n: in.App.Instances, tasks: tasks, replace: in.Mode == Replace, room: in.Room, noRoom: in.NoRoom}
 	if in.Mode == Stop {
 		d.n = 0
 	} else {
 		d.wanted = in.App.Seats()
 	}
+	d.rolling = d.replace || slices.ContainsFunc(tasks, d.leaves)
 	d.floor, d.ceiling = Bounds(d.n, in.App.Upgrade)
 	if len(marathon.PersistentVolumes(in.App)) > 0 {
 		// A helper would have volumes of its own, with nothing in them: a resident app never has one instance more than asked
@@ -126,8 +137,9 @@ func Advance(in Input) Result {
 type decider struct {
 	app            *spec.App
 	n              int
-	wanted         []int // kept seats: which, ascending
-	replace        bool
+	wanted         []int  // kept seats: which, ascending
+	replace        bool   // outdated tasks are replaced
+	rolling        bool   // some are replaced: those, or such as leave their host
 	tasks          []Task // by seat
 	at             int    // where in last looked
 	floor, ceiling int
@@ -135,12 +147,44 @@ type decider struct {
 	live           int // tasks that occupy capacity (see gone); goes up with each launch decided here
 	blocked        int // wanted seats that the ceiling keeps from being launched
 	free           int // floating: no seat below is free
+	room           int // tasks that leave their host and may end now; goes down with each kill of one decided here
+	noRoom         string
+	held           int // tasks that leave their host and could end, or helpers that could begin, if another had room
 	out            Result
 }
 
 // gone says that a task is neither wanted nor there to be ended. It may stay so for ever, so nothing waits for it.
 func (d *decider) gone(t Task) bool {
 	return t.Unreachable && d.n > 0 && !d.app.Floats() && !d.has(t.Seat)
+}
+
+// stale says that a task is to be replaced.
+func (d *decider) stale(t Task) bool {
+	return d.replace && t.Outdated || t.Leaving != "" && !t.Unreachable && d.n > 0
+}
+
+// leaves says that a task is wanted, and must leave its host.
+func (d *decider) leaves(t Task) bool {
+	return t.Leaving != "" && !t.Killing && !t.Unreachable && d.n > 0 && (d.app.Floats() || d.has(t.Seat))
+}
+
+// makeWay ends a task that is to be replaced, unless it leaves its host and no other has room for the instance.
+func (d *decider) makeWay(t Task) {
+	if t.Leaving != "" {
+		if d.room <= 0 {
+			d.held++
+			return
+		}
+		d.room--
+	}
+	d.kill(t, "%s", d.replacedBecause(t))
+}
+
+func (d *decider) replacedBecause(t Task) string {
+	if d.replace && t.Outdated {
+		return "replaced by the new version"
+	}
+	return "host drain " + t.Leaving
 }
 
 // in are the tasks in a seat. Seats are asked for in ascending order mostly, so the search begins where the last one ended.
@@ -182,7 +226,7 @@ func (d *decider) fill() {
 		if len(d.in(seat)) > 0 {
 			continue
 		}
-		if d.replace && d.live >= d.ceiling {
+		if d.rolling && d.live >= d.ceiling {
 			d.blocked++
 			continue
 		}
@@ -190,14 +234,14 @@ func (d *decider) fill() {
 	}
 }
 
-// outdated are the tasks in wanted seats that a rolling update must replace.
+// outdated are the tasks in wanted seats that must be replaced.
 func (d *decider) outdated() []Task {
 	var out []Task
-	if !d.replace {
+	if !d.rolling {
 		return nil
 	}
 	for _, t := range d.tasks {
-		if d.has(t.Seat) && t.Outdated && !t.Killing && !t.Unreachable {
+		if d.has(t.Seat) && d.stale(t) && !t.Killing && !t.Unreachable {
 			out = append(out, t)
 		}
 	}
@@ -228,6 +272,13 @@ func (d *decider) helpers() {
 			have++
 		}
 	}
+	if !d.replace && want > have {
+		// Apps that leave a host together must not take the last room with their helpers, so that no seat finds any.
+		less := min(want, have+max(0, d.room-1))
+		d.held += want - max(have, less)
+		d.room -= max(0, less-have)
+		want = less
+	}
 	for seat := d.app.SeatsEnd(); have < want && d.live < d.ceiling; seat++ {
 		if len(d.in(seat)) > 0 {
 			continue
@@ -253,7 +304,7 @@ func (d *decider) renew() {
 		if t.Healthy && d.healthy-1 < d.floor {
 			continue
 		}
-		d.kill(t, "replaced by the new version")
+		d.makeWay(t)
 	}
 }
 
@@ -262,7 +313,7 @@ func (d *decider) renew() {
 // cancelled in the middle.
 func (d *decider) finish() {
 	var surplus []Task
-	missing, unhealthy, outdated, dying, lost := 0, 0, 0, 0, 0
+	missing, unhealthy, outdated, leaving, dying, lost := 0, 0, 0, 0, 0, 0
 	for _, seat := range d.wanted {
 		ok := false
 		for _, t := range d.in(seat) {
@@ -273,6 +324,9 @@ func (d *decider) finish() {
 				lost++
 			case d.replace && t.Outdated:
 				outdated++
+				ok = true
+			case d.stale(t):
+				leaving++
 				ok = true
 			case t.Healthy:
 				ok = true
@@ -306,9 +360,9 @@ func (d *decider) finish() {
 			}
 			continue // it may come back; then it is killed as surplus
 		}
-		settled := missing+unhealthy+outdated+dying == 0
-		useless := !t.Healthy && (t.Outdated || !d.replace) // nobody would miss it
-		spare := (over > 0 || !d.replace) && (!t.Healthy || d.healthy-1 >= d.floor)
+		settled := missing+unhealthy+outdated+leaving+dying == 0
+		useless := !t.Healthy && (d.stale(t) || t.Outdated || !d.rolling) // nobody would miss it
+		spare := (over > 0 || !d.rolling) && (!t.Healthy || d.healthy-1 >= d.floor)
 		if settled || useless || spare {
 			d.kill(t, "%s", d.surplusReason(t))
 			over--
@@ -329,6 +383,8 @@ func (d *decider) finish() {
 		d.out.Waiting = fmt.Sprintf("%d of %d instances are not started", missing, d.n)
 	case outdated > 0:
 		d.out.Waiting = fmt.Sprintf("%d of %d instances still run the old version; %d healthy, %d must stay healthy", outdated, d.n, d.healthy, d.floor)
+	case leaving > 0:
+		d.out.Waiting = d.leavingText(leaving)
 	case unhealthy > 0:
 		d.out.Waiting = fmt.Sprintf("%d of %d instances are not healthy yet", unhealthy, d.n)
 	case left > 0:
@@ -340,12 +396,30 @@ func (d *decider) finish() {
 	}
 }
 
+// leavingText says what instances wait for that must leave their hosts.
+func (d *decider) leavingText(n int) string {
+	var hosts []string
+	for _, t := range d.tasks {
+		if d.leaves(t) && !slices.Contains(hosts, t.Leaving) {
+			hosts = append(hosts, t.Leaving)
+		}
+	}
+	slices.Sort(hosts)
+	text := fmt.Sprintf("%d of %d instances must leave %s, drained; %d healthy, %d must stay healthy", n, d.n, strings.Join(hosts, " and "), d.healthy, d.floor)
+	if d.held > 0 && d.noRoom != "" {
+		text += "; no other host has room now: " + d.noRoom
+	}
+	return text
+}
+
 func (d *decider) surplusReason(t Task) string {
 	switch {
 	case d.n == 0:
 		return "no instance is wanted"
 	case d.replace:
 		return "temporary seat of a rolling update"
+	case d.rolling:
+		return "temporary seat of a host drain"
 	}
 	return fmt.Sprintf("seat %d is not one of the %d wanted", t.Seat, d.n)
 }

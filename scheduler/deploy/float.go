@@ -21,12 +21,19 @@ type floaters struct {
 func (d *decider) float() {
 	f := d.sort()
 	room := d.n - f.live
-	if d.replace {
+	if d.rolling {
 		room = min(d.n-len(f.fresh), d.ceiling-f.live)
+	}
+	if lacking := max(0, d.n-f.live); !d.replace && room > lacking { // beyond it are successors of those that leave their host
+		more := max(0, min(room-lacking, d.room))
+		d.held += room - lacking - more
+		room = lacking + more
+		d.room -= more
 	}
 	for range max(0, room) {
 		d.launch(d.freeSeat())
 	}
+	d.room += max(0, len(f.fresh)+len(f.old)-d.n) // successors that run already need no room any more
 	d.retire(f.old)
 	surplus := len(f.fresh) - d.n
 	gone := map[string]bool{}
@@ -57,7 +64,7 @@ func (d *decider) sort() floaters {
 				f.dying++
 			}
 		case t.Unreachable && t.GivenUp:
-		case d.replace && t.Outdated:
+		case d.stale(t):
 			f.old = append(f.old, t)
 			f.live++
 		default:
@@ -83,7 +90,7 @@ func (d *decider) freeSeat() int {
 func (d *decider) retire(old []Task) {
 	old = slices.DeleteFunc(slices.Clone(old), func(t Task) bool { return t.Unreachable })
 	for _, t := range d.selection(old, len(old)) {
-		d.kill(t, "replaced by the new version")
+		d.makeWay(t)
 	}
 }
 
@@ -162,7 +169,7 @@ func no(a, b bool) int {
 
 // floatVerdict says whether the mode is fulfilled.
 func (d *decider) floatVerdict(f floaters, kept []Task) {
-	lost, unhealthy, oldLost := 0, 0, 0
+	lost, unhealthy, oldLost, leaving := 0, 0, 0, 0
 	for _, t := range kept {
 		switch {
 		case t.Unreachable:
@@ -172,13 +179,18 @@ func (d *decider) floatVerdict(f floaters, kept []Task) {
 		}
 	}
 	for _, t := range f.old {
-		if t.Unreachable {
+		switch {
+		case t.Unreachable:
 			oldLost++
+		case !d.replace || !t.Outdated:
+			leaving++
 		}
 	}
 	missing := d.n - len(kept)
 	going := f.dying + len(f.fresh) - len(kept)
 	switch {
+	case leaving > 0 && leaving+oldLost == len(f.old):
+		d.out.Waiting = d.leavingText(leaving)
 	case missing > 0 && going > 0:
 		d.out.Waiting = fmt.Sprintf("%d of %d instances are not started, %d are being stopped", missing, d.n, going)
 	case missing > 0 && oldLost > 0:

@@ -14,6 +14,7 @@ import (
 // and people change their minds. Whatever happens, for both identities:
 //   - nothing healthy is killed when fewer than the floor would remain;
 //   - nothing is launched beyond the ceiling, nor into a seat that has a task;
+//   - no more tasks leave a host that is drained than others have room for;
 //   - it is done, or says what it waits for; once nothing goes wrong any more it is done, and all is as wanted.
 func TestRolloutProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -37,10 +38,11 @@ type pretence struct {
 	faults int  // how much may still go wrong
 	never  bool // tasks that cannot be reached and are not wanted never come back
 	last   Result
+	room   int // for tasks that leave their host, elsewhere
 }
 
 func newPretence(t *rapid.T) *pretence {
-	w := &pretence{mode: rapid.SampledFrom([]Mode{Replace, Replace, Keep}).Draw(t, "mode"), faults: rapid.IntRange(0, 8).Draw(t, "faults"),
+	w := &pretence{mode: rapid.SampledFrom([]Mode{Replace, Replace, Keep}).Draw(t, "mode"), faults: rapid.IntRange(0, 8).Draw(t, "faults"), room: rapid.IntRange(0, 3).Draw(t, "room"),
 		never: rapid.Bool().Draw(t, "never")}
 	was := &spec.App{Instances: rapid.IntRange(0, 10).Draw(t, "was"), Labels: map[string]string{}}
 	if rapid.Bool().Draw(t, "float") {
@@ -90,8 +92,9 @@ func healthy(t Task) bool { return t.Healthy && !t.Killing }
 // advance decides and does it, and reports whether all is done.
 func (w *pretence) advance(t *rapid.T) bool {
 	floor, ceiling := Bounds(w.app.Instances, w.app.Upgrade)
-	r := Advance(Input{App: w.app, Mode: w.mode, Tasks: w.live})
+	r := Advance(Input{App: w.app, Mode: w.mode, Tasks: w.live, Room: w.room, NoRoom: "they are full"})
 	w.last = r
+	w.within(t, r)
 	if r.Done == (r.Waiting != "") {
 		t.Fatalf("done=%t, waiting=%q", r.Done, r.Waiting)
 	}
@@ -123,6 +126,24 @@ func (w *pretence) advance(t *rapid.T) bool {
 	return r.Done
 }
 
+// within holds those that leave their host against what others have room for.
+func (w *pretence) within(t *rapid.T, r Result) {
+	left, spare := 0, 0
+	for _, x := range w.live {
+		killed := slices.ContainsFunc(r.Kill, func(k Kill) bool { return k.TaskID == x.ID })
+		switch {
+		case x.Leaving != "" && killed && (w.app.Floats() || w.app.HasSeat(x.Seat)) && !x.Unreachable:
+			left++
+		}
+		if w.app.Floats() && !x.Killing && !(x.Unreachable && x.GivenUp) {
+			spare++
+		}
+	}
+	if spare = max(0, spare-w.app.Instances); w.app.Instances > 0 && left > w.room+spare {
+		t.Fatalf("%d tasks end that leave their host, others have room for %d, and %d are too many anyway: %+v", left, w.room, spare, w.live)
+	}
+}
+
 // happen lets one thing happen to one task.
 func (w *pretence) happen(t *rapid.T) {
 	if len(w.live) == 0 {
@@ -143,6 +164,10 @@ func (w *pretence) happen(t *rapid.T) {
 		}
 	}
 	if len(choices) == 0 {
+		if w.room < 2 && slices.ContainsFunc(w.live, func(x Task) bool { return x.Leaving != "" }) {
+			w.room++
+			return
+		}
 		if len(w.last.Kill)+len(w.last.Launch) == 0 {
 			t.Fatalf("stuck (%s): %+v", w.last.Waiting, w.live)
 		}
@@ -164,7 +189,7 @@ func (w *pretence) happen(t *rapid.T) {
 
 func (w *pretence) wrong(t *rapid.T, i int) {
 	x := &w.live[i]
-	switch rapid.SampledFrom([]string{"fails", "sick", "killed", "lost", "new version", "scaled"}).Draw(t, "what") {
+	switch rapid.SampledFrom([]string{"fails", "sick", "killed", "lost", "new version", "scaled", "drained", "undrained"}).Draw(t, "what") {
 	case "fails":
 		w.live = slices.Delete(w.live, i, i+1)
 	case "sick":
@@ -181,6 +206,17 @@ func (w *pretence) wrong(t *rapid.T, i int) {
 		w.change(t)
 	case "scaled":
 		w.change(t)
+	case "drained":
+		for i := range w.live {
+			if rapid.Bool().Draw(t, "leaves") {
+				w.live[i].Leaving = "h1"
+			}
+		}
+		w.room = rapid.IntRange(0, 3).Draw(t, "room")
+	case "undrained":
+		for i := range w.live {
+			w.live[i].Leaving = ""
+		}
 	}
 }
 
@@ -191,7 +227,7 @@ func (w *pretence) over(t *rapid.T) {
 		if x.Unreachable {
 			continue
 		}
-		if !x.Healthy || x.Killing || w.mode == Replace && x.Outdated || Temporary(w.app, x.Seat) {
+		if !x.Healthy || x.Killing || w.mode == Replace && x.Outdated || x.Leaving != "" || Temporary(w.app, x.Seat) {
 			t.Fatalf("left over: %+v", x)
 		}
 		n++

@@ -137,6 +137,8 @@ func (m *matcher) reason(d *demand, s *slot) Reason {
 		return UnfulfilledConstraint
 	case unavailable(o, m.in.Now):
 		return AgentMaintenance
+	case s.host.drained != "" && !m.stays:
+		return HostDraining
 	case len(d.disks) > 0:
 		return InsufficientDisk
 	case w.cpus > cpus+slack:
@@ -214,6 +216,8 @@ func (m *matcher) why(d *demand, s *slot, reason Reason) string {
 			until = "until " + spec.FormatTime(u)
 		}
 		return fmt.Sprintf("%s: maintenance from %s, %s", o.Host, spec.FormatTime(o.Unavailable.From), until)
+	case HostDraining:
+		return o.Host + ": " + s.host.drained
 	case InsufficientCpus:
 		return lacks("cpus", "", d.want.cpus, cpus)
 	case InsufficientMemory:

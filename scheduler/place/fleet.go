@@ -33,6 +33,8 @@ type host struct {
 	name  string
 	slots []*slot           // by key
 	pools map[string]string // as Ready told it; nil: its agent has not spoken yet
+	// drained says why the host gets nothing new, as Drain told it; "": it does.
+	drained string
 	// Of the match that looked last: how many tasks the host is starting, and how many it should at most.
 	paced          *matcher
 	starting, most int
@@ -60,6 +62,14 @@ func NewFleet() *Fleet {
 // Restrict keeps pools to their hosts: elsewhere says why one may not have containers of a pool, "" when it may, and always
 // answers the same.
 func (f *Fleet) Restrict(elsewhere func(pool, host string) string) { f.elsewhere = elsewhere }
+
+// Elsewhere says why a host may not have containers of a pool; "" when it may.
+func (f *Fleet) Elsewhere(pool, host string) string {
+	if f.elsewhere == nil {
+		return ""
+	}
+	return f.elsewhere(pool, host)
+}
 
 // Len is how many offers there are.
 func (f *Fleet) Len() int { return len(f.offers) }
@@ -157,8 +167,8 @@ func (f *Fleet) Clear() {
 	*f = *NewFleet()
 	f.elsewhere = elsewhere
 	for name, h := range was {
-		if h.pools != nil {
-			f.hosts[name] = &host{name: name, pools: h.pools}
+		if h.kept() {
+			f.hosts[name] = &host{name: name, pools: h.pools, drained: h.drained}
 		}
 	}
 }
@@ -175,6 +185,29 @@ func (f *Fleet) Ready(host string, pools map[string]string) {
 		f.touch(s)
 	}
 }
+
+// Drain has a host get nothing new, for a reason to tell people; "" ends it.
+func (f *Fleet) Drain(host, why string) {
+	h := f.host(host)
+	if h.drained == why {
+		return
+	}
+	slots := slices.Clone(h.slots)
+	for _, s := range slots {
+		f.view.remove(s)
+	}
+	h.drained = why
+	for _, s := range slots {
+		f.view.add(s)
+		f.touch(s)
+	}
+	if len(h.slots) == 0 && !h.kept() {
+		delete(f.hosts, host)
+	}
+}
+
+// kept says that more is known of a host than what it offers.
+func (h *host) kept() bool { return h.pools != nil || h.drained != "" }
 
 // seat puts a slot where its parts say, and forgets it without any.
 func (f *Fleet) seat(s *slot) {
@@ -200,7 +233,7 @@ func (f *Fleet) leave(s *slot) {
 		return
 	}
 	s.host = nil
-	if h.slots = slices.DeleteFunc(h.slots, func(x *slot) bool { return x == s }); len(h.slots) == 0 && h.pools == nil {
+	if h.slots = slices.DeleteFunc(h.slots, func(x *slot) bool { return x == s }); len(h.slots) == 0 && !h.kept() {
 		delete(f.hosts, h.name)
 	}
 }

@@ -42,7 +42,8 @@ type matcher struct {
 	in      Input
 	demands map[demandKey]*demand
 	used    map[*slot]bool
-	moves   int // placements so far
+	moves   int  // placements so far
+	stays   bool // the intent in hand is bound to its host, also to one that is drained
 	undo    []counted
 	views   []*view // beside the fleet's own
 	out     Result
@@ -81,9 +82,11 @@ func (m *matcher) place(i int) {
 	m.out.Refused[d.app.ID] = m.explain(d)
 }
 
-// pinned places an intent on the one host that it may run on.
+// pinned places an intent on the one host that it may run on. What is bound to a host that is drained stays there.
 func (m *matcher) pinned(i int, d *demand) {
 	it := m.in.Intents[i]
+	m.stays = true
+	defer func() { m.stays = false }()
 	for _, s := range m.fleet.slotsOn(it.Pinned) {
 		if m.reason(d, s) == "" {
 			m.take(i, d, s)

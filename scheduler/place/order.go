@@ -38,7 +38,7 @@ type order struct {
 type block struct {
 	entries         []entry
 	mem, disk, gpus float64
-	maintained      bool // for some a maintenance may be announced
+	maintained      bool // for some a maintenance may be announced, or they are drained
 }
 
 const blockSize = 128
@@ -111,7 +111,7 @@ func (o *order) remove(s *slot) bool {
 // reach raises the bounds to what the slot has.
 func (b *block) reach(s *slot) {
 	b.mem, b.disk, b.gpus = max(b.mem, s.free.Mem), max(b.disk, s.free.Disk), max(b.gpus, s.free.GPUs)
-	b.maintained = b.maintained || !s.merged.Unavailable.From.IsZero()
+	b.maintained = b.maintained || !s.merged.Unavailable.From.IsZero() || s.host.drained != ""
 }
 
 // after calls f with the slots behind e in order until f says false. Blocks in which nobody has enough of what w wants are left out.

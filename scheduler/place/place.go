@@ -80,7 +80,7 @@ const MaxRefused = 10
 // Reason is Marathon's name of a refusal.
 type Reason string
 
-// The reasons in Marathon's fixed order. PoolElsewhere, NetworkNotReady and HostBusy are Berth's own and not shown in Marathon's funnel.
+// The reasons in Marathon's fixed order. HostDraining, PoolElsewhere, NetworkNotReady and HostBusy are Berth's own and not shown in Marathon's funnel.
 const (
 	UnfulfilledRole       Reason = "UnfulfilledRole"
 	UnfulfilledConstraint Reason = "UnfulfilledConstraint"
@@ -92,6 +92,7 @@ const (
 	InsufficientGpus      Reason = "InsufficientGpus"
 	InsufficientPorts     Reason = "InsufficientPorts"
 	DeclinedScarce        Reason = "DeclinedScarceResources"
+	HostDraining          Reason = "HostDraining"
 	PoolElsewhere         Reason = "PoolElsewhere"
 	NetworkNotReady       Reason = "NetworkNotReady"
 	HostBusy              Reason = "HostBusy"

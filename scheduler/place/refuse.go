@@ -48,7 +48,7 @@ func (m *matcher) explain(d *demand) Refusals {
 	return ref
 }
 
-// simple says that nothing but a maintenance comes before the cpus among the reasons for which a slot may be refused. A crowd that
+// simple says that nothing but a maintenance or a drain comes before the cpus among the reasons for which a slot may be refused. A crowd that
 // waits for a full fleet then need not look at each host to say so.
 func (m *matcher) simple(d *demand) bool {
 	for role := range m.fleet.roles {

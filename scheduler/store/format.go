@@ -75,7 +75,7 @@ func readFormat(db *bolt.DB) (format int, empty bool, err error) {
 
 // laterBuckets came to format 2 when there were files of it already. Such a file has nothing to put there, and an older program
 // does not look there, so that needs no new format.
-func laterBuckets() []string { return []string{bucketBlocks, bucketAddresses} }
+func laterBuckets() []string { return []string{bucketBlocks, bucketAddresses, bucketDrains} }
 
 // addBuckets makes the later ones. Any other that is missing was lost.
 func addBuckets(db *bolt.DB) error {

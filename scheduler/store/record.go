@@ -20,6 +20,7 @@ const (
 	bucketLeases      = "leases"
 	bucketBlocks      = "blocks"
 	bucketAddresses   = "addresses"
+	bucketDrains      = "drains"
 	bucketDeployments = "deployments"
 	bucketFailures    = "failures"
 	bucketDelays      = "delays"
@@ -40,7 +41,7 @@ const versionSeparator = "\x00"
 const versionTime = "2006-01-02T15:04:05.000000000Z"
 
 func buckets() []string {
-	return []string{bucketMeta, bucketApps, bucketGroups, bucketVersions, bucketChanges, bucketTasks, bucketSeats, bucketLeases, bucketBlocks, bucketAddresses, bucketDeployments, bucketFailures, bucketDelays}
+	return []string{bucketMeta, bucketApps, bucketGroups, bucketVersions, bucketChanges, bucketTasks, bucketSeats, bucketLeases, bucketBlocks, bucketAddresses, bucketDrains, bucketDeployments, bucketFailures, bucketDelays}
 }
 
 func versionKey(a *spec.App) string {
@@ -159,6 +160,9 @@ func (s *State) decodeRecord(bucket, key string, value []byte) error {
 	case bucketAddresses:
 		a, err := record[spec.HostAddress](key, value, func(a spec.HostAddress) string { return a.Host })
 		return keep(s.Addresses, a.Host, a, err)
+	case bucketDrains:
+		d, err := record[spec.HostDrain](key, value, func(d spec.HostDrain) string { return d.Host })
+		return keep(s.Drains, d.Host, d, err)
 	case bucketDeployments:
 		d, err := record[*spec.Deployment](key, value, func(d *spec.Deployment) string { return d.ID })
 		return keep(s.Deployments, key, d, err)

@@ -32,6 +32,7 @@ type State struct {
 	Leases      map[netip.Addr]spec.Lease
 	Blocks      map[netip.Prefix]spec.Block
 	Addresses   map[string]spec.HostAddress // by host, as they said
+	Drains      map[string]spec.HostDrain   // by host
 	Deployments map[string]*spec.Deployment
 	Failures    map[spec.AppID]*spec.TaskFailure
 	Delays      map[spec.AppID]Delay
@@ -48,6 +49,7 @@ func NewState() *State {
 		Leases:      map[netip.Addr]spec.Lease{},
 		Blocks:      map[netip.Prefix]spec.Block{},
 		Addresses:   map[string]spec.HostAddress{},
+		Drains:      map[string]spec.HostDrain{},
 		Deployments: map[string]*spec.Deployment{},
 		Failures:    map[spec.AppID]*spec.TaskFailure{},
 		Delays:      map[spec.AppID]Delay{},

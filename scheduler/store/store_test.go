@@ -94,6 +94,7 @@ func TestEveryRecordComesBackAsItWas(t *testing.T) {
 		block := spec.Block{Prefix: netip.MustParsePrefix("10.0.0.0/26"), Pool: "pool", Host: "h1", Since: epoch}
 		want.Blocks[block.Prefix] = block
 		want.Addresses["h1"] = spec.HostAddress{Host: "h1", IPv4: netip.MustParseAddr("192.0.2.1")}
+		want.Drains["h1"] = spec.HostDrain{Host: "h1", Reason: "new disks", Since: epoch}
 		want.Deployments["d"] = &spec.Deployment{ID: "d", Original: map[spec.AppID]*spec.App{"/new": nil, app.ID: app}}
 		want.Failures[app.ID] = &spec.TaskFailure{App: app.ID, TaskID: "t0", Timestamp: epoch}
 		want.Delays[app.ID] = store.Delay{Until: epoch, Delay: time.Second}
@@ -109,6 +110,7 @@ func TestEveryRecordComesBackAsItWas(t *testing.T) {
 		txn.PutLease(want.Leases[netip.MustParseAddr("10.0.0.2")])
 		txn.PutBlock(block)
 		txn.PutAddress(want.Addresses["h1"])
+		txn.PutDrain(want.Drains["h1"])
 		txn.PutDeployment(want.Deployments["d"])
 		txn.PutFailure(want.Failures[app.ID])
 		txn.PutDelay(app.ID, want.Delays[app.ID])
@@ -126,6 +128,7 @@ func TestEveryRecordComesBackAsItWas(t *testing.T) {
 		gone.DeleteLease(netip.MustParseAddr("10.0.0.2"))
 		gone.DeleteBlock(block.Prefix)
 		gone.DeleteAddress("h1")
+		gone.DeleteDrain("h1")
 		gone.DeleteDeployment("d")
 		gone.DeleteFailure(app.ID)
 		gone.DeleteDelay(app.ID)

@@ -129,6 +129,12 @@ func (t *Txn) PutAddress(a spec.HostAddress) { t.put(opPut, bucketAddresses, a.H
 // DeleteAddress forgets it.
 func (t *Txn) DeleteAddress(host string) { t.add(opDelete, bucketAddresses, host, nil) }
 
+// PutDrain stores that the host is to be emptied.
+func (t *Txn) PutDrain(d spec.HostDrain) { t.put(opPut, bucketDrains, d.Host, d) }
+
+// DeleteDrain ends that.
+func (t *Txn) DeleteDrain(host string) { t.add(opDelete, bucketDrains, host, nil) }
+
 // PutDeployment stores the deployment.
 func (t *Txn) PutDeployment(d *spec.Deployment) { t.put(opPut, bucketDeployments, d.ID, d) }
 

@@ -51,6 +51,13 @@ func (w *World) Settle() {
 
 func (w *World) step() (moved bool) {
 	w.now = w.now.Add(time.Second)
+	for id, tasks := range w.tasks {
+		for _, t := range tasks {
+			if _, drained := w.drains[t.Host]; drained && id != "/stays" {
+				t.Host, moved = "host-2", true
+			}
+		}
+	}
 	for id, app := range w.apps {
 		if len(w.deployments) == 0 && !w.scale(id, app) { // replaces what was killed
 			moved = true

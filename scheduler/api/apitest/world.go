@@ -52,6 +52,7 @@ type World struct {
 	policies    *spec.NetworkPolicies
 	policed     *spec.PolicyReport
 	pulls       prepull.Book
+	drains      map[string]spec.HostDrain
 }
 
 // New makes an empty world.
@@ -60,7 +61,7 @@ func New(events *api.Log) *World {
 		Events: events, now: Start, apps: map[spec.AppID]*spec.App{}, groups: map[spec.AppID]*spec.Group{}, versions: map[spec.AppID][]*spec.App{},
 		tasks: map[spec.AppID][]*spec.Task{}, failures: map[spec.AppID]*spec.TaskFailure{}, leases: map[spec.SeatID]spec.Lease{},
 		usage: map[string]spec.Usage{}, stuck: map[spec.AppID]api.QueueItem{}, documents: map[string]*spec.HostDocument{},
-		changed: make(chan struct{}),
+		changed: make(chan struct{}), drains: map[string]spec.HostDrain{},
 	}
 }
 
@@ -101,7 +102,7 @@ func (w *World) Snapshot(context.Context) (*api.Snapshot, error) {
 		}
 	}
 	s.Pools = []spec.Pool{{Name: "default", CIDR: netip.MustParsePrefix("10.90.0.0/24")}}
-	s.Hosts = []api.HostView{{Name: Host, Reported: true, Endpoints: w.endpoints(), ToldAt: w.now, Policies: w.policed}}
+	s.Hosts = []api.HostView{{Name: Host, Reported: true, Endpoints: w.endpoints(), ToldAt: w.now, Policies: w.policed, Drain: w.drain(Host)}}
 	s.Policies = w.policies
 	w.rest()
 	for seat, lease := range w.leases {
@@ -367,6 +368,53 @@ func (w *World) HostDead(_ context.Context, host string) (*api.HostDeath, error)
 		return nil, &api.NotFoundError{Message: "Host '" + host + "' is not known"}
 	}
 	return out, nil
+}
+
+// DrainHost implements api.Backend. What runs on the host goes elsewhere at the next step.
+func (w *World) DrainHost(_ context.Context, host, reason string) (*api.HostDrain, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if host != Host {
+		return nil, &api.NotFoundError{Message: "Host '" + host + "' is not known"}
+	}
+	w.drains[host] = spec.HostDrain{Host: host, Reason: reason, Since: w.now}
+	return w.drain(host), nil
+}
+
+// UndrainHost implements api.Backend.
+func (w *World) UndrainHost(_ context.Context, host string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if host != Host {
+		return &api.NotFoundError{Message: "Host '" + host + "' is not known"}
+	}
+	delete(w.drains, host)
+	return nil
+}
+
+// drain is how far a host is with being emptied. Tasks of /stays stay.
+func (w *World) drain(host string) *api.HostDrain {
+	d, ok := w.drains[host]
+	if !ok {
+		return nil
+	}
+	out := &api.HostDrain{HostDrain: d}
+	for _, id := range slices.Sorted(maps.Keys(w.tasks)) {
+		for _, t := range w.tasks[id] {
+			if t.Host != host {
+				continue
+			}
+			copied := *t
+			x := api.DrainTask{Task: &copied}
+			if x.Stays = id == "/stays"; x.Stays {
+				x.Why = "its persistent volume data is on " + host
+			} else {
+				out.Deployment = "drain-1"
+			}
+			out.Tasks = append(out.Tasks, x)
+		}
+	}
+	return out
 }
 
 // Report implements api.Backend.
