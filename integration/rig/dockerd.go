@@ -54,12 +54,11 @@ func startEngine(t TB, space string, images ...string) *Engine {
 	e := &Engine{t: t, daemon: &daemon{dir: dir, host: "unix://" + dir + "/docker.sock", space: space}}
 	t.Cleanup(e.cleanup)
 	// Without a configuration of its own containerd would read the machine's.
-	config := dir + "/containerd.toml"
+	config := e.daemon.config()
 	if err := os.WriteFile(config, []byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600); err != nil {
 		t.Fatalf("write %s: %v", config, err)
 	}
-	e.containerd = e.daemon.start(t, "containerd", "--config", config, "--address", dir+"/containerd.sock",
-		"--root", dir+"/containerd/root", "--state", dir+"/containerd/state")
+	e.startContainerd()
 	if space == "" {
 		e.ownBridge()
 	}
@@ -79,6 +78,26 @@ func startEngine(t TB, space string, images ...string) *Engine {
 		}
 	}
 	return e
+}
+
+func (d *daemon) config() string { return d.dir + "/containerd.toml" }
+
+func (e *Engine) startContainerd() {
+	e.t.Helper()
+	e.containerd = e.daemon.start(e.t, "containerd", "--config", e.daemon.config(), "--address", e.dir+"/containerd.sock",
+		"--root", e.dir+"/containerd/root", "--state", e.dir+"/containerd/state")
+}
+
+// Reboot does to the engine and its containers what a power cut of the machine does, and starts the engine again, which
+// starts the containers that are to run always.
+func (e *Engine) Reboot() {
+	e.t.Helper()
+	e.Kill9()
+	e.killShims()
+	_ = e.containerd.Process.Kill()
+	_ = e.containerd.Wait()
+	e.startContainerd()
+	e.Start()
 }
 
 // start runs one daemon whose output goes to the engine's log.
