@@ -23,7 +23,7 @@ func InstanceFigures() []Figure[figures.Instance] {
 	type instance = figures.Instance
 	type running = figures.Figures
 	return []Figure[instance]{
-		{Meta{Key: "berth.state", Name: "State", Component: tagStatus, ValueMap: mapState, Slow: true},
+		{Meta{Key: "berth.state", Name: "State", Component: tagStatus, ValueMap: mapState},
 			signed(func(i *instance) int64 { return instanceState(i.State) })},
 		{Meta{Key: "berth.health", Name: "Health", Component: tagStatus, ValueMap: mapHealth, Description: "Of all its health checks together."},
 			signed(func(i *instance) int64 { return int64(i.Health) })},
