@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -14,6 +16,7 @@ import (
 	"github.com/berth-project/berth/internal/watch"
 	"github.com/berth-project/berth/monitor/figures"
 	"github.com/berth-project/berth/monitor/sampler"
+	"github.com/berth-project/berth/monitor/zabbix"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -31,9 +34,13 @@ type Options struct {
 	Socket    string // the unix socket that answers items
 	// SocketGroup may talk to the socket. Empty: "zabbix", if the host has that group, otherwise the process's own.
 	SocketGroup string
-	Host        string // its name
-	Version     string // what berth.version answers
-	Log         logrus.FieldLogger
+	// Listen is an address of TCP that speaks the protocol of a Zabbix agent. Empty: none.
+	Listen string
+	// Allow are the networks whose processes may ask there. Empty: this machine's own.
+	Allow   []netip.Prefix
+	Host    string // its name
+	Version string // what berth.version answers
+	Log     logrus.FieldLogger
 
 	Usage   *watch.Value[map[string]spec.Usage] // what the quota keeper knows, by task; nil: nothing
 	DataDir *watch.Value[string]                // Docker's data folder, once it is known; nil: unknown
@@ -49,6 +56,9 @@ func (o *Options) Validate() error {
 	}
 	if o.Window == 0 {
 		o.Window = time.Minute
+	}
+	if len(o.Allow) == 0 {
+		o.Allow = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 32), netip.PrefixFrom(netip.IPv6Loopback(), 128)}
 	}
 	if o.Proc == "" {
 		o.Proc = cgroup.DefaultProc
@@ -72,6 +82,8 @@ type Monitor struct {
 	log     logrus.FieldLogger
 	sampler *sampler.Sampler
 	newest  watch.Value[*figures.Index]
+	table   *zabbix.Table
+	view    atomic.Pointer[zabbix.View] // of the newest
 }
 
 // New checks the options.
@@ -79,7 +91,7 @@ func New(o Options) (*Monitor, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	m := &Monitor{o: o, log: o.Log.WithField("component", "monitor")}
+	m := &Monitor{o: o, log: o.Log.WithField("component", "monitor"), table: zabbix.NewTable(o.Version)}
 	var err error
 	m.sampler, err = sampler.New(sampler.Options{
 		Groups: o.Groups, Proc: o.Proc, Every: o.Every, Window: o.Window, Host: o.Host, Version: o.Version, Log: m.log,
@@ -87,7 +99,7 @@ func New(o Options) (*Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.newest.Set(figures.NewIndex(&figures.Snapshot{Version: o.Version, Host: figures.Host{Name: o.Host}}))
+	m.publish(&figures.Snapshot{Version: o.Version, Host: figures.Host{Name: o.Host}})
 	return m, nil
 }
 
@@ -95,19 +107,34 @@ func New(o Options) (*Monitor, error) {
 // the sampler, and whoever answers takes the newest one. Before the first sample its time is zero and it has no instances.
 func (m *Monitor) Newest() (*figures.Index, <-chan struct{}) { return m.newest.Get() }
 
-// Run samples and serves the socket until ctx ends.
+// publish makes a snapshot the newest.
+func (m *Monitor) publish(s *figures.Snapshot) {
+	x := figures.NewIndex(s)
+	m.view.Store(m.table.View(x))
+	m.newest.Set(x)
+}
+
+// Run samples and serves the socket and the port until ctx ends.
 func (m *Monitor) Run(ctx context.Context) error {
-	listener, err := listen(ctx, m.o.Socket, m.o.SocketGroup)
+	doors, err := m.open(ctx)
 	if err != nil {
 		return fmt.Errorf("serve Zabbix items: %w", err)
 	}
-	m.log.WithField("socket", m.o.Socket).Info("Answering Zabbix items")
-	var wait sync.WaitGroup
-	defer wait.Wait()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	var wait sync.WaitGroup
+	defer wait.Wait()
 	wait.Go(func() { m.sample(ctx) })
-	return m.serve(ctx, listener)
+	faults := make([]error, len(doors))
+	for i, d := range doors {
+		wait.Go(func() {
+			defer stop() // one door alone would look as if all were well
+			faults[i] = m.serve(ctx, d)
+		})
+	}
+	<-ctx.Done()
+	wait.Wait()
+	return errors.Join(faults...)
 }
 
 // sample keeps the newest snapshot new until ctx ends.
@@ -126,7 +153,7 @@ func (m *Monitor) sample(ctx context.Context) {
 		if m.o.DataDir != nil {
 			from.DataDir, _ = m.o.DataDir.Get()
 		}
-		m.newest.Set(figures.NewIndex(m.sampler.Pass(from, measure)))
+		m.publish(m.sampler.Pass(from, measure))
 		measure = false
 		select {
 		case <-ctx.Done():

@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -14,14 +13,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
 
 	"github.com/berth-project/berth/internal/cgroup"
 	"github.com/berth-project/berth/internal/docker"
 	"github.com/berth-project/berth/internal/watch"
-	"github.com/berth-project/berth/monitor/figures"
 	"github.com/berth-project/berth/monitor/zabbix"
+	"github.com/berth-project/berth/monitor/zbxd"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -133,80 +131,20 @@ func TestItems(t *testing.T) {
 			"berth.mem.used[/prod/web,0]": "50000000", "berth.mem.limit[/prod/web,0]": "100000000", "berth.mem.pct[/prod/web,0]": "50",
 			"berth.net.in[/prod/web,0]": "1020", "berth.net.out[/prod/web,0]": "3050", "berth.procs[/prod/web, 0]": "7",
 			"berth.uptime[/prod/web,0]": "90", "berth.health[/prod/web,0]": "0", "berth.health[/db,0]": "1",
-			"berth.procs[/theirs,0]":   "! no instance /theirs.0 on this host",
-			"berth.cpu.usage[/db,0]":   "! /db.0: it has no running container",
-			"berth.uptime[/db,0]":      "! /db.0: it has no running container",
-			"berth.procs[/nothing,0]":  "! no instance /nothing.0 on this host",
-			"berth.procs[/prod/web]":   "! berth.procs takes two parameters, [APP,SEAT]",
-			"berth.procs[/prod/web,x]": `! "/prod/web.x" is not APP.N: "x" is no seat number`,
-			"berth.nonsense":           `! unknown key "berth.nonsense"`,
-			"berth.procs[/prod/web,0":  `! "berth.procs[/prod/web,0": a parameter has no end`,
+			"berth.procs[/theirs,0]": "! no instance /theirs.0 on this host",
+			"berth.cpu.usage[/db,0]": "! /db.0: it has no running container",
+			"berth.host.instances":   "2",
+			"berth.discovery[/prod]": `[{"{#ID}":"/prod/web.0","{#APP}":"/prod/web","{#SEAT}":"0","{#INSTANCE}":"prod_web.instance-1","{#HOSTNAME}":"web-0.prod","{#IP}":"10.9.0.10","{#POOL}":"pool","{#STATE}":"running"}]`,
 		} {
-			got, err := answer(newest(m), request, time.Now())
+			got, err := m.answer(request, time.Now(), zabbix.LimitSocket)
 			if err != nil {
-				got = "! " + err.Error()
+				got = []byte("! " + err.Error())
 			}
-			if got != want {
+			if string(got) != want {
 				t.Errorf("%s: got %q, want %q", request, got, want)
 			}
 		}
-		testDiscovery(t, m)
 	})
-}
-
-func newest(m *Monitor) *figures.Index {
-	x, _ := m.Newest()
-	return x
-}
-
-func testDiscovery(t *testing.T, m *Monitor) {
-	t.Helper()
-	for group, want := range map[string][]row{
-		"": {
-			{App: "/db", Seat: "0", Instance: "prod_web.instance-1", Hostname: "web-0.prod", IP: "10.9.0.10", Pool: "pool", State: "draining"},
-			{App: "/prod/web", Seat: "0", Instance: "prod_web.instance-1", Hostname: "web-0.prod", IP: "10.9.0.10", Pool: "pool", State: "running"},
-		},
-		"/prod":    {{App: "/prod/web", Seat: "0", Instance: "prod_web.instance-1", Hostname: "web-0.prod", IP: "10.9.0.10", Pool: "pool", State: "running"}},
-		"/nothing": {},
-	} {
-		text, err := answer(newest(m), "berth.discovery["+group+"]", time.Now())
-		if err != nil {
-			t.Error(err)
-		}
-		got := []row{}
-		if err := json.Unmarshal([]byte(text), &got); err != nil {
-			t.Error(err)
-		}
-		if d := cmp.Diff(want, got); d != "" {
-			t.Errorf("discovery of %q (-want +got):\n%s", group, d)
-		}
-	}
-}
-
-// many has n running instances.
-func many(n int) *figures.Index {
-	s := &figures.Snapshot{Version: "1"}
-	for i := range n {
-		seat := spec.SeatID{App: spec.AppID(fmt.Sprintf("/production/shop/service-%03d", i)), Index: i % 7}
-		s.Instances = append(s.Instances, figures.Instance{
-			App: string(seat.App), Seat: seat.Index, Instance: spec.InstanceID(seat.App, "7c9e6679-7425-40de-944b-e07fc1f90ae7"), Hostname: seat.Hostname(),
-			Pool: "default-pool", Address: netip.AddrFrom4([4]byte{10, 99, 100, byte(i)}).String(), State: figures.Running,
-			Figures: &figures.Figures{CPU: figures.CPU{Used: 0.1234}},
-		})
-	}
-	return figures.NewIndex(s)
-}
-
-func TestDiscoverySize(t *testing.T) {
-	for n, ok := range map[int]bool{237: true, 1500: true, 10000: false} {
-		text, err := answer(many(n), "berth.discovery", time.Now())
-		if (err == nil) != ok {
-			t.Errorf("%d instances: %d bytes, %v", n, len(text), err)
-		}
-		if err != nil && !strings.Contains(err.Error(), "group by group") {
-			t.Errorf("%v does not say what to do", err)
-		}
-	}
 }
 
 func TestSocket(t *testing.T) {
@@ -238,14 +176,14 @@ func TestSocket(t *testing.T) {
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- h.monitor(path).serve(ctx, l) }()
+		go func() { done <- h.monitor(path).serve(ctx, door{Listener: l, name: path, limit: zabbix.LimitSocket}) }()
 		if got := ask("berth.version\n"); got != "1.2.3" {
 			t.Errorf("got %q", got)
 		}
-		if got := ask("berth.nothing\r\n"); got != NotSupported+"\x00unknown key \"berth.nothing\"" {
+		if got := ask("berth.nothing\r\n"); got != zbxd.NotSupported+"\x00berth.nothing: no sample has been taken yet" {
 			t.Errorf("got %q", got)
 		}
-		if got := ask(strings.Repeat("x", maxRequest)); !strings.HasPrefix(got, NotSupported+"\x00a request is one line") {
+		if got := ask(strings.Repeat("x", maxLine)); !strings.HasPrefix(got, zbxd.NotSupported+"\x00a request is one line") {
 			t.Errorf("got %q", got)
 		}
 		if _, err := listen(t.Context(), path, ""); err == nil {
@@ -261,56 +199,5 @@ func TestSocket(t *testing.T) {
 	}
 	if _, err := New(Options{}); err == nil {
 		t.Error("empty options were accepted")
-	}
-}
-
-func TestEveryParameterIsAnItem(t *testing.T) {
-	text := string(UserParameters("/usr/local/lib/berth/berth-zabbix", "/run/berth/zabbix.sock"))
-	for _, key := range append(hostKeys(), seatKeys()...) {
-		if _, ok := lookup(key); !ok {
-			t.Errorf("%s is no item", key)
-		}
-		if !strings.Contains(text, "UserParameter="+key) {
-			t.Errorf("%s is not in the file", key)
-		}
-	}
-	line := `UserParameter=berth.cpu.usage[*],/usr/local/lib/berth/berth-zabbix --socket /run/berth/zabbix.sock berth.cpu.usage "$1" "$2"`
-	if !strings.Contains(text, line+"\n") {
-		t.Errorf("%s\nhas no line %s", text, line)
-	}
-}
-
-func FuzzRequest(f *testing.F) {
-	for _, s := range []string{"berth.ping", "berth.procs[/a,0]", `berth.procs["/a","0"]`, `a["\"",]`, "[", "a[", `a["`} {
-		f.Add(s)
-	}
-	tab := many(3)
-	f.Fuzz(func(t *testing.T, s string) {
-		key, params, err := zabbix.ParseKey(s)
-		if err == nil && key == "" {
-			t.Errorf("%q: no key, params %q", s, params)
-		}
-		if _, err := answer(tab, s, time.Unix(0, 0)); err != nil && err.Error() == "" {
-			t.Errorf("%q: an error without a reason", s)
-		}
-	})
-}
-
-func BenchmarkDiscovery237(b *testing.B) {
-	t := many(237)
-	for b.Loop() {
-		if _, err := answer(t, "berth.discovery", time.Time{}); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkItem(b *testing.B) {
-	t := many(237)
-	request := "berth.cpu.usage[" + t.Instances[100].App + "," + fmt.Sprint(t.Instances[100].Seat) + "]"
-	for b.Loop() {
-		if _, err := answer(t, request, time.Time{}); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

@@ -20,6 +20,8 @@ import (
 
 	"github.com/berth-project/berth/internal/cgroup"
 	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/monitor/zabbix"
+	"github.com/berth-project/berth/monitor/zbxd"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -59,8 +61,9 @@ func TestRealAgent(t *testing.T) {
 		t.Fatalf("build the client: %v\n%s", err, out)
 	}
 	socket := filepath.Join(dir, "zabbix.sock")
-	startMonitor(t, socket)
-	write(t, dir, "berth.conf", string(UserParameters(client, socket)))
+	port := freeAddress(t, 10000)
+	startMonitor(t, socket, port)
+	write(t, dir, "berth.conf", string(zabbix.UserParameters(client, socket)))
 	address := startAgentd(t, agentd, dir)
 
 	if got := get(t, address, "berth.ping"); got != "1" {
@@ -69,13 +72,17 @@ func TestRealAgent(t *testing.T) {
 	if got := get(t, address, "berth.version"); got != "9.9" {
 		t.Errorf("version: %q", got)
 	}
-	var rows []row
+	var rows []struct {
+		App  string `json:"{#APP}"`
+		Seat string `json:"{#SEAT}"`
+	}
 	if err := json.Unmarshal([]byte(get(t, address, "berth.discovery")), &rows); err != nil || len(rows) != 1 || rows[0].App != "/it/monitor" {
 		t.Fatalf("discovery: %+v, %v", rows, err)
 	}
-	for _, key := range seatKeys() {
+	for _, f := range zabbix.InstanceFigures() {
+		key := f.Key
 		got := get(t, address, fmt.Sprintf("%s[%s,%s]", key, rows[0].App, rows[0].Seat))
-		if key == "berth.mem.pct" || strings.HasPrefix(key, "berth.net.") {
+		if strings.HasSuffix(key, ".pct") || strings.HasPrefix(key, "berth.net.") || strings.HasPrefix(key, "berth.services.") {
 			continue // depends on where the tests run: a limit, a network namespace of its own
 		}
 		var number float64
@@ -83,15 +90,45 @@ func TestRealAgent(t *testing.T) {
 			t.Errorf("%s: %q is no number", key, got)
 		}
 	}
-	if got := get(t, address, "berth.procs[/it/nothing,0]"); got != NotSupported {
-		t.Errorf("an unknown instance: %q, want %q", got, NotSupported)
+	if got := get(t, address, "berth.procs[/it/nothing,0]"); got != zbxd.NotSupported {
+		t.Errorf("an unknown instance: %q, want %q", got, zbxd.NotSupported)
 	}
 	if got := get(t, address, "berth.discovery[/elsewhere]"); got != "[]" {
 		t.Errorf("an empty discovery: %q", got)
 	}
+	// The same through the agent and by our own port, as zabbix_get shows it.
+	for _, key := range []string{"berth.discovery", "berth.version", "berth.cpu.quota[/it/monitor,0]", "agent.ping", "berth.health[/it/monitor,0]"} {
+		own, theirs := realGet(t, port, key), realGet(t, address, key)
+		if own == "" || own != theirs && key != "agent.version" {
+			t.Errorf("%s: %q by the port, %q by the agent", key, own, theirs)
+		}
+	}
+	for key, want := range map[string]string{
+		"berth.procs[/it/nothing,0]": "ZBX_NOTSUPPORTED: no instance /it/nothing.0 on this host", "no.such": `ZBX_NOTSUPPORTED: unknown key "no.such"`,
+		"agent.hostname": "it-host",
+	} {
+		if got := realGet(t, port, key); got != want {
+			t.Errorf("%s: %q, want %q", key, got, want)
+		}
+	}
+	var all struct{ Instances map[string]map[string]float64 }
+	if err := json.Unmarshal([]byte(realGet(t, port, "berth.instances")), &all); err != nil || all.Instances["/it/monitor.0"]["state"] != 1 {
+		t.Errorf("%v, %v", all, err)
+	}
 }
 
-func startMonitor(t *testing.T, socket string) {
+// realGet asks with Zabbix's own program.
+func realGet(t *testing.T, address, key string) string {
+	t.Helper()
+	host, port, _ := net.SplitHostPort(address)
+	out, err := exec.CommandContext(t.Context(), "zabbix_get", "-s", host, "-p", port, "-k", key).CombinedOutput()
+	if _, failed := err.(*exec.ExitError); err != nil && !failed {
+		t.Fatalf("zabbix_get: %v", err)
+	}
+	return strings.TrimSuffix(string(out), "\n")
+}
+
+func startMonitor(t *testing.T, socket, port string) {
 	t.Helper()
 	groups, err := cgroup.Open("", "")
 	if err != nil {
@@ -100,7 +137,7 @@ func startMonitor(t *testing.T, socket string) {
 	h := &host{t: t}
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	m, err := New(Options{State: &h.state, Inventory: &h.inventory, Groups: groups, Socket: socket, Version: "9.9", Log: log})
+	m, err := New(Options{State: &h.state, Inventory: &h.inventory, Groups: groups, Socket: socket, Listen: port, Host: "it-host", Version: "9.9", Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +159,7 @@ func startMonitor(t *testing.T, socket string) {
 // startAgentd runs the agent in the foreground on a free loopback port.
 func startAgentd(t *testing.T, agentd, dir string) string {
 	t.Helper()
-	address := freeAddress(t)
+	address := freeAddress(t, 0)
 	_, port, _ := net.SplitHostPort(address)
 	write(t, dir, "agentd.conf", strings.Join([]string{
 		"PidFile=" + filepath.Join(dir, "pid", "agentd.pid"), "LogType=console", "Server=127.0.0.1", "ListenIP=127.0.0.1",
@@ -171,10 +208,11 @@ func startAgentd(t *testing.T, agentd, dir string) string {
 	}
 }
 
-// freeAddress is one with a port below 32768: the agent takes no other, and the kernel gives only those above away.
-func freeAddress(t *testing.T) string {
+// freeAddress is one with a port of 10000 + from or above, and below 32768: the agent takes no other, and the kernel gives only those above
+// away.
+func freeAddress(t *testing.T, from int) string {
 	t.Helper()
-	for port := 20000 + os.Getpid()%10000; port < 32768; port++ {
+	for port := 10000 + from + os.Getpid()%10000; port < 32768; port++ {
 		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			l.Close()
 			return l.Addr().String()

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/berth-project/berth/monitor"
+	"github.com/berth-project/berth/monitor/zabbix"
 )
 
 // newZabbixCommand prints the UserParameter file that gives a host's own zabbix_agentd Berth's items.
@@ -29,7 +29,7 @@ agent over a unix socket by the small program berth-zabbix. The template is moni
 				}
 				binary = filepath.Join(filepath.Dir(self), "berth-zabbix")
 			}
-			_, err := c.out.Write(monitor.UserParameters(binary, filepath.Join(runDir, "zabbix.sock")))
+			_, err := c.out.Write(zabbix.UserParameters(binary, filepath.Join(runDir, "zabbix.sock")))
 			return err
 		},
 	}

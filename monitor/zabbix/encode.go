@@ -29,7 +29,7 @@ func object[T any](dst []byte, of *T, columns []column[T]) []byte {
 }
 
 func (v *View) hostJSON() []byte {
-	return append(object([]byte{'{'}, v.snap, v.host), '}')
+	return append(object([]byte{'{'}, v.snap.Snapshot, v.host), '}')
 }
 
 // AppendInstance appends all figures of one instance as an object: those of the instance by their names, and "interfaces" and

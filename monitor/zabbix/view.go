@@ -55,30 +55,18 @@ func columns[T any](list []Figure[T]) ([]column[T], map[string]int) {
 // View is one snapshot with a table: what Zabbix is answered until the next one. It is encoded once, however often it is asked.
 type View struct {
 	*Table
-	snap   *figures.Snapshot
-	bySeat map[spec.SeatID]*figures.Instance
+	snap *figures.Index
 
 	instanceRows, networkRows, serviceRows func() *rows
 }
 
-// View makes the view of a snapshot; nil is a host that has not been sampled yet.
-func (t *Table) View(s *figures.Snapshot) *View {
-	v := &View{Table: t, snap: s}
-	if s == nil {
-		return v
-	}
-	v.bySeat = make(map[spec.SeatID]*figures.Instance, len(s.Instances))
-	for i := range s.Instances {
-		v.bySeat[seatOf(&s.Instances[i])] = &s.Instances[i]
-	}
+// View makes the view of a snapshot. One whose time is zero is that of a host that has not been sampled yet.
+func (t *Table) View(x *figures.Index) *View {
+	v := &View{Table: t, snap: x}
 	v.instanceRows = sync.OnceValue(v.encodeInstances)
 	v.networkRows = sync.OnceValue(v.encodeNetworks)
 	v.serviceRows = sync.OnceValue(v.encodeServices)
 	return v
-}
-
-func seatOf(i *figures.Instance) spec.SeatID {
-	return spec.SeatID{App: spec.AppID(i.App), Index: i.Seat}
 }
 
 // Answer gives a key's value, or the reason why there is none. The bytes are shared: nobody may change them. limit is the most
@@ -94,7 +82,7 @@ func (v *View) Answer(text string, now time.Time, limit int) ([]byte, error) {
 	case "agent.version", "berth.version":
 		return []byte(v.version), nil
 	}
-	if v.snap == nil {
+	if v.snap.At.IsZero() {
 		return nil, fmt.Errorf("%s: no sample has been taken yet", key)
 	}
 	if age := now.Sub(v.snap.At); age > MaxAge {
@@ -110,7 +98,7 @@ func (v *View) Answer(text string, now time.Time, limit int) ([]byte, error) {
 
 func (v *View) answer(key string, params []string, limit int) ([]byte, error) {
 	if f, ok := v.hosts[key]; ok {
-		return some(key, v.host[f].append(nil, v.snap))
+		return some(key, v.host[f].append(nil, v.snap.Snapshot))
 	}
 	if f, ok := v.instances[key]; ok {
 		return v.ofInstance(key, f, params)
@@ -157,7 +145,7 @@ func (v *View) find(key string, params []string, want int, names string) (*figur
 	if err != nil {
 		return nil, err
 	}
-	i := v.bySeat[seat]
+	i := v.snap.Find(string(seat.App), seat.Index)
 	if i == nil {
 		return nil, fmt.Errorf("no instance %s on this host", seat)
 	}
@@ -171,7 +159,7 @@ func (v *View) ofInstance(key string, f int, params []string) ([]byte, error) {
 	}
 	value := v.instance[f].append(nil, i)
 	if len(value) == 0 {
-		return nil, fmt.Errorf("%s: %s", seatOf(i), v.reason(key, i))
+		return nil, fmt.Errorf("%s: %s", i.Key(), v.reason(key, i))
 	}
 	return value, nil
 }
@@ -205,7 +193,7 @@ func (v *View) ofInterface(key string, f int, params []string) ([]byte, error) {
 			}
 		}
 	}
-	return nil, fmt.Errorf("%s has no network interface %q", seatOf(i), params[2])
+	return nil, fmt.Errorf("%s has no network interface %q", i.Key(), params[2])
 }
 
 func (v *View) ofService(key string, f int, params []string) ([]byte, error) {
@@ -220,5 +208,5 @@ func (v *View) ofService(key string, f int, params []string) ([]byte, error) {
 			}
 		}
 	}
-	return nil, fmt.Errorf("%s has no service %q", seatOf(i), params[2])
+	return nil, fmt.Errorf("%s has no service %q", i.Key(), params[2])
 }

@@ -32,15 +32,15 @@ func running() *figures.Figures {
 	}
 }
 
-func snapshot() *figures.Snapshot {
-	return &figures.Snapshot{At: noon, Version: "1.2.3",
+func snapshot() *figures.Index {
+	return figures.NewIndex(&figures.Snapshot{At: noon, Version: "1.2.3",
 		Host: figures.Host{Name: "h1", Cores: 4, MemTotal: 1000, MemAvailable: 250, Load: [3]float64{0.5, 1, 1.5}, DockerConnected: true, Containers: 2},
 		Instances: []figures.Instance{
 			{App: "/db", Instance: "db.instance-1", Hostname: "db-0", State: figures.Draining, Health: figures.Healthy, Trouble: "find the group of process 43: no control group"},
 			{App: "/prod/new", State: figures.Starting, Health: figures.Unknown},
 			{App: "/prod/web", Seat: 2, Instance: "prod_web.instance-1", Hostname: "web-2.prod", Pool: "pool", Address: "10.9.0.10", Managed: true,
 				State: figures.Running, Health: figures.Unhealthy, Restarts: 3, Figures: running()},
-		}}
+		}})
 }
 
 func ask(v *View, key string) string {
@@ -97,7 +97,7 @@ func TestStaleOrNoFigures(t *testing.T) {
 	table := NewTable("9")
 	old := snapshot()
 	old.At = noon.Add(-10 * time.Minute)
-	for v, want := range map[*View]string{table.View(nil): "! berth.ping: no sample has been taken yet", table.View(old): "! berth.ping: the newest figures are 11m0s old: is the agent stuck?"} {
+	for v, want := range map[*View]string{table.View(figures.NewIndex(&figures.Snapshot{})): "! berth.ping: no sample has been taken yet", table.View(old): "! berth.ping: the newest figures are 11m0s old: is the agent stuck?"} {
 		if got := ask(v, "berth.ping"); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
@@ -202,7 +202,7 @@ func TestStrangeNames(t *testing.T) {
 		s := &figures.Snapshot{At: noon, Instances: []figures.Instance{{App: "/" + name.Draw(t, "app"), Hostname: name.Draw(t, "host"), Figures: &figures.Figures{
 			Services: []figures.Service{{Name: name.Draw(t, "service")}}, Networks: []figures.Interface{{Name: name.Draw(t, "interface")}},
 		}}}}
-		v := table.View(s)
+		v := table.View(figures.NewIndex(s))
 		for _, key := range []string{"berth.instances", "berth.services", "berth.networks"} {
 			var m struct{ Discovery []map[string]string }
 			if err := json.Unmarshal([]byte(ask(v, key)), &m); err != nil || len(m.Discovery) != 1 {
@@ -271,6 +271,30 @@ func TestThousandContainers(t *testing.T) {
 	}
 }
 
+func TestEveryParameterIsAnItem(t *testing.T) {
+	text := string(UserParameters("/usr/local/lib/berth/berth-zabbix", "/run/berth/zabbix.sock"))
+	v := NewTable("1").View(snapshot())
+	for _, line := range strings.Split(strings.TrimSpace(text), "\n")[1:] {
+		key, _, _ := strings.Cut(strings.TrimPrefix(line, "UserParameter="), ",")
+		key, params, _ := strings.Cut(key, "[")
+		if params != "" {
+			key += "[/prod/web,2,nginx]"
+		}
+		if got := ask(v, key); strings.Contains(got, "unknown key") {
+			t.Errorf("%s: %s", line, got)
+		}
+	}
+	for _, line := range []string{
+		`UserParameter=berth.cpu.usage[*],/usr/local/lib/berth/berth-zabbix --socket /run/berth/zabbix.sock berth.cpu.usage "$1" "$2"`,
+		`UserParameter=berth.instances[*],/usr/local/lib/berth/berth-zabbix --socket /run/berth/zabbix.sock berth.instances "$1" "$2" "$3"`,
+		`UserParameter=berth.ping,/usr/local/lib/berth/berth-zabbix --socket /run/berth/zabbix.sock berth.ping`,
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("%s\nhas no line %s", text, line)
+		}
+	}
+}
+
 func TestKeysAreOnce(t *testing.T) {
 	seen := map[string]bool{}
 	add := func(m Meta) {
@@ -297,7 +321,7 @@ func TestKeysAreOnce(t *testing.T) {
 }
 
 // many is a host with n running instances, each with three services.
-func many(n int) *figures.Snapshot {
+func many(n int) *figures.Index {
 	s := &figures.Snapshot{At: noon, Version: "1"}
 	for i := range n {
 		f := running()
@@ -310,7 +334,7 @@ func many(n int) *figures.Snapshot {
 			Pool: "default-pool", Address: fmt.Sprintf("10.99.%d.%d", i/250, i%250), State: figures.Running, Health: figures.Healthy, Figures: f,
 		})
 	}
-	return s
+	return figures.NewIndex(s)
 }
 
 func FuzzAnswer(f *testing.F) {
