@@ -315,7 +315,11 @@ func (c *composition) addHost(api, token string) error {
 	if err != nil {
 		return err
 	}
-	keeper, err := cpuquota.New(cpuquota.Options{State: c.state, Inventory: c.inventory, Groups: groups, Log: c.log})
+	rules, err := c.rules()
+	if err != nil {
+		return err
+	}
+	keeper, err := cpuquota.New(cpuquota.Options{State: c.state, Inventory: c.inventory, Groups: groups, Rules: rules, Log: c.log})
 	if err != nil {
 		return err
 	}

@@ -82,6 +82,7 @@ func (o *schedulerOptions) register(cmd *cobra.Command) {
 // hostOptions are the flags of everything that looks after the instances of this host.
 type hostOptions struct {
 	consulOptions
+	quotaOptions
 	DockerHost  string
 	IPAMName    string
 	ZabbixGroup string
@@ -94,6 +95,7 @@ func (o *hostOptions) register(cmd *cobra.Command) {
 	o.consulOptions.register(cmd)
 	f.StringVar(&o.IPAMName, "ipam-name", "berth", "name of Berth's Docker IPAM driver")
 	f.StringVar(&o.ZabbixGroup, "zabbix-group", "", "group that may read the Zabbix socket (default: zabbix, where it exists)")
+	o.quotaOptions.register(cmd)
 	f.BoolVar(&o.Cleanup, "cleanup", false, "remove the networks, rules and sockets of a stopped daemon, then exit")
 }
 

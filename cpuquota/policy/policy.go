@@ -1,13 +1,13 @@
-// Package policy decides the CPU quota of every running container of a host. In come the host document and the
-// containers, out come the wanted quotas; it reads and writes nothing.
+// Package policy decides what every running container of a host may use: its CPU quota, a start-up allowance, burst and
+// weight beside it, and the limits of memory and processes that it was created with. In come the host document, the
+// containers and the time, out come the wanted settings, what differs from them and why, and advice about quotas; it reads
+// and writes nothing.
 package policy
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/berth-project/berth/spec"
@@ -19,92 +19,117 @@ const (
 	MinQuota      = time.Millisecond
 )
 
-// Where a wanted quota comes from.
-const (
-	FromDocument = "host document"
-	FromLabel    = "container label"
-)
+// Rules are what the host's operators decide.
+type Rules struct {
+	Floor, Ceiling float64 // cores, of every quota, also of one with a start-up allowance; 0: no bound
+	// NoMarathon leaves tasks of another Marathon without a quota: they were promised a share of the CPUs, not a limit.
+	NoMarathon bool
+}
 
 // Container is one running container.
 type Container struct {
 	ID, Name string
 	Labels   map[string]string
-	Period   time.Duration // as created; 0: the default
+	Env      []string
+	Started  time.Time
+	// As created:
+	Quota, Period time.Duration // Period 0: the default
+	NanoCPUs      int64
+	Shares        int64 // 0: the kernel's default
+	Memory        int64 // bytes in whole pages; 0: no limit
+	Pids          int64 // 0: no limit
 }
 
-// Assignment is the quota that one container should have.
+// Assignment is what one container should have.
 type Assignment struct {
 	ID, Name string
 	App      string
 	Task     string
-	Cores    float64
-	Quota    time.Duration // CPU time in each period
-	Period   time.Duration
-	Source   string
+
+	Base   float64       // cores, without a start-up allowance; 0: its quota is nobody's business
+	Cores  float64       // cores now
+	Quota  time.Duration // CPU time in each period; 0: left alone
+	Period time.Duration
+	Source string    // who wants that quota
+	Until  time.Time // when a start-up allowance ends; zero: none
+	// Lenient: only a quota that is missing is put back. See foreign.
+	Lenient bool
+
+	Burst  time.Duration // 0: left alone
+	Weight int64         // as cpu.shares; 0: left alone
+	Memory int64         // bytes; 0: left alone
+	Pids   int64         // 0: left alone
 }
 
-// Assign gives each container its quota, sorted by container id. The document wins over the label, which cannot change in
-// a container's life. Containers without a wanted quota (0, or no label) are left out, and so left alone.
-func Assign(document spec.HostDocument, containers []Container) []Assignment {
-	byTask := make(map[string]float64, len(document.Seats))
-	for _, s := range document.Seats {
-		if len(s.Containers) == 0 {
-			byTask[s.TaskID] = s.CPUs
-		}
-		for _, c := range s.Containers { // the seat's CPUs are their sum; its own container is the sandbox, quota by label
-			byTask[c.TaskID] = c.CPUs
-		}
-	}
-	var all []Assignment
+// Assign decides about each container, sorted by container id. What it decides stays right until the document or a
+// container changes, or the first Until comes.
+func Assign(document spec.HostDocument, containers []Container, r Rules, now time.Time) []Assignment {
+	seats := seatsByTask(document)
+	all := make([]Assignment, 0, len(containers))
 	for _, c := range containers {
-		a := Assignment{
-			ID: c.ID, Name: c.Name, App: c.Labels[spec.LabelApp], Task: c.Labels[spec.LabelTask],
-			Period: cmp.Or(c.Period, DefaultPeriod), Source: FromDocument,
-		}
-		var known bool
-		if a.Task != "" {
-			a.Cores, known = byTask[a.Task]
-		}
-		if !known {
-			a.Cores, a.Source = labelled(c.Labels[spec.LabelCPUs]), FromLabel
-		}
-		if a.Cores <= 0 || math.IsNaN(a.Cores) || math.IsInf(a.Cores, 0) || a.Cores > maxCores {
-			continue
-		}
-		a.Quota = max(time.Duration(math.Round(a.Cores*float64(a.Period.Microseconds())))*time.Microsecond, MinQuota)
-		all = append(all, a)
+		seat, known := seats[c.Labels[spec.LabelTask]]
+		all = append(all, assign(c, seat, known, document.Version > 0, r, now))
 	}
 	slices.SortFunc(all, func(a, b Assignment) int { return cmp.Compare(a.ID, b.ID) })
 	return all
 }
 
-// maxCores is more than any machine has; larger values are mistakes, and could overflow.
-const maxCores = 1 << 16
+func assign(c Container, s seat, known, hasDocument bool, r Rules, now time.Time) Assignment {
+	a := Assignment{
+		ID: c.ID, Name: c.Name, App: c.Labels[spec.LabelApp], Task: c.Labels[spec.LabelTask], Period: cmp.Or(c.Period, DefaultPeriod),
+		Weight: c.Shares, Memory: c.Memory, Pids: c.Pids,
+	}
+	wish := func(key string) string { return wished(c, s, known, key) }
+	if n, err := spec.ParseWeight(wish(spec.AppLabelWeight)); err == nil {
+		a.Weight = n
+	}
+	cores, source := base(c, s, known, r)
+	if !sane(cores) {
+		return a
+	}
+	a.Base, a.Source = r.bound(cores), source
+	a.Cores = a.Base
+	a.Lenient = foreign(c, known, hasDocument)
+	if up, err := spec.ParseStartup(wish(spec.AppLabelStartup)); err == nil && allowed(up, c.Started, now) {
+		a.Cores, a.Until = r.bound(a.Base*up.Times), c.Started.Add(up.For)
+		a.Source += " with its start-up allowance"
+	}
+	a.Quota = max(share(a.Cores, a.Period), MinQuota)
+	if d, err := spec.ParseBurst(wish(spec.AppLabelBurst)); err == nil {
+		a.Burst = min(d, a.Quota) // the kernel allows no more
+	}
+	return a
+}
 
-func labelled(text string) float64 {
-	cores, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		return 0
+// foreign says whether a container is a task of which this host's document knows nothing: one that is about to be stopped,
+// or another Berth's on the same machine. Whoever knows it may have given it another quota than its label says, so that two
+// who put back what each of them believes would do so for ever.
+func foreign(c Container, known, hasDocument bool) bool {
+	return hasDocument && !known && c.Labels[spec.LabelTask] != ""
+}
+
+// allowed says whether a container is still in its start-up. A clock that was set back lengthens it by itself at most.
+func allowed(up spec.Startup, started, now time.Time) bool {
+	if started.IsZero() {
+		return false
+	}
+	age := now.Sub(started)
+	return age < up.For && age > -up.For
+}
+
+func (r Rules) bound(cores float64) float64 {
+	cores = max(cores, r.Floor)
+	if r.Ceiling > 0 {
+		cores = min(cores, r.Ceiling)
 	}
 	return cores
 }
 
-// Repair says why a container's quota must be written; "" when it is as it should be.
-func Repair(want Assignment, quota, period time.Duration) string {
-	switch {
-	case quota == want.Quota && period == want.Period:
-		return ""
-	case quota <= 0:
-		return fmt.Sprintf("it had no quota, %s wants %s", want.Source, cores(want.Quota, want.Period))
-	case cores(quota, period) != cores(want.Quota, want.Period):
-		return fmt.Sprintf("it had %s, %s wants %s", cores(quota, period), want.Source, cores(want.Quota, want.Period))
-	}
-	return fmt.Sprintf("its period was %v, it was created with %v", period, want.Period)
+func share(cores float64, period time.Duration) time.Duration {
+	return time.Duration(math.Round(cores*float64(period.Microseconds()))) * time.Microsecond
 }
 
-func cores(quota, period time.Duration) string {
-	if period <= 0 {
-		return "0 CPUs"
-	}
-	return strconv.FormatFloat(math.Round(float64(quota)/float64(period)*1e5)/1e5, 'f', -1, 64) + " CPUs"
-}
+// maxCores is more than any machine has; larger values are mistakes, and could overflow.
+const maxCores = 1 << 16
+
+func sane(cores float64) bool { return cores > 0 && cores <= maxCores }

@@ -261,7 +261,8 @@ func memory(app *spec.App) []spec.Parameter {
 	return nil
 }
 
-// identity are a container's labels, which say whose it is, and its hard quota.
+// identity are a container's labels, which say whose it is, and its hard quota and weight. The quota is the base, without a
+// start-up allowance: the host's agent gives that, so that without an agent there is none rather than one without end.
 func identity(app *spec.App, seat spec.Seat, task string, cpus float64) []spec.Parameter {
 	var out []spec.Parameter
 	for _, kv := range []spec.Parameter{
@@ -274,7 +275,12 @@ func identity(app *spec.App, seat spec.Seat, task string, cpus float64) []spec.P
 	} {
 		out = append(out, spec.Parameter{Key: "label", Value: kv.Key + "=" + kv.Value})
 	}
-	return append(out, spec.Parameter{Key: "cpu-period", Value: strconv.Itoa(cfsPeriod)}, spec.Parameter{Key: "cpu-quota", Value: strconv.Itoa(Quota(cpus))})
+	out = append(out, spec.Parameter{Key: "cpu-period", Value: strconv.Itoa(cfsPeriod)}, spec.Parameter{Key: "cpu-quota", Value: strconv.Itoa(Quota(cpus))})
+	if weight, err := spec.ParseWeight(app.Labels[spec.AppLabelWeight]); err == nil {
+		// Mesos itself says cpu-shares=1024 a core before it comes to the parameters, and of two the engine takes the last.
+		out = append(out, spec.Parameter{Key: "cpu-shares", Value: strconv.FormatInt(weight, 10)})
+	}
+	return out
 }
 
 func seatVolume(seat spec.Seat, o Options) string {

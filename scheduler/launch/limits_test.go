@@ -15,9 +15,11 @@ func TestLimits(t *testing.T) {
 		want []string
 		not  string
 	}{
-		"none":   {spec.App{CPUs: 0.5, Mem: 128}, []string{"cpu-quota=50000", "label=berth.cpus=0.5"}, "memory"},
-		"limits": {spec.App{CPUs: 0.5, Mem: 128, ResourceLimits: &spec.ResourceLimits{CPUs: &two, Mem: &big}}, []string{"cpu-quota=200000", "label=berth.cpus=2", "memory=268435456", "memory-reservation=134217728"}, "tty"},
-		"tty":    {spec.App{CPUs: 1, Mem: 128, TTY: &on}, []string{"tty=true"}, "memory"},
+		"none":      {spec.App{CPUs: 0.5, Mem: 128}, []string{"cpu-quota=50000", "label=berth.cpus=0.5"}, "memory"},
+		"limits":    {spec.App{CPUs: 0.5, Mem: 128, ResourceLimits: &spec.ResourceLimits{CPUs: &two, Mem: &big}}, []string{"cpu-quota=200000", "label=berth.cpus=2", "memory=268435456", "memory-reservation=134217728"}, "tty"},
+		"weight":    {spec.App{CPUs: 0.5, Labels: map[string]string{spec.AppLabelWeight: "300", spec.AppLabelStartup: "2x30s"}}, []string{"cpu-quota=50000", "label=berth.cpus=0.5", "cpu-shares=300"}, "tty"},
+		"no weight": {spec.App{CPUs: 0.5, Mem: 128}, []string{"cpu-quota=50000"}, "cpu-shares"},
+		"tty":       {spec.App{CPUs: 1, Mem: 128, TTY: &on}, []string{"tty=true"}, "memory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var all strings.Builder
