@@ -18,11 +18,24 @@ const (
 )
 
 // A task that has not come up yet is probed more often, as going live must not wait for the interval: after a pause that
-// grows with its age from the first of these to the second.
+// is a part of its age, between the first of these and the second. A connection that is refused costs next to nothing; a
+// command is a process in the container, so commands pause longer.
 const (
-	fastest = 100 * time.Millisecond
-	fast    = time.Second
+	fastest        = 40 * time.Millisecond
+	fastestCommand = 100 * time.Millisecond
+	fast           = time.Second
+
+	ageParts        = 16
+	ageCommandParts = 2
 )
+
+// comingUp is the pause between two probes of a task of that age that has not come up yet.
+func comingUp(p spec.Probe, age time.Duration) time.Duration {
+	if isCommand(p) {
+		return min(p.Interval, fast, max(fastestCommand, age/ageCommandParts))
+	}
+	return min(p.Interval, fast, max(fastest, age/ageParts))
+}
 
 // loop performs one probe again and again until ctx ends, and sends each outcome to the owner.
 func (m *Manager) loop(ctx context.Context, of *running, index int, h spec.CheckHealth, results chan<- result) {
@@ -116,7 +129,7 @@ func first(now, since time.Time, p spec.Probe, phase time.Duration) time.Duratio
 // its own place within the interval.
 func following(h spec.CheckHealth, began, since time.Time, p spec.Probe, phase time.Duration) time.Time {
 	if age := began.Sub(since); h.FirstSuccess.IsZero() && age < p.GracePeriod {
-		return began.Add(min(p.Interval, fast, max(fastest, age/2)))
+		return began.Add(comingUp(p, age))
 	}
 	// The next moment after began whose distance from the epoch, modulo the interval, is the phase.
 	gone := (time.Duration(began.UnixNano()) - phase) % p.Interval
