@@ -177,8 +177,7 @@ func minTime(a, b time.Time) time.Time {
 }
 
 func (l *loop) register(s services.Service, reason string) {
-	have, ours := l.actual[s.ID]
-	s.Maintenance = s.Kept(have.Maintenance)
+	_, ours := l.actual[s.ID]
 	mine := claim{s.ID, services.Holder(s.Meta)}
 	before := l.unsure[mine]
 	l.unsure[mine] = true
@@ -187,6 +186,12 @@ func (l *loop) register(s services.Service, reason string) {
 			if err := l.r.agent.vacant(ctx, s.ID); err != nil {
 				return err
 			}
+		} else {
+			have, err := l.r.agent.maintained(ctx, s.ID)
+			if err != nil {
+				return err
+			}
+			s.Maintenance = s.Kept(have)
 		}
 		return l.r.agent.register(ctx, s)
 	}, func(err error, now time.Time) {

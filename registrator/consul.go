@@ -113,14 +113,10 @@ func (a *agent) list(ctx context.Context) (listing, error) {
 }
 
 func registered(s *api.AgentService, checks map[string]*api.AgentCheck) services.Registered {
-	r := services.Registered{
+	return services.Registered{
 		ID: s.ID, Name: s.Service, Tags: s.Tags, Address: s.Address, Port: s.Port, Meta: s.Meta,
-		HasCheck: checks[checkID(s.ID)] != nil, Weight: s.Weights.Passing,
+		HasCheck: checks[checkID(s.ID)] != nil, Weight: s.Weights.Passing, Maintenance: maintenanceOf(s.ID, checks),
 	}
-	if m := checks[maintenancePrefix+s.ID]; m != nil {
-		r.Maintenance = cmp.Or(m.Notes, "no reason was given")
-	}
-	return r
 }
 
 // whereabouts is the address by which the agent's node is known. A token that may not ask costs only services that need it.
@@ -148,6 +144,23 @@ var (
 	errForeign = errors.New("another owner has the id")
 	errUnsent  = errors.New("not sent")
 )
+
+// maintained is the note of the maintenance that the service is in now. The list may be older than somebody's decision at Consul,
+// which a registration would end.
+func (a *agent) maintained(ctx context.Context, id string) (string, error) {
+	checks, err := a.api.ChecksWithFilterOpts("CheckID == "+strconv.Quote(maintenancePrefix+id), a.query(ctx))
+	if err != nil {
+		return "", fmt.Errorf("%w: ask whether service %s is in maintenance: %w", errUnsent, id, err)
+	}
+	return maintenanceOf(id, checks), nil
+}
+
+func maintenanceOf(id string, checks map[string]*api.AgentCheck) string {
+	if m := checks[maintenancePrefix+id]; m != nil {
+		return cmp.Or(m.Notes, "no reason was given")
+	}
+	return ""
+}
 
 // vacant asks whether nobody else has the id: the list may be older than another Berth's registration.
 func (a *agent) vacant(ctx context.Context, id string) error {

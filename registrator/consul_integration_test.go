@@ -42,7 +42,7 @@ type consulServer struct {
 func needConsul(t *testing.T) string {
 	t.Helper()
 	cache, _ := os.UserCacheDir()
-	found, _ := filepath.Glob(filepath.Join(cache, "berth", "consul-*"))
+	found, _ := filepath.Glob(filepath.Join(cache, "berth", "consul-[0-9]*"))
 	for _, path := range append([]string{os.Getenv("BERTH_CONSUL")}, found...) {
 		if path != "" {
 			if _, err := os.Stat(path); err == nil {
@@ -286,6 +286,56 @@ func TestRealConsul(t *testing.T) {
 		consul.wantIDs(time.Second, "it-web", ids[0], ids[2])
 		h.set(seats, health, "t0", "t1", "t2")
 		consul.wantIDs(3*time.Second, "it-web", ids...)
+	})
+	t.Run("weight and maintenance", func(t *testing.T) {
+		other := slices.Clone(seats)
+		other[0].Weight, other[1].Maintenance = 7, "release"
+		h.set(other, health, "t0", "t1", "t2")
+		eventually(t, 3*time.Second, "both are there", func() string {
+			entries, _, err := consul.client.Health().Service("it-web", "", false, nil)
+			if err != nil {
+				return err.Error()
+			}
+			got := map[string]string{}
+			for _, e := range entries {
+				got[e.Service.ID] = fmt.Sprintf("%s %d", e.Checks.AggregatedStatus(), e.Service.Weights.Passing)
+			}
+			return cmp.Diff(map[string]string{ids[0]: "passing 7", ids[1]: "maintenance 1", ids[2]: "passing 1"}, got)
+		})
+		byHand := ids[2]
+		if err := consul.client.Agent().EnableServiceMaintenance(byHand, "somebody's own"); err != nil {
+			t.Fatal(err)
+		}
+		other[2].Weight = 3
+		h.set(other, health, "t0", "t1", "t2")
+		maintained := func() string {
+			entries, _, err := consul.client.Health().Service("it-web", "", false, nil)
+			if err != nil {
+				return err.Error()
+			}
+			var in []string
+			for _, e := range entries {
+				if e.Checks.AggregatedStatus() == api.HealthMaint {
+					in = append(in, e.Service.ID)
+				}
+			}
+			slices.Sort(in)
+			return cmp.Diff([]string{byHand}, in)
+		}
+		time.Sleep(3 * time.Second) // some resyncs
+		h.set(seats, health, "t0", "t1", "t2")
+		eventually(t, 3*time.Second, "Berth's maintenance is over, somebody's own is not", maintained)
+		if err := consul.client.Agent().DisableServiceMaintenance(byHand); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 5*time.Second, "all pass", func() string {
+			for id, text := range consul.catalog("it-web") {
+				if !strings.Contains(text, " passing ") {
+					return id + ": " + text
+				}
+			}
+			return ""
+		})
 	})
 	t.Run("data wiped", func(t *testing.T) {
 		consul.kill()

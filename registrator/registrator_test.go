@@ -558,3 +558,47 @@ func TestPodLosesAContainer(t *testing.T) {
 		w.want()
 	})
 }
+
+// TestWeightAndMaintenance: both change while the task runs, without a moment in which clients would come, and without
+// touching the check; somebody's own maintenance at Consul stays.
+func TestWeightAndMaintenance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, seat(0, httpProbe))
+		w.start()
+		defer func() { w.stop() }()
+		w.publish()
+		id, note := service(0), "_service_maintenance:"+service(0)
+		w.seats[0].Weight = 20
+		w.publish()
+		if got := w.consul.Services()[id].Weights.Passing; got != 20 {
+			t.Errorf("weight %d", got)
+		}
+		w.seats[0].Maintenance = "release 7"
+		w.publish()
+		if c := w.consul.Check(note); c.Status != api.HealthCritical || c.Notes != "Berth: release 7" {
+			t.Errorf("maintenance: %+v", c)
+		}
+		w.seats[0].Weight = 1 // another write does not end it
+		w.publish()
+		if c := w.consul.Check(note); c.Status != api.HealthCritical {
+			t.Errorf("maintenance: %+v", c)
+		}
+		writes := len(w.consul.Writes())
+		pass(2 * time.Minute)
+		if n := len(w.consul.Writes()) - writes; n != 0 {
+			t.Errorf("%d writes although nothing changed", n)
+		}
+		w.seats[0].Maintenance = ""
+		w.publish()
+		if c := w.consul.Check(note); c.CheckID != "" {
+			t.Errorf("maintenance: %+v", c)
+		}
+		w.consul.Wipe()
+		w.seats[0].Maintenance = "release 8"
+		w.publish()
+		pass(time.Minute)
+		if c := w.consul.Check(note); c.Notes != "Berth: release 8" {
+			t.Errorf("after Consul lost its data: %+v", c)
+		}
+	})
+}

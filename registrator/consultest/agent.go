@@ -215,8 +215,8 @@ func (a *Agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// reply writes the entries that the filter lets through. The double knows two forms, and "or" between them: ID matches
-// "PATTERN" (CheckID of checks), and "KEY" in Meta.
+// reply writes the entries that the filter lets through. The double knows three forms, and "or" between them: ID matches
+// "PATTERN" and ID == "TEXT" (CheckID of checks), and "KEY" in Meta.
 func reply[T any](w http.ResponseWriter, all map[string]*T, q url.Values) {
 	got := map[string]*T{}
 	for id, v := range all {
@@ -247,6 +247,10 @@ func lets(part, id string, v any) (bool, error) {
 		key, err := strconv.Unquote(text)
 		_, has := s.Meta[key]
 		return has, err
+	}
+	if text, ok := strings.CutPrefix(part, field+" == "); ok {
+		want, err := strconv.Unquote(text)
+		return id == want, err
 	}
 	text, ok := strings.CutPrefix(part, field+" matches ")
 	if !ok {

@@ -207,6 +207,7 @@ func build(in Input, seat spec.HostSeat, s spec.Service, id string, address neti
 	w := Service{
 		ID: id, Name: s.Name, Tags: slices.Compact(tags), Address: address.String(), Port: s.Port,
 		Meta: meta(in.Owner, seat, s.Meta), Task: seat.TaskID, Seat: seat.Seat,
+		Weight: seat.Weight, Maintenance: MaintenanceNote(seat.Maintenance),
 	}
 	switch {
 	case s.Check != nil:
