@@ -1,7 +1,8 @@
 // Command bench measures how long an instance takes from being asked for to answering SSH on its own address, against a plain
 // `docker run` of the same image on the same machine, in turns, and prints both and their ratio. With -network it measures Berth's
 // network instead: the routed path against bare veth pairs and Docker's bridge, how soon a router reaches a new address, and how soon
-// ten thousand routes are in the kernel, in the form that the command table reads; with -start, what the base image costs by itself.
+// ten thousand routes are in the kernel, in the form that the command table reads; with -start, what the base image costs by itself; with -consul, how
+// soon a real Consul has what runs.
 package main
 
 import (
@@ -28,6 +29,7 @@ func main() {
 	start := flag.Bool("start", false, "measure the image alone: how soon its sshd answers, its size, its memory")
 	rounds := flag.Int("rounds", 9, "with -network: how often each path is measured")
 	connects := flag.Int("connects", 100, "with -network: how many addresses the router is to reach")
+	consul := flag.Bool("consul", false, "measure how soon instances and containers are in a real Consul")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -40,6 +42,10 @@ func main() {
 			return
 		}
 		path := build(t, *binary)
+		if *consul {
+			measureConsul(t, path, *image, *runs)
+			return
+		}
 		if *network {
 			measureNetwork(t, path, *image, *rounds, *connects)
 			return
@@ -49,7 +55,7 @@ func main() {
 	switch {
 	case !ok:
 		os.Exit(1)
-	case !*network && !*start && *limit > 0 && ratio > *limit:
+	case !*network && !*start && !*consul && *limit > 0 && ratio > *limit:
 		fmt.Fprintf(os.Stderr, "the ratio %.3f is above %.2f\n", ratio, *limit)
 		os.Exit(1)
 	}

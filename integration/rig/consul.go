@@ -28,7 +28,7 @@ func ConsulBinary() string {
 	if err != nil {
 		return ""
 	}
-	if found, err := filepath.Glob(filepath.Join(cache, "berth", "consul-*")); err == nil && len(found) > 0 {
+	if found, err := filepath.Glob(filepath.Join(cache, "berth", "consul-[0-9]*")); err == nil && len(found) > 0 {
 		return found[len(found)-1]
 	}
 	if found, err := exec.LookPath("consul"); err == nil {
