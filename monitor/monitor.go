@@ -139,6 +139,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 
 // sample keeps the newest snapshot new until ctx ends.
 func (m *Monitor) sample(ctx context.Context) {
+	defer m.sampler.Close()
 	ticker := time.NewTicker(m.o.Every)
 	defer ticker.Stop()
 	measure := true

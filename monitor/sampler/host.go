@@ -17,10 +17,10 @@ import (
 const userHZ = 100
 
 // readHost reads what the machine itself does. A file that cannot be read leaves what was known before.
-func (s *Sampler) readHost(dataDir string) {
+func (s *Sampler) readHost() {
 	h := &s.host
 	h.Name = s.o.Host
-	if b, err := s.file(s.o.Proc + "/stat"); len(b) > 0 && (err == nil || len(b) > 0) {
+	if b, _ := s.file(s.o.Proc + "/stat"); len(b) > 0 { // of one that is too large, the beginning is what counts
 		parseStat(b, h)
 	}
 	if b, err := s.file(s.o.Proc + "/loadavg"); err == nil {
@@ -31,10 +31,6 @@ func (s *Sampler) readHost(dataDir string) {
 	}
 	if b, err := s.file(s.o.Proc + "/uptime"); err == nil {
 		_, _ = fmt.Sscan(string(b), &h.Uptime)
-	}
-	var disk unix.Statfs_t
-	if dataDir != "" && unix.Statfs(dataDir, &disk) == nil {
-		h.DiskTotal, h.DiskAvailable = int64(disk.Blocks)*disk.Bsize, int64(disk.Bavail)*disk.Bsize
 	}
 	s.readSelf(&h.Agent)
 }

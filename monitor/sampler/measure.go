@@ -18,6 +18,7 @@ type tracked struct {
 	group   *cgroup.Group
 	ownNet  bool
 	netDir  string   // its network's folder below /proc
+	root    string   // its root's
 	samples []sample // oldest first
 	figures *figures.Figures
 	trouble string
@@ -28,6 +29,11 @@ type sample struct {
 	at                 time.Time
 	cpu                time.Duration
 	periods, throttled uint64
+}
+
+func (s *Sampler) newTracked(pid int, key figures.Key) *tracked {
+	dir := filepath.Join(s.o.Proc, strconv.Itoa(pid))
+	return &tracked{pid: pid, key: key, netDir: filepath.Join(dir, "net"), root: filepath.Join(dir, "root")}
 }
 
 // measure takes one sample. What could not be read leaves the reason in trouble, and no figures.
@@ -46,9 +52,7 @@ func (s *Sampler) read(t *tracked) (*figures.Figures, error) {
 		if t.group, err = s.o.Groups.Find(t.Pid, t.ID, t.CgroupParent); err != nil {
 			return nil, err
 		}
-		pid := strconv.Itoa(t.Pid)
-		t.ownNet = s.hostNet == "" || netNamespace(s.o.Proc, pid) != s.hostNet
-		t.netDir = filepath.Join(s.o.Proc, pid, "net")
+		t.ownNet = s.hostNet == "" || netNamespace(s.o.Proc, strconv.Itoa(t.Pid)) != s.hostNet
 	}
 	d, err := s.reader.Read(t.group)
 	if err != nil {

@@ -58,6 +58,7 @@ type Sampler struct {
 	counts  map[figures.Key]*count
 	host    figures.Host
 	at      time.Time // of the last sample
+	slow    *companion
 }
 
 // New checks the options.
@@ -67,8 +68,12 @@ func New(o Options) (*Sampler, error) {
 	}
 	return &Sampler{
 		o: o, hostNet: netNamespace(o.Proc, "self"), tracked: map[string]*tracked{}, counts: map[figures.Key]*count{},
+		slow: newCompanion(o.Log),
 	}, nil
 }
+
+// Close ends what works beside the sampler.
+func (s *Sampler) Close() { s.slow.close() }
 
 // netNamespace names a process's network namespace; "" when it cannot be read.
 func netNamespace(proc, pid string) string {
@@ -86,10 +91,15 @@ func (s *Sampler) Pass(from Sources, measure bool) *figures.Snapshot {
 	if measure = measure || s.at.IsZero(); measure {
 		s.at = began
 	}
-	s.follow(from.Inventory, measure)
+	todo := s.follow(from.Inventory, measure)
+	dataDir := ""
+	if measure {
+		dataDir = from.DataDir
+	}
+	s.measureAll(todo, dataDir)
 	all := s.instances(from)
 	if measure {
-		s.readHost(from.DataDir)
+		s.readHost()
 		s.host.SampleSeconds = time.Since(began).Seconds()
 	}
 	host := s.host
@@ -103,8 +113,8 @@ func (s *Sampler) Pass(from Sources, measure bool) *figures.Snapshot {
 	return &figures.Snapshot{At: s.at, Version: s.o.Version, Host: host, Instances: all}
 }
 
-// follow measures the running containers, and forgets those that ended.
-func (s *Sampler) follow(inventory docker.Snapshot, measure bool) {
+// follow knows the running containers, and forgets those that ended; it returns those to measure.
+func (s *Sampler) follow(inventory docker.Snapshot, measure bool) []*tracked {
 	alive := make(map[string]bool, len(s.tracked))
 	killed := map[string]bool{}
 	var todo []*tracked
@@ -117,11 +127,11 @@ func (s *Sampler) follow(inventory docker.Snapshot, measure bool) {
 		t := s.tracked[c.ID]
 		if t != nil && (t.pid != c.Pid || !t.StartedAt.Equal(c.StartedAt)) { // a restarted container's counters begin anew
 			s.ended(t, c.OOMKilled)
-			t = &tracked{pid: c.Pid, key: t.key}
+			t = s.newTracked(c.Pid, t.key)
 			s.tracked[c.ID] = t
 		}
 		if t == nil {
-			t = &tracked{pid: c.Pid}
+			t = s.newTracked(c.Pid, figures.Key{})
 			s.tracked[c.ID] = t
 		}
 		t.Container = c
@@ -135,7 +145,29 @@ func (s *Sampler) follow(inventory docker.Snapshot, measure bool) {
 			delete(s.tracked, id)
 		}
 	}
+	return todo
+}
+
+// measureAll takes a sample of each, and of the file system at dataDir.
+func (s *Sampler) measureAll(todo []*tracked, dataDir string) {
+	if len(todo) == 0 && dataDir == "" {
+		return
+	}
+	asked := s.slow.ask(todo, dataDir)
 	for _, t := range todo {
 		s.measure(t)
+	}
+	if !asked {
+		return
+	}
+	if a, ok := s.slow.answer(); ok {
+		for n, t := range todo {
+			if t.figures != nil {
+				t.figures.Services = a.services[n]
+			}
+		}
+		if a.diskTotal > 0 {
+			s.host.DiskTotal, s.host.DiskAvailable = a.diskTotal, a.diskAvailable
+		}
 	}
 }

@@ -81,6 +81,7 @@ func newMachine(t *testing.T) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(m.s.Close)
 	return m
 }
 
@@ -103,6 +104,7 @@ func (m *machine) pass(state spec.HostState, all ...docker.Container) *figures.S
 func TestEverythingIsMeasured(t *testing.T) {
 	m := newMachine(t)
 	m.group("c1", 2)
+	m.services()
 	web := spec.HostSeat{
 		Seat: spec.SeatID{App: "/prod/web"}, TaskID: "t1", Instance: "prod_web.instance-1", Hostname: "web-0.prod", Pool: "pool", CPUs: 0.1, AppVersion: "v1",
 		Address: netip.MustParseAddr("10.9.0.10"), Probes: []spec.Probe{{Protocol: "HTTP", Port: 80, Path: "/ok"}, {Protocol: "COMMAND", Argv: []string{"/bin/true", "-x"}}},
@@ -124,6 +126,12 @@ func TestEverythingIsMeasured(t *testing.T) {
 		t.Errorf("uptime %v", i.Uptime)
 	}
 	i.Uptime = 0
+	for n := range i.Services {
+		if i.Services[n].For < 3600 || i.Services[n].For > 3660 {
+			t.Errorf("%s for %v", i.Services[n].Name, i.Services[n].For)
+		}
+		i.Services[n].For = 0
+	}
 	want := figures.Instance{
 		App: "/prod/web", Instance: "prod_web.instance-1", Hostname: "web-0.prod", Task: "t1", Version: "v1", Pool: "pool", Address: "10.9.0.10", Managed: true,
 		State: figures.Running, Health: figures.Unknown, Started: c.StartedAt, Restarts: 3,
@@ -138,6 +146,13 @@ func TestEverythingIsMeasured(t *testing.T) {
 				{Name: "eth1", RxBytes: 20, RxPackets: 1, TxBytes: 50, TxPackets: 1},
 			},
 			Sockets: figures.Sockets{TCP: 5, TimeWait: 7, UDP: 5},
+			Services: []figures.Service{
+				{Name: "cron", Up: true, Ready: true, Want: true, Pid: 30},
+				{Name: "linked", Up: true, Ready: true, Want: true, Pid: 33},
+				{Name: "new", Up: true, Ready: true, Want: true, Pid: 34},
+				{Name: "sshd", Want: true},
+				{Name: "starting", Up: true, Want: true, Pid: 32},
+			},
 		},
 	}
 	if d := cmp.Diff(want, i); d != "" {
