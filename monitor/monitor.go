@@ -45,17 +45,19 @@ type Options struct {
 	Usage   *watch.Value[map[string]spec.Usage] // what the quota keeper knows, by task; nil: nothing
 	DataDir *watch.Value[string]                // Docker's data folder, once it is known; nil: unknown
 
-	Every  time.Duration // between samples; 1 s
+	Outputs Outputs
+
+	Every  time.Duration // between samples; 10 s
 	Window time.Duration // over which rates are averaged; 60 s, the usual time between two polls of an item
 }
 
 // Validate fills in the defaults and reports every fault at once.
 func (o *Options) Validate() error {
 	if o.Every == 0 {
-		o.Every = time.Second
+		o.Every = 10 * time.Second
 	}
 	if o.Window == 0 {
-		o.Window = time.Minute
+		o.Window = max(time.Minute, o.Every)
 	}
 	if len(o.Allow) == 0 {
 		o.Allow = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 32), netip.PrefixFrom(netip.IPv6Loopback(), 128)}
@@ -73,7 +75,7 @@ func (o *Options) Validate() error {
 	if o.Every < 0 || o.Window < o.Every {
 		faults = append(faults, errors.New("monitor: Every must be positive, and Window at least Every"))
 	}
-	return errors.Join(faults...)
+	return errors.Join(append(faults, o.Outputs.Validate())...)
 }
 
 // Monitor samples one host's instances and answers for them.
@@ -122,14 +124,24 @@ func (m *Monitor) Run(ctx context.Context) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	works, err := m.outputs(ctx)
+	if err != nil {
+		for _, d := range doors {
+			d.Close()
+		}
+		return err
+	}
+	for _, d := range doors {
+		works = append(works, func() error { return m.serve(ctx, d) })
+	}
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	wait.Go(func() { m.sample(ctx) })
-	faults := make([]error, len(doors))
-	for i, d := range doors {
+	faults := make([]error, len(works))
+	for i, work := range works {
 		wait.Go(func() {
-			defer stop() // one door alone would look as if all were well
-			faults[i] = m.serve(ctx, d)
+			defer stop() // one output less would look as if all were well
+			faults[i] = work()
 		})
 	}
 	<-ctx.Done()

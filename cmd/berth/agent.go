@@ -59,7 +59,7 @@ func newAgentCommand(c *cli) *cobra.Command {
 		Args: cobra.MaximumNArgs(1), GroupID: groupDaemons,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s := settings{standaloneOptions: standaloneOptions{daemonOptions: o.daemonOptions, hostOptions: o.hostOptions}}
-			if err := s.settleDaemon(c); err != nil {
+			if err := errors.Join(s.settleDaemon(c), s.monitorOptions.settle()); err != nil {
 				return err
 			}
 			if o.Registrar {

@@ -83,6 +83,7 @@ func (o *schedulerOptions) register(cmd *cobra.Command) {
 type hostOptions struct {
 	consulOptions
 	quotaOptions
+	monitorOptions
 	DockerHost  string
 	IPAMName    string
 	ZabbixGroup string
@@ -91,6 +92,7 @@ type hostOptions struct {
 
 func (o *hostOptions) register(cmd *cobra.Command) {
 	f := cmd.Flags()
+	o.monitorOptions.register(f)
 	f.StringVar(&o.DockerHost, "docker-host", "", "the Docker Engine (default: DOCKER_HOST, then unix:///var/run/docker.sock)")
 	o.consulOptions.register(cmd)
 	f.StringVar(&o.IPAMName, "ipam-name", "berth", "name of Berth's Docker IPAM driver")

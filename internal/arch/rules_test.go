@@ -15,7 +15,7 @@ var components = []string{"scheduler", "agent", "registrator", "monitor", "cpuqu
 var deciding = []string{
 	"scheduler/marathon", "scheduler/plan", "scheduler/deploy", "scheduler/place", "scheduler/address", "scheduler/lifecycle",
 	"scheduler/health", "scheduler/hostdoc", "scheduler/launch", "scheduler/calico", "scheduler/ipcheck", "scheduler/prepull",
-	"agent/hostnet", "images/drift", "images/recipe", "registrator/services", "cpuquota/policy", "monitor/figures", "unit",
+	"agent/hostnet", "images/drift", "images/recipe", "registrator/services", "cpuquota/policy", "monitor/figures", "monitor/series", "unit",
 }
 
 // decidingExtras are the third-party packages that a deciding package may use: decoders of a foreign format, pure themselves.
@@ -60,6 +60,7 @@ var doors = []door{
 	{"cgroupfs", []string{"github.com/containerd/cgroups"}, []string{"internal/cgroup"}},
 	{"Calico's types", []string{"github.com/projectcalico/api"}, []string{"scheduler/calico"}},
 	{"the store's file", []string{"go.etcd.io/bbolt"}, []string{"scheduler/store"}},
+	{"Prometheus", []string{"github.com/prometheus"}, []string{"monitor/openmetrics"}},
 	{"ZooKeeper", []string{"github.com/go-zookeeper/zk"}, []string{"scheduler/mesos"}},
 }
 
