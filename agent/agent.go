@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/berth-project/berth/agent/document"
+	"github.com/berth-project/berth/agent/drain"
 	"github.com/berth-project/berth/agent/hostnet"
 	"github.com/berth-project/berth/agent/netplugin"
 	"github.com/berth-project/berth/agent/probe"
@@ -34,6 +35,7 @@ type Agent struct {
 	volumes  *worker[volumesJob, volumesDone]
 	ending   *worker[leftoversJob, error]
 	pulls    *puller
+	drains   *drain.Waiter
 	state    *watch.Value[spec.HostState]
 }
 
@@ -63,7 +65,7 @@ func New(o Options) (*Agent, error) {
 		o: o, state: o.State, client: client, probes: probes, plugin: plugin,
 		networks: newWorker[networksJob, networksDone](), folders: newWorker[seatsJob, seatsDone](),
 		volumes: newWorker[volumesJob, volumesDone](), ending: newWorker[leftoversJob, error](),
-		pulls: newPuller(o),
+		pulls: newPuller(o), drains: drain.New(o.Log),
 	}, nil
 }
 
@@ -89,7 +91,7 @@ func (a *Agent) work(ctx context.Context, own *owner, beside ...func(context.Con
 	defer cancel(nil)
 	folders := newSeats(SeatsDir(a.o.StateDir), a.o.Log)
 	removal := volumes{dir: VolumesDir(a.o.StateDir), log: a.o.Log}
-	parts := append(beside, a.client.Run, a.probes.Run, a.pulls.run, own.run,
+	parts := append(beside, a.client.Run, a.probes.Run, a.pulls.run, a.drains.Run, own.run,
 		func(ctx context.Context) error {
 			return a.networks.run(ctx, func(ctx context.Context, j networksJob) networksDone { return applyNetworks(ctx, a.o, j) })
 		},
@@ -124,10 +126,11 @@ type owner struct {
 	doc      *spec.HostDocument
 	snap     docker.Snapshot
 	health   map[string][]spec.CheckHealth
-	drained  map[string]bool
+	left     map[string]spec.Drain // what the registrator has taken out of Consul
+	drained  map[string]spec.Drain // whose clients have left as well
 	usage    map[string]spec.Usage
 	pulled   []spec.PullResult
-	changes  [7]<-chan struct{}
+	changes  [8]<-chan struct{}
 	rechecks int
 	pools    *pools
 	surveyor *surveyor
@@ -138,6 +141,8 @@ type owner struct {
 	endingJob  leftoversJob
 	targets    []probe.Target
 	shared     spec.HostState
+
+	marked map[string]bool // drained tasks as their folders say
 
 	written uint64 // the last document whose seat folders are written
 	applied uint64
@@ -180,6 +185,7 @@ func (w *owner) run(ctx context.Context) error {
 		case <-w.changes[4]:
 		case <-w.changes[5]:
 		case <-w.changes[6]:
+		case <-w.changes[7]:
 		case <-w.surveyor.due:
 			w.surveyor.due = nil
 		case e := <-w.surveyor.worker.done:
@@ -219,8 +225,9 @@ func (w *owner) look() {
 	w.snap, w.changes[1] = w.o.Inventory.Get()
 	w.health, w.changes[2] = w.probes.Results().Get()
 	if w.o.Drained != nil {
-		w.drained, w.changes[3] = w.o.Drained.Get()
+		w.left, w.changes[3] = w.o.Drained.Get()
 	}
+	w.drained, w.changes[7] = w.drains.Results().Get()
 	if w.o.Usage != nil {
 		w.usage, w.changes[4] = w.o.Usage.Get()
 	}
@@ -249,6 +256,10 @@ func (w *owner) decide() {
 		w.targets = t
 		w.probes.Set(t)
 	}
+	w.drains.Set(draining(w.doc, byTask, func(task string) (spec.Drain, bool) {
+		d, ok := w.left[task]
+		return d, ok || w.o.Drained == nil
+	}))
 	w.giveFolders(byTask)
 	w.Agent.pulls.give(w.doc.Pulls)
 	if j := (volumesJob{free: w.doc.FreeVolumes, again: w.freeAgain}); !reflect.DeepEqual(j, w.volumesJob) {
@@ -271,14 +282,17 @@ func (w *owner) decide() {
 	w.client.Report(report(found{
 		doc: w.doc, applied: w.applied, snap: w.snap, refused: w.pools.refused, networks: w.pools.settled.status,
 		held:   held(w.doc, w.snap, hostHeld(w.doc.Pools, w.pools.host), time.Now()),
-		health: w.health, drained: w.drained, drainAll: w.o.Drained == nil, usage: w.usage, freed: w.freed.gone,
+		health: w.health, drained: w.acknowledged(), usage: w.usage, freed: w.freed.gone,
 		endpoints: w.surveyor.result, pulled: w.pulled,
 	}))
 }
 
 // giveFolders hands the seats' folders to their worker when something in them changes.
 func (w *owner) giveFolders(byTask map[string]docker.Container) {
-	j := seatsJob{doc: w.doc, started: map[string]time.Time{}, mounted: map[string]bool{}, again: w.foldersAgain}
+	j := seatsJob{doc: w.doc, started: map[string]time.Time{}, mounted: map[string]bool{}, drained: map[string]bool{}, again: w.foldersAgain}
+	for task := range w.drained {
+		j.drained[task] = true
+	}
 	for task, c := range byTask {
 		j.started[task] = c.StartedAt
 	}
@@ -296,7 +310,19 @@ func (w *owner) giveFolders(byTask map[string]docker.Container) {
 	}
 }
 
+// acknowledged are the drained tasks whose containers can know it, if they can be told.
+func (w *owner) acknowledged() map[string]spec.Drain {
+	out := map[string]spec.Drain{}
+	for task, d := range w.drained {
+		if w.marked[task] {
+			out[task] = d
+		}
+	}
+	return out
+}
+
 func (w *owner) foldersDone(d seatsDone) {
+	w.marked = d.drained
 	if d.err == nil {
 		w.written, w.complaint = d.version, ""
 		return

@@ -133,7 +133,7 @@ type hostWorld struct {
 	router  *routertest.Fake
 	sched   *scheduler
 	prober  *healthy
-	drained *watch.Value[map[string]bool]
+	drained *watch.Value[map[string]spec.Drain]
 	// intruder is an interface that someone else put on a network around the pool's; "" for none.
 	intruder watch.Value[string]
 	dir      string
@@ -176,7 +176,7 @@ func newHost(t *testing.T, dir string) *hostWorld {
 	t.Helper()
 	w := &hostWorld{
 		engine: dockertest.New("img"), router: &routertest.Fake{}, sched: &scheduler{}, prober: &healthy{},
-		drained: &watch.Value[map[string]bool]{}, dir: dir,
+		drained: &watch.Value[map[string]spec.Drain]{}, dir: dir,
 	}
 	startHost(t, w)
 	return w
@@ -241,7 +241,7 @@ func TestOneHost(t *testing.T) {
 		if r = w.sched.last(t); r.DocumentVersion != 2 || len(r.Drained) != 0 {
 			t.Errorf("version %d, drained %v", r.DocumentVersion, r.Drained)
 		}
-		w.drained.Set(map[string]bool{"web.0.task": true})
+		w.drained.Set(map[string]spec.Drain{"web.0.task": {}})
 		if r = w.sched.last(t); len(r.Drained) != 1 {
 			t.Errorf("drained %v", r.Drained)
 		}

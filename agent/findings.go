@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/berth-project/berth/agent/drain"
 	"github.com/berth-project/berth/agent/netplugin"
 	"github.com/berth-project/berth/agent/probe"
 	"github.com/berth-project/berth/internal/docker"
@@ -32,7 +33,8 @@ func targets(doc *spec.HostDocument, byTask map[string]docker.Container) []probe
 	var out []probe.Target
 	for _, s := range doc.Seats {
 		c, ok := byTask[s.TaskID]
-		if !ok || len(s.Probes) == 0 {
+		// A draining task is not probed any more: nothing follows from it, and each probe would be a connection more.
+		if !ok || len(s.Probes) == 0 || s.Drain {
 			continue
 		}
 		t := probe.Target{TaskID: s.TaskID, Container: c.ID, Address: s.Address, Since: c.StartedAt, Probes: s.Probes}
@@ -47,6 +49,31 @@ func targets(doc *spec.HostDocument, byTask map[string]docker.Container) []probe
 		out = append(out, t)
 	}
 	return out
+}
+
+// draining are the tasks that the document wants drained. out is what the registrator did; nil: there is none.
+func draining(doc *spec.HostDocument, byTask map[string]docker.Container, out func(task string) (spec.Drain, bool)) []drain.Task {
+	var all []drain.Task
+	for _, s := range doc.Seats {
+		if !s.Drain {
+			continue
+		}
+		c := byTask[s.TaskID]
+		t := drain.Task{ID: s.TaskID, Pid: c.Pid, For: s.DrainFor, Shared: c.NetworkMode == "host"}
+		for _, p := range s.Ports {
+			t.Ports = append(t.Ports, p.Port)
+		}
+		for _, v := range s.Services {
+			t.Ports = append(t.Ports, v.Port)
+		}
+		slices.Sort(t.Ports)
+		t.Ports = slices.Compact(t.Ports)
+		if d, ok := out(s.TaskID); ok {
+			t.Out = &d
+		}
+		all = append(all, t)
+	}
+	return all
 }
 
 // attached counts the containers on each Docker network.
@@ -156,8 +183,7 @@ type found struct {
 	networks map[string]string // what the networks worker said
 	held     []spec.Held
 	health   map[string][]spec.CheckHealth
-	drained  map[string]bool
-	drainAll bool
+	drained  map[string]spec.Drain
 	usage    map[string]spec.Usage
 	freed    []string // volumes that are gone
 	// endpoints as last surveyed; nil before, and where another process tells them.
@@ -181,8 +207,12 @@ func report(f found) spec.HostReport {
 		if u, ok := f.usage[s.TaskID]; ok {
 			r.Usage[s.TaskID] = u
 		}
-		if s.Drain && (f.drainAll || f.drained[s.TaskID]) {
+		if d, ok := f.drained[s.TaskID]; s.Drain && ok {
 			r.Drained = append(r.Drained, s.TaskID)
+			if r.Drains == nil {
+				r.Drains = map[string]spec.Drain{}
+			}
+			r.Drains[s.TaskID] = d
 		}
 	}
 	for _, v := range f.doc.FreeVolumes {

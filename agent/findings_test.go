@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/berth-project/berth/agent/drain"
 	"github.com/berth-project/berth/internal/docker"
 	"github.com/berth-project/berth/spec"
 )
@@ -100,6 +101,29 @@ func TestTargets(t *testing.T) {
 	}
 }
 
+func TestDraining(t *testing.T) {
+	ports := []spec.HostPort{{Port: 443}, {Port: 80}}
+	doc := &spec.HostDocument{Seats: []spec.HostSeat{
+		{TaskID: "stays", Ports: ports},
+		{TaskID: "goes", Drain: true, DrainFor: time.Minute, Ports: ports, Services: []spec.Service{{Port: 80}, {Port: 8080}}, Probes: []spec.Probe{{Protocol: "TCP", Port: 80}}},
+		{TaskID: "gone", Drain: true, Ports: ports},
+	}}
+	goes := box("1", "a", "blue", "10.1.0.10", true, "goes", time.Unix(1e9, 0))
+	goes.Pid, goes.NetworkMode = 42, "host"
+	byTask := running(docker.Snapshot{Containers: []docker.Container{goes}})
+	got := draining(doc, byTask, func(task string) (spec.Drain, bool) { return spec.Drain{Left: 1}, task == "gone" })
+	want := []drain.Task{
+		{ID: "goes", Pid: 42, Ports: []int{80, 443, 8080}, Shared: true, For: time.Minute},
+		{ID: "gone", Ports: []int{80, 443}, Out: &spec.Drain{Left: 1}},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if got := targets(doc, byTask); len(got) > 0 {
+		t.Errorf("a draining task is probed: %v", got)
+	}
+}
+
 func TestReport(t *testing.T) {
 	doc := &spec.HostDocument{Host: "h", Version: 7, Pools: []spec.Pool{blue, {Name: "red"}, {Name: "green"}}, Seats: []spec.HostSeat{
 		{TaskID: "b", Drain: true}, {TaskID: "a", Drain: true}, {TaskID: "c"},
@@ -107,21 +131,15 @@ func TestReport(t *testing.T) {
 	f := found{
 		doc: doc, applied: 6, snap: docker.Snapshot{Connected: true}, refused: map[string]string{"red": "too red"}, networks: map[string]string{"blue": ""},
 		health:  map[string][]spec.CheckHealth{"c": {{Alive: true}}, "gone": {{}}},
-		drained: map[string]bool{"b": true, "c": true, "gone": true}, usage: map[string]spec.Usage{"a": {CPUQuota: 1}, "gone": {}},
+		drained: map[string]spec.Drain{"b": {Left: 2}, "c": {}, "gone": {}}, usage: map[string]spec.Usage{"a": {CPUQuota: 1}, "gone": {}},
 	}
 	want := spec.HostReport{
 		Host: "h", DocumentVersion: 6, Networks: map[string]string{"blue": "", "red": "too red", "green": "its Docker network is not created yet"},
-		Health: map[string][]spec.CheckHealth{"c": {{Alive: true}}}, Drained: []string{"b"}, Usage: map[string]spec.Usage{"a": {CPUQuota: 1}},
+		Health: map[string][]spec.CheckHealth{"c": {{Alive: true}}}, Drained: []string{"b"}, Drains: map[string]spec.Drain{"b": {Left: 2}}, Usage: map[string]spec.Usage{"a": {CPUQuota: 1}},
 	}
 	if d := cmp.Diff(want, report(f), compared...); d != "" {
 		t.Error(d)
 	}
-	t.Run("without a registrator all drains are done", func(t *testing.T) {
-		f.drainAll = true
-		if d := cmp.Diff([]string{"a", "b"}, report(f).Drained); d != "" {
-			t.Error(d)
-		}
-	})
 	t.Run("without Docker nothing is ready", func(t *testing.T) {
 		f.snap.Connected = false
 		if got := report(f).Networks["blue"]; got != "the Docker Engine does not answer" {

@@ -160,7 +160,7 @@ func TestExternalNetwork(t *testing.T) {
 func TestNetworkComesLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &hostWorld{engine: dockertest.New("img"), router: &routertest.Fake{}, sched: &scheduler{}, prober: &healthy{},
-			drained: &watch.Value[map[string]bool]{}, dir: t.TempDir(), external: true}
+			drained: &watch.Value[map[string]spec.Drain]{}, dir: t.TempDir(), external: true}
 		startHost(t, w)
 		defer w.stop()
 		w.sched.doc.Set(oneSeat(1))

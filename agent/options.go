@@ -71,8 +71,8 @@ type Options struct {
 	// State is where the agent publishes what the host's other components need; nil: a value of its own. A composition
 	// whose components give values to the agent as well makes it itself.
 	State *watch.Value[spec.HostState]
-	// Drained says which tasks clients no longer know (task ids). Nil: every drain is acknowledged at once.
-	Drained *watch.Value[map[string]bool]
+	// Drained says which tasks clients no longer know, by id. Nil: nobody is told of instances, so none has to be told otherwise.
+	Drained *watch.Value[map[string]spec.Drain]
 	// Usage are figures for people, task id -> usage. May be nil.
 	Usage *watch.Value[map[string]spec.Usage]
 	Log   logrus.FieldLogger

@@ -21,14 +21,20 @@ type seatsJob struct {
 	doc     *spec.HostDocument
 	started map[string]time.Time // task id -> start of its container
 	mounted map[string]bool      // folders (SeatID.Safe) that some container, running or not, was made with
+	drained map[string]bool      // tasks that their clients have left
 	again   int
 }
 
 // seatsDone says which document's folders are written.
 type seatsDone struct {
 	version uint64
+	drained map[string]bool // of the job
 	err     error
 }
+
+// drainedFile is the file in a seat's folder with the ids of its drained tasks, one a line: their images need not wait for
+// clients again when they are stopped. The base image knows it (/usr/lib/berth/stop).
+const drainedFile = "drained"
 
 // seatLinger is how long the folder of a seat that left the host stays: its task may come back here.
 const seatLinger = time.Hour
@@ -62,12 +68,36 @@ func (s *seats) apply(_ context.Context, j seatsJob) seatsDone {
 	wanted := map[string]bool{}
 	for _, seat := range j.doc.Seats {
 		wanted[seat.Seat.Safe()] = true
-		if err := s.write(j.doc, seat, j.started[seat.TaskID]); err != nil {
+		err := s.write(j.doc, seat, j.started[seat.TaskID])
+		if err == nil && s.hasDrained(j, seat) {
+			err = s.put(filepath.Join(s.dir, seat.Seat.Safe(), drainedFile), drained(j, seat.Seat), 0o644)
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("write folder of seat %v: %w", seat.Seat, err))
 		}
 	}
 	errs = append(errs, s.prune(wanted, j.mounted, time.Now()))
-	return seatsDone{version: j.doc.Version, err: errors.Join(errs...)}
+	return seatsDone{version: j.doc.Version, drained: j.drained, err: errors.Join(errs...)}
+}
+
+// hasDrained says whether the seat's folder needs a list of drained tasks: one that would be empty is made only in the place of
+// another.
+func (s *seats) hasDrained(j seatsJob, seat spec.HostSeat) bool {
+	return j.drained[seat.TaskID] || s.written[filepath.Join(s.dir, seat.Seat.Safe(), drainedFile)] != nil
+}
+
+// drained are the drained tasks of a seat.
+func drained(j seatsJob, seat spec.SeatID) []byte {
+	out := []byte{}
+	for _, s := range j.doc.Seats {
+		if s.Seat == seat && j.drained[s.TaskID] {
+			out = append(out, line(s.TaskID)...)
+			for _, c := range s.Containers {
+				out = append(out, line(c.TaskID)...)
+			}
+		}
+	}
+	return out
 }
 
 // plainName is a folder or key type that cannot leave its folder.

@@ -225,6 +225,29 @@ func (a *agent) deregister(ctx context.Context, id string) error {
 	return err
 }
 
+// errFiltered says that the catalog has more than the token may see.
+var errFiltered = errors.New("the token may not see all of the catalog")
+
+// inCatalog says whether the catalog has a service of the task with this id. Any server may answer: what one of them no longer has
+// is gone for good, and none of them is burdened by it.
+func (a *agent) inCatalog(ctx context.Context, name, id, task string) (bool, error) {
+	q := a.query(ctx)
+	q.AllowStale, q.Filter = true, "ServiceID == "+strconv.Quote(id)
+	list, meta, err := a.client.Catalog().Service(name, "", q)
+	if err != nil {
+		return false, fmt.Errorf("ask the catalog for %s: %w", name, err)
+	}
+	for _, s := range list {
+		if s.ServiceID == id && s.ServiceMeta[services.MetaTask] == task {
+			return true, nil
+		}
+	}
+	if meta.ResultsFilteredByACLs {
+		return false, fmt.Errorf("ask the catalog for %s: %w", name, errFiltered)
+	}
+	return false, nil
+}
+
 func (a *agent) updateTTL(ctx context.Context, id string, passing bool) error {
 	note := "Berth's probe passes"
 	if !passing {

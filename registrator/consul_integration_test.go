@@ -274,7 +274,7 @@ func TestRealConsul(t *testing.T) {
 		draining[1].Drain = true
 		h.set(draining, health, "t0", "t1", "t2")
 		eventually(t, time.Second, "the acknowledgement", func() string {
-			if done, _ := r.Drained().Get(); !done["t1"] {
+			if done, _ := r.Drained().Get(); done["t1"].Out.IsZero() {
 				return "not acknowledged"
 			}
 			return ""
@@ -351,7 +351,7 @@ func TestRealConsul(t *testing.T) {
 		draining[0].Drain = true
 		h.set(draining, health, "t0", "t1", "t2")
 		eventually(t, 8*time.Second, "the acknowledgement", func() string {
-			if done, _ := r.Drained().Get(); !done["t0"] {
+			if done, _ := r.Drained().Get(); done["t0"].Unsure == "" {
 				return "not acknowledged"
 			}
 			return ""

@@ -57,7 +57,8 @@ type loop struct {
 	leaving int // removals among them
 	retries map[string]retry
 	ttl     map[string]ttlState
-	drains  map[string]drain
+	drains  map[string]*drain
+	asking  int // questions to the catalog about drains
 }
 
 // claim is one task's claim on a service id. Two tasks of one seat, the one that drains and its successor, have the same ids.
@@ -90,7 +91,7 @@ func newLoop(ctx context.Context, r *Registrator) *loop {
 		host: r.o.HostAddress, lingering: map[string]bool{}, unclear: map[string]bool{}, legacy: map[string]string{}, troubles: map[string]string{},
 		admitted: map[string]bool{}, wanted: map[string]services.Service{}, withheld: map[claim]services.Withheld{},
 		actual: map[string]services.Registered{}, foreign: map[string]bool{}, told: map[string]bool{}, dirty: map[string]bool{},
-		busy: map[string]bool{}, unsure: map[claim]bool{}, retries: map[string]retry{}, ttl: map[string]ttlState{}, drains: map[string]drain{},
+		busy: map[string]bool{}, unsure: map[claim]bool{}, retries: map[string]retry{}, ttl: map[string]ttlState{}, drains: map[string]*drain{},
 	}
 }
 
@@ -260,9 +261,7 @@ func (l *loop) due(now time.Time) time.Time {
 	for _, t := range l.ttl {
 		sooner(t.at.Add(l.r.o.AntiEntropy))
 	}
-	for _, d := range l.drains {
-		sooner(d.since.Add(l.r.o.DrainLimit))
-	}
+	l.dueDrains(sooner)
 	return next
 }
 

@@ -7,13 +7,14 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/berth-project/berth/internal/watch"
+	"github.com/berth-project/berth/spec"
 )
 
 // Registrator keeps one host's instances in Consul.
 type Registrator struct {
 	o       Options
 	agent   *agent
-	drained watch.Value[map[string]bool]
+	drained watch.Value[map[string]spec.Drain]
 }
 
 // New checks the options and reads the token; it does not talk to Consul yet.
@@ -28,8 +29,8 @@ func New(o Options) (*Registrator, error) {
 	return &Registrator{o: o, agent: a}, nil
 }
 
-// Drained holds the ids of the draining tasks that are out of Consul, or whose time for it is over.
-func (r *Registrator) Drained() *watch.Value[map[string]bool] { return &r.drained }
+// Drained holds, by id, the draining tasks that are out of Consul, or whose time for it is over.
+func (r *Registrator) Drained() *watch.Value[map[string]spec.Drain] { return &r.drained }
 
 // Run converges until ctx ends. A Consul agent that does not answer is no error: it is asked again, ever more slowly.
 // What is registered stays when Run returns.

@@ -111,7 +111,8 @@ func (w *world) want(ids ...string) {
 
 func (w *world) drained(task string) bool {
 	got, _ := w.r.Drained().Get()
-	return got[task]
+	_, done := got[task]
+	return done
 }
 
 // pass lets time go by.

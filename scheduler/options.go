@@ -54,7 +54,8 @@ type Options struct {
 	MaxRunningDeployments int
 	// AddressRest is how long a released address rests before another app may get it; default 10 min.
 	AddressRest time.Duration
-	// DrainTimeout bounds the wait for a host to confirm a drain; default 7 s, a little more than the agent's own bound.
+	// DrainTimeout bounds the wait for a host to confirm a drain, beside the time that the app's instances are given for their
+	// connections; default 7 s, a little more than the agent's own bound.
 	DrainTimeout time.Duration
 	// StagingTimeout ends tasks that do not start; default 5 min (Marathon's task_launch_timeout).
 	StagingTimeout time.Duration

@@ -114,7 +114,7 @@ func (s *Scheduler) timer(t *spec.Task, now time.Time) {
 			s.step(s.state.Tasks[t.ID], lifecycle.Expunged{Reason: fmt.Sprintf("unreachable for %s", now.Sub(t.UnreachableSince).Round(time.Second))}, now)
 		}
 	case t.Rung == spec.Killing:
-		if !t.Drained && due(t.KillWanted.Add(s.opts.DrainTimeout)) {
+		if !t.Drained && due(t.KillWanted.Add(s.opts.DrainTimeout+app.DrainFor(s.opts.Launch.DrainFor))) {
 			s.log.WithFields(logrus.Fields{"app": string(t.Seat.App), "task": t.ID, "host": t.Host}).Warn("the host did not confirm the drain in time")
 			s.step(t, lifecycle.Drained{}, now)
 			t = s.state.Tasks[t.ID]

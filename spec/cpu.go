@@ -95,6 +95,16 @@ func (a *App) ServiceWeight(seat Seat) int {
 	return 1
 }
 
+// DrainFor is the longest wait for the connections of the app's instances when they stop; byDefault where it names none.
+func (a *App) DrainFor(byDefault time.Duration) time.Duration {
+	if text, ok := a.Labels[AppLabelDrain]; ok {
+		if d, err := ParseDrain(text); err == nil { // others are refused at the door
+			return d
+		}
+	}
+	return byDefault
+}
+
 // maxDrain is less than the time after which a deployment is called stuck.
 const maxDrain = time.Hour
 

@@ -220,7 +220,7 @@ func (c *composition) addScheduler(ctx context.Context, e engineSide) (*schedule
 	sched, err := scheduler.New(scheduler.Options{
 		Roles: e.roles,
 		Store: db, State: state, Engine: client, Events: events, Pools: c.pools, BGP: c.network.BGP, Policies: c.network.Policies, Hosts: c.network.Hosts, AuthorizedKeys: c.keys,
-		Launch:      launch.Options{BaseImage: c.BaseImage, SeatsDir: agent.SeatsDir(e.hostStateDir), VolumesDir: agent.VolumesDir(e.hostStateDir), PullConfigDir: c.PullConfigs, KillGrace: c.KillGrace, NativeChecks: e.nativeChecks},
+		Launch:      launch.Options{BaseImage: c.BaseImage, SeatsDir: agent.SeatsDir(e.hostStateDir), VolumesDir: agent.VolumesDir(e.hostStateDir), PullConfigDir: c.PullConfigs, KillGrace: c.KillGrace, DrainFor: c.drainFor(), NativeChecks: e.nativeChecks},
 		AddressRest: c.AddressRest, FenceAfter: c.FenceAfter, MaxRunningDeployments: c.MaxDeployments, Log: c.log,
 	})
 	if err != nil {
@@ -323,7 +323,7 @@ func (c *composition) addHost(api, token string) error {
 	if err != nil {
 		return err
 	}
-	var drained *watch.Value[map[string]bool]
+	var drained *watch.Value[map[string]spec.Drain]
 	if c.Consul != "" {
 		o := c.registry
 		o.Host, o.Owner, o.State, o.Inventory, o.Log = c.Hostname, c.agentID, c.state, c.inventory, c.log

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,6 +58,7 @@ type schedulerOptions struct {
 	AddressRest    time.Duration
 	FenceAfter     time.Duration
 	KillGrace      time.Duration
+	DrainSeconds   float64
 }
 
 func (o *schedulerOptions) register(cmd *cobra.Command) {
@@ -77,6 +79,7 @@ func (o *schedulerOptions) register(cmd *cobra.Command) {
 	f.DurationVar(&o.AddressRest, "address-rest", 10*time.Minute, "how long a released address rests before another app gets it")
 	f.DurationVar(&o.FenceAfter, "fence-after", 5*time.Minute, "how long after its last sign of life a host's addresses may move to other hosts, at least; the host itself withdraws them after four fifths of it")
 	f.DurationVar(&o.KillGrace, "kill-grace", 10*time.Second, "time between TERM and KILL for apps that name none")
+	f.Float64Var(&o.DrainSeconds, "drain-seconds", 0, "longest wait for an instance's connections to end, after its clients find it no more and before TERM, for apps without the label BERTH_DRAIN_SECONDS")
 }
 
 // hostOptions are the flags of everything that looks after the instances of this host.
@@ -147,6 +150,9 @@ func (s *settings) settleScheduler() error {
 	if s.FenceAfter != 0 && s.FenceAfter < minFence {
 		errs = append(errs, fmt.Errorf("--fence-after %s is shorter than %s: hosts would withdraw their addresses between two answers of the scheduler", s.FenceAfter, minFence))
 	}
+	if _, err := spec.ParseDrain(strconv.FormatFloat(s.DrainSeconds, 'f', -1, 64)); err != nil {
+		errs = append(errs, fmt.Errorf("--drain-seconds: %w", err))
+	}
 	if s.MaxDeployments < 1 {
 		errs = append(errs, errors.New("--max-running-deployments must be at least 1"))
 	}
@@ -154,6 +160,11 @@ func (s *settings) settleScheduler() error {
 		errs = append(errs, errors.New("--listen needs --token-file: the API is root on this machine (or say --insecure-api)"))
 	}
 	return errors.Join(errs...)
+}
+
+// drainFor is the default of BERTH_DRAIN_SECONDS.
+func (o schedulerOptions) drainFor() time.Duration {
+	return time.Duration(o.DrainSeconds * float64(time.Second))
 }
 
 // minFence leaves a host, which asks four times in four fifths of it, some time for each answer.

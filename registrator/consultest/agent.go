@@ -35,11 +35,14 @@ type Agent struct {
 	delay    map[string]time.Duration // service id -> time before the write works
 	mute     map[string]time.Duration // service id -> time after which the write works; its caller hears nothing
 	hang     bool
+	lag      time.Duration                // the catalog learns of a removal so much later
+	lagging  map[string]*api.AgentService // removed, and still in the catalog
+	catalog  int                          // HTTP status of the catalog's answers; 0: it answers
 }
 
 // New is an agent without services.
 func New() *Agent {
-	a := &Agent{refuse: map[string]int{}, delay: map[string]time.Duration{}, mute: map[string]time.Duration{}}
+	a := &Agent{refuse: map[string]int{}, delay: map[string]time.Duration{}, mute: map[string]time.Duration{}, lagging: map[string]*api.AgentService{}}
 	a.reset()
 	return a
 }
@@ -73,6 +76,12 @@ func (a *Agent) Mute(id string, d time.Duration) {
 		}
 	})
 }
+
+// Lag lets the catalog learn of removals later than the agent.
+func (a *Agent) Lag(d time.Duration) { a.with(func() { a.lag = d }) }
+
+// RefuseCatalog answers questions to the catalog with an HTTP status; 0 ends that.
+func (a *Agent) RefuseCatalog(status int) { a.with(func() { a.catalog = status }) }
 
 // Wipe forgets all services and checks, as an agent that lost its data folder.
 func (a *Agent) Wipe() { a.with(a.reset) }
@@ -202,6 +211,8 @@ func (a *Agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(w, a.checks, r.URL.Query())
 	case r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/v1/agent/service/"):
 		a.show(w, last)
+	case strings.HasPrefix(r.URL.Path, "/v1/catalog/service/"):
+		a.listCatalog(w, last)
 	case r.Method != http.MethodPut:
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 	case r.URL.Path == "/v1/agent/service/register":
@@ -326,6 +337,23 @@ func (a *Agent) show(w http.ResponseWriter, id string) {
 	answer(w, s)
 }
 
+// listCatalog answers with all services of a name. Filters only leave out some of them, so they are not heeded.
+func (a *Agent) listCatalog(w http.ResponseWriter, name string) {
+	if a.catalog != 0 {
+		http.Error(w, "refused", a.catalog)
+		return
+	}
+	all := maps.Clone(a.lagging)
+	maps.Copy(all, a.services)
+	got := []api.CatalogService{}
+	for _, s := range all {
+		if s.Service == name {
+			got = append(got, api.CatalogService{ServiceID: s.ID, ServiceName: s.Service, ServiceAddress: s.Address, ServicePort: s.Port, ServiceMeta: s.Meta})
+		}
+	}
+	answer(w, got)
+}
+
 func (a *Agent) deregister(w http.ResponseWriter, id string) {
 	a.calls = append(a.calls, "deregister "+id)
 	if a.refused(w, id) {
@@ -334,6 +362,16 @@ func (a *Agent) deregister(w http.ResponseWriter, id string) {
 	if a.services[id] == nil {
 		http.Error(w, fmt.Sprintf("Unknown service ID %q", id), http.StatusNotFound)
 		return
+	}
+	if was := a.services[id]; a.lag > 0 {
+		a.lagging[id] = was
+		time.AfterFunc(a.lag, func() {
+			a.with(func() {
+				if a.lagging[id] == was {
+					delete(a.lagging, id)
+				}
+			})
+		})
 	}
 	delete(a.services, id)
 	maps.DeleteFunc(a.checks, func(_ string, c *api.AgentCheck) bool { return c.ServiceID == id })

@@ -35,6 +35,7 @@ type Input struct {
 	Ended       map[string][]string                // by host: the tasks whose containers are to be stopped, sorted
 	Withdrawn   map[string][]netip.Addr            // by host: the addresses that it is not to answer on any more, sorted
 	Pulls       func(host string) []spec.ImagePull // the images it is to have; nil: none
+	DrainFor    time.Duration                      // the longest wait for an instance's connections, for apps that name none
 	FenceAfter  time.Duration                      // of hosts with BGP; without, nobody else is led to an address that moved
 	Blocks      *address.Blocks                    // nil: hosts have none
 	Leases      map[netip.Addr]spec.Lease
@@ -100,7 +101,7 @@ func Compile(in Input) map[string]spec.HostDocument {
 		if d.Seats == nil {
 			d.Seats = make([]spec.HostSeat, 0, most[t.Host])
 		}
-		d.Seats = append(d.Seats, seat(t, native))
+		d.Seats = append(d.Seats, seat(t, native, in.DrainFor))
 		out[t.Host] = d
 	}
 	for _, d := range out {
@@ -119,7 +120,7 @@ func Compile(in Input) map[string]spec.HostDocument {
 
 // seat is a task's seat. native is the index of the check that the engine performs: the host does not probe it, and is told
 // of the services only while it passes, as it cannot know itself.
-func seat(t Task, native int) spec.HostSeat {
+func seat(t Task, native int, drainFor time.Duration) spec.HostSeat {
 	ports := launch.Ports(t.App, t.HostPorts)
 	probes := launch.Probes(t.App, ports)
 	passes := native < 0 || native < len(t.Health) && t.Health[native].Alive
@@ -134,6 +135,9 @@ func seat(t Task, native int) spec.HostSeat {
 	}
 	if w := t.App.ServiceWeight(t.Seat); w > 1 {
 		s.Weight = w
+	}
+	if s.Drain {
+		s.DrainFor = t.App.DrainFor(drainFor)
 	}
 	if passes {
 		s.Services = launch.Services(t.App, ports, probes)

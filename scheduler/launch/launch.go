@@ -26,6 +26,8 @@ type Options struct {
 	PullConfigDir string
 	// KillGrace is the time between TERM and KILL for apps that name none.
 	KillGrace time.Duration
+	// DrainFor is the longest wait for an instance's connections when it stops, for apps that name none.
+	DrainFor  time.Duration
 	EnvPrefix string
 	// NativeChecks leaves an app's Mesos-level health check (COMMAND, MESOS_*) to the engine. Without it, as where the engine
 	// has none, the host's agent probes it like the others.
@@ -158,12 +160,30 @@ func Build(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, taken 
 	l.Volumes = mounts(app, t.Volumes, o)
 	// The base image's init ends its services within this time.
 	l.Env["BERTH_STOP_GRACE"] = strconv.Itoa(int(l.KillGrace.Seconds()))
+	drainEnv(l.Env, app, o)
 	runtimeDefaults(l.Env, app, app.CPULimit(), app.MemLimit())
 	l.Parameters = parameters(app, seat, t, o)
+	l.Parameters = append(l.Parameters, stopTimeout(app, l.Parameters, l.KillGrace, o)...)
 	l.Parameters = append(l.Parameters, views(app, offer, l.Parameters)...)
 	l.Check = nativeCheck(app, ports, o)
 	runIn(&l, app.User, inBaseImage(app))
 	return l
+}
+
+// drainEnv tells the base image's init how long it may wait for clients when somebody else stops the container.
+func drainEnv(env map[string]string, app *spec.App, o Options) {
+	if d := app.DrainFor(o.DrainFor); d > 0 {
+		env["BERTH_DRAIN_SECONDS"] = strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
+	}
+}
+
+// stopTimeout lets "docker stop" by hand have as much patience as Berth has, where the init is to wait for clients.
+func stopTimeout(app *spec.App, given []spec.Parameter, grace time.Duration, o Options) []spec.Parameter {
+	own := slices.ContainsFunc(given, func(p spec.Parameter) bool { return p.Key == "stop-timeout" })
+	if own || app.DrainFor(o.DrainFor) == 0 {
+		return nil
+	}
+	return []spec.Parameter{{Key: "stop-timeout", Value: strconv.Itoa(int(math.Ceil(grace.Seconds())))}}
 }
 
 // runIn sets the command's working folder and user. In the base image, which stands for Mesos's own containerizer, the

@@ -140,6 +140,7 @@ func member(app *spec.App, c *spec.PodContainer, seat spec.Seat, t *spec.Task, p
 		TaskID: m.TaskID, Instance: t.Instance, Host: t.Address.String(), Endpoints: endpoints(ports, hostMode(app)), EnvPrefix: o.EnvPrefix,
 	})
 	m.Env["BERTH_STOP_GRACE"] = strconv.Itoa(int(math.Ceil(m.KillGrace.Seconds())))
+	drainEnv(m.Env, app, o)
 	runtimeDefaults(m.Env, app, c.CPULimit(), c.MemLimit())
 	if c.TTY != nil && *c.TTY {
 		m.Parameters = append(m.Parameters, spec.Parameter{Key: "tty", Value: "true"})
