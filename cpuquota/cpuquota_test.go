@@ -315,6 +315,10 @@ func TestAdvice(t *testing.T) {
 			t.Errorf("usage %+v, want 40 %% lost, and advice of one core", u)
 		}
 		h.state.Set(spec.HostState{Document: spec.HostDocument{Seats: []spec.HostSeat{{TaskID: "t1", CPUs: 1}}}})
+		synctest.Wait()
+		if all, _ = k.Usage().Get(); all["t1"].Base != 1 || all["t1"].CPUQuota != 1 {
+			t.Errorf("usage %+v at once after a change of the quota", all["t1"])
+		}
 		pass(10 * time.Second)
 		all, _ = k.Usage().Get()
 		if u := all["t1"]; u.Lost != 0 || u.Advice != 0 || u.Base != 1 {

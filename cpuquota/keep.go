@@ -88,6 +88,7 @@ func (l *loop) decide(now time.Time, document spec.HostDocument, snapshot docker
 		}
 		if w.want.Base != a.Base {
 			w.lost = lost{} // what it lost under another quota says nothing about this one
+			l.news = true
 		}
 		w.container, w.want = running[a.ID], a
 		if !a.Until.IsZero() && (l.until.IsZero() || a.Until.Before(l.until)) {
@@ -118,7 +119,9 @@ func microseconds(n int64) time.Duration {
 // pass looks at every running container once. Usage is read on ticks only: memory figures cost more than the rest.
 func (l *loop) pass(now time.Time, tick bool) {
 	for _, w := range l.watched {
+		before := w.have.Quota
 		err := l.keep(w)
+		l.news = l.news || w.have.Quota != before
 		if first := len(w.window.samples) == 0; err == nil && w.counts() && (tick || first) {
 			err = l.measure(w, now)
 			l.news = l.news || first

@@ -58,7 +58,7 @@ func (w *watched) figures() spec.Usage {
 	return u
 }
 
-// publish sets the usage when it is time and something moved; a task that came or went does not wait.
+// publish sets the usage when it is time and something moved; a task that came or went, or has another quota, does not wait.
 func (l *loop) publish(now time.Time) {
 	if !l.news && now.Sub(l.looked) < l.o.Publish {
 		return

@@ -2,7 +2,7 @@
 // `docker run` of the same image on the same machine, in turns, and prints both and their ratio. With -network it measures Berth's
 // network instead: the routed path against bare veth pairs and Docker's bridge, how soon a router reaches a new address, and how soon
 // ten thousand routes are in the kernel, in the form that the command table reads; with -start, what the base image costs by itself; with -consul, how
-// soon a real Consul has what runs.
+// soon a real Consul has what runs; with -quota, how exact CPU quotas are.
 package main
 
 import (
@@ -27,6 +27,8 @@ func main() {
 	limit := flag.Float64("limit", 1.10, "fail when the ratio of the medians is above this; 0: only print")
 	network := flag.Bool("network", false, "measure the network")
 	start := flag.Bool("start", false, "measure the image alone: how soon its sshd answers, its size, its memory")
+	quota := flag.Bool("quota", false, "measure CPU quotas: how exact they are, how soon they are repaired and changed")
+	window := flag.Duration("window", 4*time.Second, "with -quota: how long each quota is measured")
 	rounds := flag.Int("rounds", 9, "with -network: how often each path is measured")
 	connects := flag.Int("connects", 100, "with -network: how many addresses the router is to reach")
 	consul := flag.Bool("consul", false, "measure how soon instances and containers are in a real Consul")
@@ -39,6 +41,10 @@ func main() {
 	ok := t.run(func() {
 		if *start {
 			measureStart(t, *image, *runs)
+			return
+		}
+		if *quota {
+			measureQuota(t, *image, *window, *runs)
 			return
 		}
 		path := build(t, *binary)
@@ -55,7 +61,7 @@ func main() {
 	switch {
 	case !ok:
 		os.Exit(1)
-	case !*network && !*start && !*consul && *limit > 0 && ratio > *limit:
+	case *limit > 0 && ratio > *limit: // 0 where there is nothing to compare
 		fmt.Fprintf(os.Stderr, "the ratio %.3f is above %.2f\n", ratio, *limit)
 		os.Exit(1)
 	}
