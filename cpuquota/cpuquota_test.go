@@ -294,6 +294,38 @@ func TestStartupAllowance(t *testing.T) {
 	})
 }
 
+// While the engine is away, as live-restore lets it be, quotas are kept all the same; when it comes back with a container that
+// began anew meanwhile, that one's are.
+func TestEngineRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		_, _, stop := h.start()
+		defer stop()
+		h.container(42)
+		synctest.Wait()
+		snapshot, _ := h.inventory.Get()
+		snapshot.Connected = false
+		h.inventory.Set(snapshot)
+		h.write("docker/c1/cpu.max", "max 100000")
+		pass(time.Second)
+		if got := h.quota(); got != "20000 100000" {
+			t.Errorf("quota %q while the engine is away", got)
+		}
+		if err := os.RemoveAll(filepath.Join(h.root, "docker/c1")); err != nil {
+			t.Fatal(err)
+		}
+		fresh := newHost(t)
+		if err := os.Rename(filepath.Join(fresh.root, "docker/c1"), filepath.Join(h.root, "docker/c1")); err != nil {
+			t.Fatal(err)
+		}
+		h.container(43)
+		synctest.Wait()
+		if got := h.quota(); got != "20000 100000" {
+			t.Errorf("quota %q of the container that began anew", got)
+		}
+	})
+}
+
 func TestAdvice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t)
