@@ -48,7 +48,7 @@ func buildAndRun(m *testing.M) int {
 	return code
 }
 
-// requireReal skips the test loudly when one of the real things is not to be had: "docker", "consul", "bird", "ansible", or an image. With
+// requireReal skips the test loudly when one of the real things is not to be had: "docker", "consul", "bird", "nginx", "ansible", or an image. With
 // BERTH_REQUIRE_REAL=1 that is a failure.
 func requireReal(t *testing.T, things ...string) {
 	t.Helper()
@@ -65,6 +65,10 @@ func requireReal(t *testing.T, things ...string) {
 			if rig.ConsulBinary() == "" {
 				missing = "no Consul server was built"
 			}
+		case "nginx":
+			if _, err := exec.LookPath("nginx"); err != nil {
+				missing = "no nginx is installed (scripts/install-deps slow)"
+			}
 		case "ansible":
 			if _, err := exec.LookPath("ansible-playbook"); err != nil {
 				missing = "no Ansible is installed (scripts/install-deps slow)"
@@ -78,15 +82,20 @@ func requireReal(t *testing.T, things ...string) {
 				missing = "no image " + thing + ": run make images"
 			}
 		}
-		if missing == "" {
-			continue
+		if missing != "" {
+			requireMissing(t, missing)
 		}
-		if os.Getenv("BERTH_REQUIRE_REAL") == "1" {
-			t.Fatalf("BERTH_REQUIRE_REAL=1, and %s", missing)
-		}
-		skipped.Add(1)
-		t.Skipf("*** SKIPPED: %s", missing)
 	}
+}
+
+// requireMissing ends a test that lacks something real.
+func requireMissing(t *testing.T, missing string) {
+	t.Helper()
+	if os.Getenv("BERTH_REQUIRE_REAL") == "1" {
+		t.Fatalf("BERTH_REQUIRE_REAL=1, and %s", missing)
+	}
+	skipped.Add(1)
+	t.Skipf("*** SKIPPED: %s", missing)
 }
 
 // roomy lets more instances run than the machine has processors for: the tests' instances mostly do nothing.

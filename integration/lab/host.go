@@ -224,7 +224,7 @@ func (h *Host) Net() Daemon {
 func (h *Host) Agent() Daemon {
 	d := Daemon{
 		Name: h.Name + "/agent", lab: h.lab, space: h.Space(), program: h.lab.o.Berth,
-		args:  append([]string{"agent", "--net", "external"}, h.common()...),
+		args:  slices.Concat([]string{"agent", "--net", "external"}, h.common(), h.lab.o.AgentFlags),
 		marks: []string{"agent", h.path("state")},
 	}
 	d.answers = func(context.Context) error { // one that was killed has left its file

@@ -39,8 +39,8 @@ type Options struct {
 	Images []string
 	// Resources are Calico resources beside the lab's own, as YAML documents.
 	Resources string
-	// SchedulerFlags are more flags of `berth standalone`; NetFlags of each `berth net`.
-	SchedulerFlags, NetFlags []string
+	// SchedulerFlags are more flags of `berth standalone`; NetFlags of each `berth net`, AgentFlags of each `berth agent`.
+	SchedulerFlags, NetFlags, AgentFlags []string
 	// Progress is told what is being done; default nobody.
 	Progress io.Writer `json:"-"`
 }

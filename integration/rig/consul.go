@@ -1,9 +1,13 @@
 package rig
 
 import (
+	"context"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -16,10 +20,10 @@ type Consul struct {
 	Address string // host:port of its HTTP API
 	API     *api.Client
 
-	t    TB
-	dir  string
-	args []string
-	cmd  *exec.Cmd
+	t       TB
+	dir     string
+	program []string // with its arguments
+	cmd     *exec.Cmd
 }
 
 // ConsulBinary is where a Consul server is kept once it has been built (`make test` does), or "" when there is none.
@@ -40,25 +44,45 @@ func ConsulBinary() string {
 // StartConsul runs an agent in memory, on ports of its own, and waits until it has a leader.
 func StartConsul(t TB) *Consul {
 	t.Helper()
-	return startConsul(t, func(string) []string { return []string{"-dev"} })
+	return startConsul(t, place{}, func(string) []string { return []string{"-dev"} })
 }
 
 // StartConsulOnDisk is StartConsul of one that keeps what it knows, as a real server does.
 func StartConsulOnDisk(t TB) *Consul {
 	t.Helper()
-	return startConsul(t, func(dir string) []string {
+	return startConsul(t, place{}, func(dir string) []string {
 		return []string{"-server", "-bootstrap-expect", "1", "-data-dir", filepath.Join(dir, "data"), "-hcl", "performance { raft_multiplier = 1 }"}
 	})
 }
 
-func startConsul(t TB, mode func(dir string) []string) *Consul {
+// StartConsulIn is StartConsul in a network namespace, at an address (host:port) that it has. dial connects from inside.
+func StartConsulIn(t TB, space, address string, dial func(ctx context.Context, network, address string) (net.Conn, error)) *Consul {
 	t.Helper()
-	port := strconv.Itoa(FreePort(t))
-	c := &Consul{Address: "127.0.0.1:" + port, t: t, dir: tempDir(t)}
-	c.args = append([]string{"agent", "-bind", "127.0.0.1", "-http-port", port,
+	return startConsul(t, place{space, address, dial}, func(string) []string { return []string{"-dev"} })
+}
+
+// place is where a Consul listens; nothing: on a loopback port of the machine.
+type place struct {
+	space, address string
+	dial           func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+func startConsul(t TB, in place, mode func(dir string) []string) *Consul {
+	t.Helper()
+	c := &Consul{Address: in.address, t: t, dir: tempDir(t)}
+	if in.space != "" {
+		c.program = []string{"nsenter", "--net=/run/netns/" + in.space}
+	} else {
+		c.Address = "127.0.0.1:" + strconv.Itoa(FreePort(t))
+	}
+	host, port, err := net.SplitHostPort(c.Address)
+	if err != nil {
+		t.Fatalf("read Consul's address: %v", err)
+	}
+	c.program = slices.Concat(c.program, []string{ConsulBinary(), "agent", "-bind", "127.0.0.1", "-client", host, "-http-port", port,
 		"-server-port", strconv.Itoa(FreePort(t)), "-serf-lan-port", strconv.Itoa(FreePort(t)),
-		"-serf-wan-port", "-1", "-dns-port", "-1", "-grpc-port", "-1", "-grpc-tls-port", "-1"}, mode(c.dir)...)
-	c.API = must(api.NewClient(&api.Config{Address: c.Address}))(t, "make a Consul client")
+		"-serf-wan-port", "-1", "-dns-port", "-1", "-grpc-port", "-1", "-grpc-tls-port", "-1"}, mode(c.dir))
+	c.API = must(api.NewClient(&api.Config{Address: c.Address, Transport: &http.Transport{DialContext: in.dial}}))(t, "make a Consul client")
 	t.Cleanup(func() {
 		c.Kill9()
 		if t.Failed() {
@@ -76,7 +100,7 @@ func (c *Consul) Start() {
 	c.t.Helper()
 	log := must(os.OpenFile(c.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600))(c.t, "make Consul's log")
 	defer log.Close()
-	c.cmd = exec.Command(ConsulBinary(), c.args...)
+	c.cmd = exec.Command(c.program[0], c.program[1:]...)
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	c.cmd.Dir = c.dir
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
