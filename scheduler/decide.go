@@ -104,7 +104,9 @@ func (s *Scheduler) advanceApp(id spec.AppID, now time.Time) {
 	}
 	s.rollout = s.tasksOf(t.app, s.rollout[:0])
 	in := deploy.Input{App: t.app, Mode: t.mode, Tasks: s.rollout}
-	if s.spare == nil && len(s.state.Drains) > 0 {
+	// What hosts have left is asked only for those who leave one: a host may stay drained for days.
+	moves := len(s.state.Drains) > 0 && t.mode != deploy.Stop && slices.ContainsFunc(s.rollout, func(x deploy.Task) bool { return x.Leaving != "" })
+	if moves && s.spare == nil {
 		s.spare = s.spareNow(id, had)
 	}
 	in.Room, in.NoRoom = s.roomElsewhere(t, s.rollout, now)
@@ -115,7 +117,7 @@ func (s *Scheduler) advanceApp(id spec.AppID, now time.Time) {
 			break
 		}
 		task := s.state.Tasks[k.TaskID]
-		if s.spare != nil && s.leaving(task) != "" {
+		if moves && s.leaving(task) != "" {
 			s.spare.Take(t.app, 1)
 		}
 		s.kill(task, k.Reason, now)
@@ -123,7 +125,7 @@ func (s *Scheduler) advanceApp(id spec.AppID, now time.Time) {
 	if len(r.Launch) > 0 {
 		s.launches[id] = r.Launch
 	}
-	if s.spare != nil && t.mode != deploy.Stop {
+	if moves {
 		s.spare.Reserve(t.app, s.reservation(t.app, r.Launch))
 	}
 	s.done[id] = r.Done
