@@ -32,10 +32,22 @@ func main() {
 	rounds := flag.Int("rounds", 9, "with -network: how often each path is measured")
 	connects := flag.Int("connects", 100, "with -network: how many addresses the router is to reach")
 	consul := flag.Bool("consul", false, "measure how soon instances and containers are in a real Consul")
+	watching := flag.Bool("monitor", false, "measure what keeping an eye on 300 containers costs")
+	every := flag.Duration("monitor-every", 10*time.Second, "with -monitor: time between two measurements of all containers")
+	intervals := flag.Int("monitor-intervals", 6, "with -monitor: how many intervals to measure")
+	child := flag.String("monitor-child", "", "be the process that -monitor measures: the list of its containers")
+	address := flag.String("monitor-address", "", "with -monitor-child: where it serves its figures")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *child != "" {
+		if err := runMonitor(ctx, *child, *address, *every); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	t := &bench{ctx: ctx}
 	var ratio float64
 	ok := t.run(func() {
@@ -45,6 +57,10 @@ func main() {
 		}
 		if *quota {
 			measureQuota(t, *image, *window, *runs)
+			return
+		}
+		if *watching {
+			measureMonitor(t, *every, *intervals)
 			return
 		}
 		path := build(t, *binary)
