@@ -175,7 +175,7 @@ func background(t *testing.T, log string, in lab.Space, env []string, name strin
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Process.Signal(os.Interrupt) // consul-template does not end at TERM
 		_ = cmd.Wait()
 		file.Close()
 	})
