@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	zabbixfigures "github.com/berth-project/berth/monitor/zabbix"
 )
 
 // call asks the JSON-RPC API once.
@@ -77,7 +79,7 @@ func (z *zabbix) eventually(limit time.Duration, what string, look func() error)
 // templateRules let an import create all that a template may hold, and touch nothing that is there.
 func templateRules() map[string]any {
 	rules := map[string]any{}
-	for _, kind := range []string{"groups", "templates", "items", "discoveryRules", "triggers", "valueMaps"} {
+	for _, kind := range []string{"groups", "templates", "items", "discoveryRules", "triggers", "graphs", "valueMaps"} {
 		rules[kind] = map[string]bool{"createMissing": true}
 	}
 	return rules
@@ -142,7 +144,18 @@ type item struct {
 	Error     string
 	LastValue string
 	LastClock int64 `json:",string"`
-	Tags      []struct{ Tag, Value string }
+	// MasterID is the item that it depends on, "0" without one.
+	MasterID string `json:"master_itemid"`
+	History  string
+	Tags     []struct{ Tag, Value string }
+}
+
+// root is the item that is asked for its value.
+func (i item) root() string {
+	if i.MasterID == "0" {
+		return i.ItemID
+	}
+	return i.MasterID
 }
 
 // number is the newest value.
@@ -159,7 +172,7 @@ func (i item) number() (float64, error) {
 func (z *zabbix) items() (map[string]item, error) {
 	var list []item
 	err := z.call("item.get", map[string]any{
-		"hostids": z.host, "output": []string{"itemid", "key_", "name", "state", "error", "lastvalue", "lastclock"}, "selectTags": "extend",
+		"hostids": z.host, "output": []string{"itemid", "key_", "name", "state", "error", "lastvalue", "lastclock", "master_itemid", "history"}, "selectTags": "extend",
 	}, &list)
 	byKey := map[string]item{}
 	for _, i := range list {
@@ -196,13 +209,9 @@ func (z *zabbix) pressing(itemIDs ...string) func() error {
 // discover runs the host's discovery until there are items of exactly the wanted seats of the app, and returns them.
 func (z *zabbix) discover(seats int) map[string]item {
 	z.t.Helper()
-	var rules []struct{ ItemID string }
-	z.want("discoveryrule.get", map[string]any{"hostids": z.host, "output": []string{"itemid"}}, &rules)
-	if len(rules) != 1 {
-		z.t.Fatalf("the host has %d discovery rules", len(rules))
-	}
+	masters := []string{z.itemID("berth.instances"), z.itemID("berth.networks"), z.itemID("berth.services")}
 	var found map[string]item
-	press := z.pressing(rules[0].ItemID)
+	press := z.pressing(masters...)
 	z.eventually(30*time.Second, fmt.Sprintf("Zabbix discovers %d seats", seats), func() (err error) {
 		if err := press(); err != nil {
 			return err
@@ -221,6 +230,29 @@ func (z *zabbix) discover(seats int) map[string]item {
 	return found
 }
 
+// itemID is the id of one of the host's items.
+func (z *zabbix) itemID(key string) string {
+	z.t.Helper()
+	var list []struct{ ItemID string }
+	z.want("item.get", map[string]any{"hostids": z.host, "filter": map[string]string{"key_": key}}, &list)
+	if len(list) != 1 {
+		z.t.Fatalf("there are %d items %s", len(list), key)
+	}
+	return list[0].ItemID
+}
+
+// changes says whether every request of a master item brings a new value of the figure: it is not thrown away while it is the
+// same, and every instance here has it.
+func (z *zabbix) changes(key string) bool {
+	name, _, _ := strings.Cut(key, "[")
+	for _, f := range zabbixfigures.InstanceFigures() {
+		if f.Key == name {
+			return !f.Slow && !strings.HasSuffix(name, ".procs.pct")
+		}
+	}
+	return false
+}
+
 // fresh has items checked until each has a value newer than now, and returns all. Without keys: all items.
 func (z *zabbix) fresh(keys ...string) map[string]item {
 	z.t.Helper()
@@ -232,7 +264,11 @@ func (z *zabbix) fresh(keys ...string) map[string]item {
 	wanted := map[string]bool{}
 	for key, i := range before {
 		if len(keys) == 0 || slices.Contains(keys, key) {
-			wanted[key], itemIDs = true, append(itemIDs, i.ItemID)
+			if id := i.root(); !slices.Contains(itemIDs, id) {
+				itemIDs = append(itemIDs, id)
+			}
+			// Masters are not stored, and some figures only when they change, or not at all.
+			wanted[key] = len(keys) > 0 || i.MasterID == "0" && i.History != "0" || z.changes(key)
 		}
 	}
 	if len(wanted) < len(keys) {
@@ -250,8 +286,8 @@ func (z *zabbix) fresh(keys ...string) map[string]item {
 			return err
 		}
 		var late []string
-		for key := range wanted {
-			if i := now[key]; i.LastClock <= since {
+		for key, wait := range wanted {
+			if i := now[key]; wait && i.LastClock <= since {
 				late = append(late, strings.TrimSpace(fmt.Sprintf("%s (%s)", key, i.Error)))
 			}
 		}
@@ -286,10 +322,11 @@ func (z *zabbix) trigger(itemID, words string) trigger {
 }
 
 // becomes has items checked until a trigger has had a problem (or recovered) since it was asked.
-func (z *zabbix) becomes(tr trigger, problem bool, since time.Time, itemID string) {
+func (z *zabbix) becomes(tr trigger, problem bool, since time.Time, i item) {
 	z.t.Helper()
+	itemID := i.ItemID
 	value := map[bool]string{true: "1", false: "0"}[problem]
-	press := z.pressing(itemID)
+	press := z.pressing(i.root())
 	z.eventually(45*time.Second, fmt.Sprintf("%q becomes %s", tr.Description, value), func() error {
 		if err := press(); err != nil {
 			return err

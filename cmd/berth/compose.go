@@ -345,6 +345,7 @@ func (c *composition) addHost(api, token string) error {
 	}
 	mon, err := monitor.New(monitor.Options{
 		State: c.state, Inventory: c.inventory, Groups: groups, Socket: filepath.Join(c.RunDir, "zabbix.sock"), SocketGroup: c.ZabbixGroup,
+		Listen: c.ZabbixListen, Allow: c.zabbixAllow,
 		Host: c.Hostname, Version: buildVersion(), Usage: keeper.Usage(), DataDir: &c.dataDir, Log: c.log,
 		Every: c.MonitorInterval, Outputs: c.monitorOptions.outputs(),
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -90,7 +91,10 @@ type hostOptions struct {
 	DockerHost  string
 	IPAMName    string
 	ZabbixGroup string
-	Cleanup     bool
+	// ZabbixListen is where Zabbix servers ask, those of ZabbixServer.
+	ZabbixListen string
+	ZabbixServer []string
+	Cleanup      bool
 }
 
 func (o *hostOptions) register(cmd *cobra.Command) {
@@ -101,6 +105,8 @@ func (o *hostOptions) register(cmd *cobra.Command) {
 	f.StringVar(&o.IPAMName, "ipam-name", "berth", "name of Berth's Docker IPAM driver")
 	f.StringVar(&o.ZabbixGroup, "zabbix-group", "", "group that may read the Zabbix socket (default: zabbix, where it exists)")
 	o.quotaOptions.register(cmd)
+	f.StringVar(&o.ZabbixListen, "zabbix-listen", "", "TCP address at which Zabbix servers may ask as they ask a Zabbix agent, such as :10060 (default: none)")
+	f.StringSliceVar(&o.ZabbixServer, "zabbix-server", []string{"127.0.0.1", "::1"}, "addresses and networks (CIDR) of the Zabbix servers and proxies that may ask at --zabbix-listen; zabbix_agentd's Server=")
 	f.BoolVar(&o.Cleanup, "cleanup", false, "remove the networks, rules and sockets of a stopped daemon, then exit")
 }
 
@@ -122,7 +128,26 @@ func (s *settings) settleDaemon(c *cli) error {
 			errs = append(errs, fmt.Errorf("no --hostname, and %w", err))
 		}
 	}
+	if s.zabbixAllow, err = prefixes(s.ZabbixServer); err != nil {
+		errs = append(errs, fmt.Errorf("--zabbix-server: %w", err))
+	}
 	return errors.Join(errs...)
+}
+
+// prefixes reads addresses and networks. Names are refused: who may ask must not hang on what DNS says.
+func prefixes(list []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range list {
+		p, err := netip.ParsePrefix(text)
+		if a, addrErr := netip.ParseAddr(text); addrErr == nil {
+			p, err = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither an address nor a network such as 10.0.0.0/8", text)
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
 }
 
 // settleScheduler reads the pools and keys and checks what is admitted, and who may use the API. It comes after settleDaemon.

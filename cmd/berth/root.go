@@ -77,7 +77,7 @@ func newRootCommand(c *cli) *cobra.Command {
 		newApplyCommand(c), newScaleCommand(c), newRestartCommand(c), newRemoveCommand(c),
 		newPsCommand(c), newSSHCommand(c), newLogsCommand(c), newDriftCommand(c), newEventsCommand(c), newDeploymentsCommand(c), newQueueCommand(c), newWhyCommand(c), newIPCommand(c), newPolicyCommand(c), newHostCommand(c),
 		newBuildCommand(c), newImageCommand(c),
-		newStandaloneCommand(c), newSchedulerCommand(c), newAgentCommand(c), newNetCommand(c), newZabbixCommand(c), newMonitorCommand(c), newVersionCommand(c),
+		newStandaloneCommand(c), newSchedulerCommand(c), newAgentCommand(c), newNetCommand(c), newZabbixCommand(c), newZabbixParametersCommand(c, "zabbix-parameters"), newMonitorCommand(c), newVersionCommand(c),
 	)
 	return root
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -103,13 +104,14 @@ func newStandaloneCommand(c *cli) *cobra.Command {
 // settings are the options after everything that they name was read and checked. Each daemon uses its part.
 type settings struct {
 	standaloneOptions
-	fleet     *standalone.Fleet // nil: nothing is simulated
-	endpoints []endpoint        // none: this machine only
-	token     string
-	pools     []spec.Pool
-	network   calico.Resources // pools, and what else the operators said of the fleet's network
-	keys      []string
-	log       *logrus.Logger
+	zabbixAllow []netip.Prefix    // ZabbixServer, read
+	fleet       *standalone.Fleet // nil: nothing is simulated
+	endpoints   []endpoint        // none: this machine only
+	token       string
+	pools       []spec.Pool
+	network     calico.Resources // pools, and what else the operators said of the fleet's network
+	keys        []string
+	log         *logrus.Logger
 	// externalNet: another process keeps this host's network.
 	externalNet bool
 	registry    registrator.Options // less what it looks at and who it is
