@@ -22,7 +22,7 @@ const zabbixTemplate = "../monitor/template/berth-containers.yaml"
 func TestZabbixServer(t *testing.T) {
 	requireReal(t, "docker", webImage)
 	requireZabbix(t)
-	b := rig.New(t, rig.Options{Binary: binary, Flags: roomy()})
+	b := rig.New(t, rig.Options{Binary: binary, Flags: append(roomy(), "--monitor-interval", "1s")})
 	app := b.AppID("web")
 	b.Create(b.App("web", webImage, 2, rig.HTTPCheck("/healthz"), rig.With("cpus", 0.5), rig.With("mem", 128), patientChecks))
 

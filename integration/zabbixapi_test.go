@@ -247,7 +247,7 @@ func (z *zabbix) changes(key string) bool {
 	name, _, _ := strings.Cut(key, "[")
 	for _, f := range zabbixfigures.InstanceFigures() {
 		if f.Key == name {
-			return !f.Slow && !strings.HasSuffix(name, ".procs.pct")
+			return !f.Slow && name != "berth.procs.pct" && name != "berth.services.down"
 		}
 	}
 	return false

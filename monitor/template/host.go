@@ -2,6 +2,7 @@ package template
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,7 +38,7 @@ func Host(pages int) Export {
 	h := host{pages: pages}
 	t := Template{
 		UUID: oldTemplate, Template: HostTemplate, Name: HostTemplate, Description: hostDescription, Groups: []Group{{Name: group}},
-		Macros: append(hostMacros(), Macros()...), ValueMaps: valueMaps(),
+		Macros: macros(), ValueMaps: valueMaps(),
 	}
 	t.Items = append(h.answers(), h.ofHost()...)
 	for h.page = 1; h.page <= pages; h.page++ {
@@ -252,6 +253,13 @@ func hostGraphs() []Graph {
 		out = append(out, p.graph(HostTemplate, "", id("graph", p.name)))
 	}
 	return out
+}
+
+// macros are all in the order in which Zabbix exports them, so that an import of the same changes nothing.
+func macros() []Macro {
+	all := append(hostMacros(), Macros()...)
+	slices.SortFunc(all, func(a, b Macro) int { return strings.Compare(a.Macro, b.Macro) })
+	return all
 }
 
 func valueMaps() []ValueMap {
