@@ -13,6 +13,7 @@ import (
 
 	"github.com/berth-project/berth/internal/run"
 	"github.com/berth-project/berth/internal/wholefile"
+	"github.com/berth-project/berth/registrator/services"
 )
 
 // agentOptions are the flags of `berth agent`.
@@ -22,6 +23,7 @@ type agentOptions struct {
 	dropInOptions
 	Net       string
 	Registrar bool
+	Alone     bool
 }
 
 // Who keeps the host's network.
@@ -38,6 +40,9 @@ It fetches what it must know from the scheduler at --api (http://HOST:PORT, with
 --state-dir, and goes on with that while the scheduler is away. --hostname must be the name under which the Mesos agent
 of this host offers it (mesos-agent --hostname).
 
+With --alone there is no scheduler: the host's containers, of a real Marathon or of docker run, get their quotas, are registered in
+Consul and shown to Zabbix and Prometheus; their network is Docker's.
+
 With --registrar-only it takes the place of gliderlabs/registrator: it registers this host's containers in Consul by Registrator's
 conventions (SERVICE_NAME, SERVICE_TAGS, SERVICE_80_CHECK_HTTP and so on), takes its flags, also with one dash, and its URI
 (consul://HOST:PORT, consul-tls://, consul-unix://), and needs neither a scheduler nor root, only Docker's socket. --cleanup then
@@ -49,6 +54,7 @@ when the agent does not.`
 const agentExample = `  berth agent --api http://10.0.0.5:8080 --token-file /etc/berth/token
   berth agent --api http://10.0.0.5:8080 --token-file /etc/berth/token --hostname node7.example.com --consul 127.0.0.1:8500
   berth agent --api http://10.0.0.5:8080 --token-file /etc/berth/token --net external      # beside berth net
+  berth agent --alone --consul 127.0.0.1:8500              # beside a real Marathon, or docker run
   berth agent --registrar-only -ip 10.0.0.7 -cleanup consul://127.0.0.1:8500               # instead of gliderlabs/registrator
   berth agent --cleanup        # after it was stopped and the host has no instance left: remove its networks and rules`
 
@@ -75,17 +81,21 @@ func newAgentCommand(c *cli) *cobra.Command {
 			if len(args) > 0 {
 				return fmt.Errorf("%s: only an agent with --%s takes an argument", args[0], registrarFlag)
 			}
-			if err := errors.Join(s.settleConsul(), o.dropInOptions.apply(&s.registry)); err != nil {
+			if err := errors.Join(s.settleConsul(othersOf(o.Alone)), o.dropInOptions.apply(&s.registry)); err != nil {
 				return err
 			}
 			s.registry.AntiEntropy = 0 // checks of instances are refreshed at that pace
-			if !o.Cleanup && !cmd.Flags().Changed("api") && os.Getenv("BERTH_API") == "" {
+			if o.Alone && cmd.Flags().Changed("api") {
+				return errors.New("--alone means without a scheduler: leave --api out")
+			}
+			if !o.Cleanup && !o.Alone && !cmd.Flags().Changed("api") && os.Getenv("BERTH_API") == "" {
 				return errors.New("--api is needed: where the scheduler is, such as http://10.0.0.5:8080")
 			}
 			if o.Net != netOwn && o.Net != netExternal {
 				return fmt.Errorf("--net %q is unknown: %s or %s", o.Net, netOwn, netExternal)
 			}
-			s.externalNet = o.Net == netExternal
+			s.externalNet, s.alone = o.Net == netExternal, o.Alone
+			s.registry.Alone = o.Alone
 			if err := runAgent(cmd.Context(), s, c.address); err != nil {
 				return &failure{err}
 			}
@@ -95,9 +105,18 @@ func newAgentCommand(c *cli) *cobra.Command {
 	o.daemonOptions.register(cmd)
 	o.hostOptions.register(cmd)
 	o.dropInOptions.register(cmd)
+	cmd.Flags().BoolVar(&o.Alone, "alone", false, "without a scheduler: quotas, Consul, Zabbix and Prometheus for whatever containers this host has")
 	cmd.Flags().BoolVar(&o.Registrar, registrarFlag, false, "nothing but Consul: a drop-in for gliderlabs/registrator, with its flags and its registry URI")
 	cmd.Flags().StringVar(&o.Net, "net", netOwn, "who keeps the network: own, or external for a berth net on this host")
 	return cmd
+}
+
+// othersOf is which containers of nobody's definitions are registered when nobody says.
+func othersOf(alone bool) services.Others {
+	if alone {
+		return services.OthersAll
+	}
+	return services.OthersAsking
 }
 
 // runAgent composes what every host of a cluster has.

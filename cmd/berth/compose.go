@@ -336,11 +336,7 @@ func (c *composition) addHost(api, token string) error {
 	} else {
 		c.log.Info("no Consul configured: instances are not registered (--consul 127.0.0.1:8500)")
 	}
-	a, err := agent.New(agent.Options{
-		Host: c.Hostname, StateDir: c.StateDir, API: api, Token: token, IPAMName: c.IPAMName, Engine: c.docker, ExternalNetwork: c.externalNet,
-		Inventory: c.inventory, State: c.state, Drained: drained, Usage: keeper.Usage(), Log: c.log,
-	})
-	if err != nil {
+	if err := c.addAgent(api, token, drained, keeper.Usage()); err != nil {
 		return err
 	}
 	mon, err := monitor.New(monitor.Options{
@@ -354,6 +350,22 @@ func (c *composition) addHost(api, token string) error {
 	}
 	c.group.Add("cpuquota", keeper.Run)
 	c.group.Add("monitor", mon.Run)
+	return nil
+}
+
+// addAgent adds who talks with the scheduler. Without one the document is empty for good, and the components look at containers only.
+func (c *composition) addAgent(api, token string, drained *watch.Value[map[string]spec.Drain], usage *watch.Value[map[string]spec.Usage]) error {
+	if c.alone {
+		c.state.Set(spec.HostState{Document: spec.HostDocument{Schema: 1, Version: 1, Host: c.Hostname}})
+		return nil
+	}
+	a, err := agent.New(agent.Options{
+		Host: c.Hostname, StateDir: c.StateDir, API: api, Token: token, IPAMName: c.IPAMName, Engine: c.docker, ExternalNetwork: c.externalNet,
+		Inventory: c.inventory, State: c.state, Drained: drained, Usage: usage, Log: c.log,
+	})
+	if err != nil {
+		return err
+	}
 	c.group.Add("agent", a.Run)
 	return nil
 }

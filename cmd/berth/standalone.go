@@ -114,19 +114,21 @@ type settings struct {
 	log         *logrus.Logger
 	// externalNet: another process keeps this host's network.
 	externalNet bool
-	registry    registrator.Options // less what it looks at and who it is
+	// alone: there is no scheduler.
+	alone    bool
+	registry registrator.Options // less what it looks at and who it is
 }
 
 // settleConsul checks the flags of Consul.
-func (s *settings) settleConsul() (err error) {
-	s.registry, err = s.consulOptions.registrator(services.OthersAsking)
+func (s *settings) settleConsul(others services.Others) (err error) {
+	s.registry, err = s.consulOptions.registrator(others)
 	return err
 }
 
 // settle reads the files that the flags name; it finds every fault, not just the first.
 func (o standaloneOptions) settle(c *cli) (settings, error) {
 	s := settings{standaloneOptions: o}
-	errs := []error{s.settleDaemon(c), s.settleScheduler(), s.settleSimulation(), s.settleEndpoints(), s.settleConsul(), s.monitorOptions.settle()}
+	errs := []error{s.settleDaemon(c), s.settleScheduler(), s.settleSimulation(), s.settleEndpoints(), s.settleConsul(services.OthersAsking), s.monitorOptions.settle()}
 	s.Admit.Pods = true // the embedded engine runs them
 	if s.network.Policies != nil && len(s.endpoints) == 0 && s.fleet == nil && !o.Cleanup {
 		errs = append(errs, fmt.Errorf("--pools %s: network policies need the routed network of \"berth net --network routed\" on each host; "+

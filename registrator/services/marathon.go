@@ -118,8 +118,8 @@ func marathonEndpoints(env map[string]string, shown []endpoint, at spot) []endpo
 			out = append(out, e)
 		}
 	}
-	if len(ports) == 0 {
-		return shown
+	if len(out) == 0 {
+		return shown // the environment tells of other ports than there are, as somebody has set it by hand
 	}
 	return out
 }
