@@ -34,6 +34,8 @@ type consulServer struct {
 	t       *testing.T
 	binary  string
 	ports   map[string]string
+	url     string   // with TLS
+	more    []string // arguments
 	process *exec.Cmd
 	client  *api.Client
 }
@@ -60,9 +62,10 @@ func needConsul(t *testing.T) string {
 	return ""
 }
 
-func startConsul(t *testing.T) *consulServer {
+// consulPorts is one that is still to be started, with free ports.
+func consulPorts(t *testing.T, binary string) *consulServer {
 	t.Helper()
-	c := &consulServer{t: t, binary: needConsul(t), ports: map[string]string{}}
+	c := &consulServer{t: t, binary: binary, ports: map[string]string{}}
 	for _, name := range []string{"http", "server", "serf-lan", "serf-wan"} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -72,6 +75,13 @@ func startConsul(t *testing.T) *consulServer {
 		_, c.ports[name], _ = net.SplitHostPort(l.Addr().String())
 		l.Close()
 	}
+	c.url = "https://127.0.0.1:" + c.ports["http"]
+	return c
+}
+
+func startConsul(t *testing.T) *consulServer {
+	t.Helper()
+	c := consulPorts(t, needConsul(t))
 	var err error
 	if c.client, err = api.NewClient(&api.Config{Address: c.address()}); err != nil {
 		t.Fatal(err)
@@ -89,7 +99,7 @@ func (c *consulServer) start() {
 	for name, port := range c.ports {
 		args = append(args, "-"+name+"-port="+port)
 	}
-	c.process = exec.Command(c.binary, args...)
+	c.process = exec.Command(c.binary, append(args, c.more...)...)
 	if err := c.process.Start(); err != nil {
 		c.t.Fatal(err)
 	}
