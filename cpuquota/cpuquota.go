@@ -30,7 +30,7 @@ type Options struct {
 
 	Every   time.Duration // between comparisons; 1 s
 	Window  time.Duration // over which usage is measured; 10 s
-	Publish time.Duration // between publications of usage; 5 s
+	Publish time.Duration // between measurements of usage, and their publications; 5 s
 }
 
 // Validate fills in the defaults and reports every fault at once.

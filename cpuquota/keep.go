@@ -23,6 +23,7 @@ type loop struct {
 	until   time.Time           // when the next start-up allowance ends; zero: there is none
 	news    bool                // a container came or went
 	looked  time.Time           // when the usage was last looked at
+	read    time.Time           // when it was last measured
 	last    map[string]spec.Usage
 	pods    map[string]string // task of a pod's container -> the pod's task
 }
