@@ -54,7 +54,7 @@ func (s *Scheduler) learnAgents(offers []spec.Offer, now time.Time) {
 		}
 		for _, t := range s.byHost[s.agents[id].Host] {
 			app := s.appOf(t)
-			add(t.AgentID, app.CPUs, app.Mem, app.Disk, float64(app.GPUs))
+			add(t.AgentID, app.Held(), app.Mem, app.Disk, float64(app.GPUs))
 		}
 	}
 	for _, id := range look {

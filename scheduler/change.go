@@ -76,7 +76,7 @@ func (s *Scheduler) changeInstead(c api.Change, instead string, now time.Time) (
 		s.rollOn(puts.Apps, wanted.Apps, locks, restart)
 	}
 	d.steps = plan.Compute(plan.Input{
-		Current: s.state.Apps, Wanted: wanted.Apps, Groups: wanted.Groups, Restart: restart, SameConfig: marathon.ConfigEqual,
+		Current: s.state.Apps, Wanted: wanted.Apps, Groups: wanted.Groups, Restart: restart, SameConfig: marathon.InPlace,
 	})
 	d.before = s.before(puts, d)
 	d.named = slices.Sorted(maps.Keys(puts.Apps))
@@ -160,7 +160,7 @@ func (s *Scheduler) affected(puts, wanted map[spec.AppID]*spec.App, restart map[
 		was, want := s.state.Apps[id], wanted[id]
 		switch {
 		case was == nil && want == nil:
-		case was == nil || want == nil || was.Instances != want.Instances || !marathon.ConfigEqual(was, want):
+		case was == nil || want == nil || !same(was, want):
 			out[id] = true
 		}
 	}

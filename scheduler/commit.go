@@ -8,6 +8,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/scheduler/marathon"
 	"github.com/berth-project/berth/scheduler/store"
 	"github.com/berth-project/berth/spec"
 )
@@ -20,6 +21,12 @@ func (s *Scheduler) changed(d decision) *api.Changed {
 			out.Apps[id], out.Created[id] = want, s.state.Apps[id] == nil
 		}
 	}
+	for id, was := range d.before.Apps {
+		if want := d.wanted.Apps[id]; was != nil && want != nil && want.LastConfigChange.Equal(was.LastConfigChange) && !marathon.ConfigEqual(was, want) {
+			out.InPlace = append(out.InPlace, id)
+		}
+	}
+	slices.Sort(out.InPlace)
 	return out
 }
 
@@ -84,6 +91,9 @@ func (s *Scheduler) storeApp(id spec.AppID, want *spec.App, now time.Time) {
 	s.batch.txn.PutApp(want)
 	s.batch.txn.AddVersion(want)
 	if was != nil && want.LastConfigChange.Equal(was.LastConfigChange) {
+		if was.CPUs != want.CPUs {
+			s.log.WithFields(logrus.Fields{"app": string(id), "before": was.CPUs, "cpus": want.CPUs, "held": want.Held()}).Info("the app is resized in place")
+		}
 		return
 	}
 	s.dropDelay(id) // a new configuration starts afresh

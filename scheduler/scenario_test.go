@@ -168,7 +168,7 @@ func (p *play) do(line string) []string {
 	if isHTTP(f[0]) {
 		out = append(p.http(f), out...)
 	}
-	if slices.Contains([]string{"queue", "ps", "doc", "ports", "answers", "volumes", "leases", "seats", "blocks", "drains"}, f[0]) {
+	if slices.Contains([]string{"queue", "ps", "doc", "sizes", "ports", "answers", "volumes", "leases", "seats", "blocks", "drains"}, f[0]) {
 		out = append(out, p.show(f[0])...)
 	}
 	if f[0] == "status" { // status POD
@@ -392,7 +392,7 @@ func (p *play) command(f []string) error {
 			}
 		}
 		p.start()
-	case "queue", "ps", "doc", "ports", "answers", "leases", "seats", "blocks", "why", "drains":
+	case "queue", "ps", "doc", "sizes", "ports", "answers", "leases", "seats", "blocks", "why", "drains":
 	case "GET", "POST", "PUT", "PATCH", "DELETE", "tree": // METHOD PATH [BODY]; tree PATH
 	default:
 		return p.volumeCommand(f)
@@ -522,6 +522,21 @@ func (p *play) show(what string) []string {
 					text += " " + c.Name + "=" + c.State
 				}
 				out = append(out, text)
+			}
+		}
+	case "sizes": // what each instance may use, by its host's document, and what it holds, by the engine
+		for _, name := range slices.Sorted(maps.Keys(p.hosts)) {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			d, err := p.s.HostDocument(ctx, name, 0)
+			cancel()
+			if err != nil || d == nil {
+				p.t.Fatal(d, err)
+			}
+			for _, s := range d.Seats {
+				p.w.mu.Lock()
+				held := p.w.tasks[s.TaskID].CPUs
+				p.w.mu.Unlock()
+				out = append(out, fmt.Sprintf("%s may use %v cpus, holds %v; weight %d, maintenance %q", s.Seat, s.CPUs, held, max(1, s.Weight), s.Maintenance))
 			}
 		}
 	case "blocks":

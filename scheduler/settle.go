@@ -19,8 +19,8 @@ func (s *Scheduler) rollOn(puts, wanted map[spec.AppID]*spec.App, locks []string
 	lagging := map[spec.AppID]bool{}
 	for id := range puts {
 		was, want := s.state.Apps[id], wanted[id]
-		scale := was != nil && want != nil && was.Instances != want.Instances && marathon.ConfigEqual(was, want)
-		lagging[id] = !scale // who only scales does not ask for a cancelled rollout to go on
+		// Who only scales, or changes what needs no restart, does not ask for a cancelled rollout to go on.
+		lagging[id] = was == nil || want == nil || same(was, want) || !marathon.InPlace(was, want)
 	}
 	for _, l := range locks {
 		for id := range s.state.Deployments[l].Original {
@@ -66,7 +66,12 @@ func (s *Scheduler) reseat(wanted map[spec.AppID]*spec.App, gone []spec.SeatID) 
 	}
 }
 
-// stamp gives changed apps their versions (Marathon's rules: a pure scale is no change of the configuration).
+// same says that two definitions of an app differ in nothing.
+func same(a, b *spec.App) bool { return a.Instances == b.Instances && marathon.ConfigEqual(a, b) }
+
+// stamp gives changed apps their versions (Marathon's rules: a pure scale is no change of the configuration). This is where it is
+// settled whether the tasks that run stay up to date: as long as the configuration's version does. They then run the newest
+// version with it (appOf), which is how a change in place reaches the documents of their hosts.
 func (s *Scheduler) stamp(wanted map[spec.AppID]*spec.App, restart map[spec.AppID]bool, version time.Time) {
 	for id, a := range wanted {
 		was := s.state.Apps[id]
@@ -81,14 +86,14 @@ func (s *Scheduler) stamp(wanted map[spec.AppID]*spec.App, restart map[spec.AppI
 		switch {
 		case was == nil:
 			a.Version, a.LastScaling, a.LastConfigChange = version, version, version
-		case !marathon.ConfigEqual(was, a):
+		case !marathon.InPlace(was, a):
 			a.Version, a.LastScaling, a.LastConfigChange = version, version, s.sameBefore(a, version)
 		case restart[id]:
 			a.Version, a.LastScaling, a.LastConfigChange = version, was.LastScaling, version
-			if was.Instances != a.Instances {
+			if !same(was, a) {
 				a.LastScaling = version
 			}
-		case was.Instances != a.Instances:
+		case !same(was, a):
 			a.Version, a.LastScaling, a.LastConfigChange = version, version, was.LastConfigChange
 		default:
 			wanted[id] = was
@@ -96,11 +101,11 @@ func (s *Scheduler) stamp(wanted map[spec.AppID]*spec.App, restart map[spec.AppI
 	}
 }
 
-// sameBefore finds an older version with the same configuration that still has tasks: after a revert those are not
+// sameBefore finds an older version that differs only in place and still has tasks: after a revert those are not
 // outdated, so going back never restarts what still runs the wanted definition. Otherwise the change is new.
 func (s *Scheduler) sameBefore(a *spec.App, version time.Time) time.Time {
 	for _, t := range s.byApp[a.ID] {
-		if v := s.appOf(t); t.Rung != spec.Killing && v.LastConfigChange.Equal(t.ConfigVersion) && marathon.ConfigEqual(v, a) {
+		if v := s.appOf(t); t.Rung != spec.Killing && v.LastConfigChange.Equal(t.ConfigVersion) && marathon.InPlace(v, a) {
 			return t.ConfigVersion
 		}
 	}

@@ -58,7 +58,7 @@ type App struct {
 	// Version is the time of the last change of any kind; it names the version.
 	Version time.Time
 	// LastScaling and LastConfigChange are Marathon's versionInfo. A task is outdated when its ConfigVersion differs from
-	// LastConfigChange: a pure scale does not make tasks outdated.
+	// LastConfigChange: a pure scale does not make tasks outdated, nor what is changed in place (marathon.InPlace).
 	LastScaling      time.Time
 	LastConfigChange time.Time
 
@@ -225,6 +225,17 @@ type ResourceLimits struct{ CPUs, Mem *float64 }
 
 // CPULimit is how many cores an instance may use at most: the app's limit, or what it asks for.
 func (a *App) CPULimit() float64 { return a.ResourceLimits.cpus(a.CPUs) }
+
+// Held is how many cores an instance holds of its host: what the engine gives away to nobody else as long as its task lives.
+// Between this and nothing its quota can be changed while it runs, as the engine need not be told.
+func (a *App) Held() float64 {
+	if a.Pod == nil {
+		if n, err := ParseCores(a.Labels[AppLabelMaxCPUs]); err == nil {
+			return max(a.CPUs, n)
+		}
+	}
+	return a.CPUs
+}
 
 // MemLimit is how many MiB an instance may use at most: the app's limit, or what it asks for.
 func (a *App) MemLimit() float64 { return a.ResourceLimits.mem(a.Mem) }

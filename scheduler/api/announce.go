@@ -3,6 +3,8 @@ package api
 import (
 	"net/http"
 	"strings"
+
+	"github.com/berth-project/berth/spec"
 )
 
 // dryRun says whether the client only wants to know what a change would do. Marathon knows this for groups; here it also
@@ -34,9 +36,31 @@ func announce(w http.ResponseWriter, c *Changed) {
 	if c.DeploymentID != "" {
 		h.Set(deploymentHeader, c.DeploymentID)
 	}
+	if len(c.InPlace) > 0 {
+		h.Set(InPlaceHeader, idList(c.InPlace))
+	}
 	for _, text := range c.Warnings {
 		h.Add("Warning", warning(text))
 	}
+}
+
+// InPlaceHeader names the apps that a change alters without restarting any instance, separated by commas.
+const InPlaceHeader = "Berth-In-Place"
+
+// idList is as much of a list of ids as a header has room for.
+func idList(ids []spec.AppID) string {
+	const room = 4000
+	var b strings.Builder
+	for _, id := range ids {
+		if b.Len()+len(id) > room {
+			break
+		}
+		if b.Len() > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(string(id))
+	}
+	return b.String()
 }
 
 // maxWarning bounds one warning: proxies refuse answers whose headers are too long.

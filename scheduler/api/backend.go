@@ -95,6 +95,8 @@ type Changed struct {
 	Apps         map[spec.AppID]*spec.App // as stored
 	Created      map[spec.AppID]bool
 	Steps        []spec.Step
+	// InPlace are the apps, sorted, of which more changes than their number of instances although none is restarted.
+	InPlace []spec.AppID
 	// Warnings are what the client should know although the change was taken: what can never fit the hosts known now.
 	Warnings []string
 }

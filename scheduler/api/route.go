@@ -238,6 +238,8 @@ func (s *Server) routeBerth(p []string) methods {
 		return methods{"GET": s.json(s.getPull(p[2]))}
 	case is(p, "drift"):
 		return methods{"GET": s.json(s.getDrift), "POST": s.json(s.postDrift)}
+	case is(p, "resize"):
+		return methods{"POST": s.json(s.postResize)}
 	case is(p, "hosts"):
 		return methods{"GET": s.json(s.getHosts)}
 	case len(p) == 3 && p[0] == "hosts" && p[2] == "dead":

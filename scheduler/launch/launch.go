@@ -143,7 +143,7 @@ func Build(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, taken 
 	}
 	l := spec.Launch{
 		TaskID: t.ID, Name: strings.Join(reversed(app.ID.Segments()), "."), AgentID: offer.AgentID, OfferID: offer.ID,
-		CPUs: app.CPUs, Mem: app.Mem, Disk: app.Disk,
+		CPUs: app.Held(), Mem: app.Mem, Disk: app.Disk,
 		Network: t.Pool, HostNet: HostNetwork(app), Fetch: app.Fetch,
 		KillGrace: o.KillGrace, Labels: app.Labels,
 	}
@@ -161,7 +161,8 @@ func Build(app *spec.App, seat spec.Seat, t *spec.Task, offer spec.Offer, taken 
 	// The base image's init ends its services within this time.
 	l.Env["BERTH_STOP_GRACE"] = strconv.Itoa(int(l.KillGrace.Seconds()))
 	drainEnv(l.Env, app, o)
-	runtimeDefaults(l.Env, app, app.CPULimit(), app.MemLimit())
+	// A program that has read it cannot learn of more later, so it is told of what it can be resized to.
+	runtimeDefaults(l.Env, app, max(app.CPULimit(), app.Held()), app.MemLimit())
 	l.Parameters = parameters(app, seat, t, o)
 	l.Parameters = append(l.Parameters, stopTimeout(app, l.Parameters, l.KillGrace, o)...)
 	l.Parameters = append(l.Parameters, views(app, offer, l.Parameters)...)

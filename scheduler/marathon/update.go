@@ -219,7 +219,7 @@ func validateResidentUpdate(current, app *spec.App) error {
 		key     string
 		changed bool
 	}{
-		{"cpus", current.CPUs != app.CPUs}, {"mem", current.Mem != app.Mem}, {"disk", current.Disk != app.Disk},
+		{"cpus", current.Held() != app.Held()}, {"mem", current.Mem != app.Mem}, {"disk", current.Disk != app.Disk},
 		{"gpus", current.GPUs != app.GPUs}, {"ports", !reflect.DeepEqual(hostPorts(current), hostPorts(app))},
 	} {
 		if r.changed {

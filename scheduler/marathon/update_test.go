@@ -1,10 +1,12 @@
 package marathon
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/berth-project/berth/spec"
 )
@@ -216,4 +218,71 @@ func TestConfigEqual(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestInPlace: what instances are not restarted for.
+func TestInPlace(t *testing.T) {
+	const plain = `{"id":"/a","cmd":"run","cpus":1,"labels":{"a":"b"}}`
+	const roomy = `{"id":"/a","cmd":"run","cpus":1,"labels":{"a":"b","BERTH_CPU_MAX":"2"}}`
+	for name, c := range map[string]struct {
+		base, update string
+		want         bool
+	}{
+		"same":                      {plain, `{}`, true},
+		"scale":                     {plain, `{"instances":7}`, true},
+		"more than is held":         {plain, `{"cpus":1.5}`, false},
+		"less, and less is held":    {plain, `{"cpus":0.5}`, false},
+		"less, as much is held":     {plain, `{"cpus":0.5,"labels":{"a":"b","BERTH_CPU_MAX":"1.0"}}`, true},
+		"what is held has a name":   {plain, `{"labels":{"a":"b","BERTH_CPU_MAX":"1"}}`, true},
+		"more is held":              {plain, `{"labels":{"a":"b","BERTH_CPU_MAX":"2"}}`, false},
+		"up within":                 {roomy, `{"cpus":1.5}`, true},
+		"up to all of it":           {roomy, `{"cpus":2,"labels":{"a":"b"}}`, true},
+		"beyond":                    {roomy, `{"cpus":2.5}`, false},
+		"down":                      {roomy, `{"cpus":0.1}`, true},
+		"the room is given up":      {roomy, `{"labels":{"a":"b"}}`, false},
+		"weight":                    {plain, `{"labels":{"a":"b","BERTH_WEIGHT":"7"}}`, true},
+		"down, and scaled":          {roomy, `{"cpus":0.1,"instances":7}`, true},
+		"another label":             {roomy, `{"cpus":1.5,"labels":{"BERTH_CPU_MAX":"2"}}`, false},
+		"other things as well":      {roomy, `{"cpus":1.5,"mem":7}`, false},
+		"the start-up allowance":    {roomy, `{"labels":{"a":"b","BERTH_CPU_MAX":"2","BERTH_CPU_STARTUP":"2x30s"}}`, false},
+		"a label that cannot be it": {plain, `{"labels":{"a":"b","BERTH_CPU_MAX":"many"}}`, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := mustDecode(t, c.base)
+			b, err := UpdateApp(a, []byte(c.update), true, testOptions())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := InPlace(a, b); got != c.want || got != InPlace(b, a) {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+	pod, less := &spec.App{ID: "/p", Pod: &spec.Pod{}, CPUs: 1}, &spec.App{ID: "/p", Pod: &spec.Pod{}, CPUs: 0.5, Labels: map[string]string{"BERTH_CPU_MAX": "1"}}
+	if InPlace(pod, less) {
+		t.Error("a pod is resized in place")
+	}
+}
+
+// TestInPlaceAlikeness: whatever changes in place is one class, in which all hold the same of their hosts.
+func TestInPlaceAlikeness(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func(name string) *spec.App {
+			app := &spec.App{ID: "/a", Cmd: rapid.SampledFrom([]string{"x", "x", "x", "y"}).Draw(t, name+" cmd"), CPUs: float64(rapid.IntRange(1, 4).Draw(t, name+" cpus")) / 2}
+			if held := rapid.IntRange(0, 4).Draw(t, name+" held"); held > 0 {
+				app.Labels = map[string]string{spec.AppLabelMaxCPUs: fmt.Sprint(float64(held) / 2)}
+			}
+			return app
+		}
+		a, b, c := draw("a"), draw("b"), draw("c")
+		if InPlace(a, b) && a.Held() != b.Held() {
+			t.Error("another amount is held")
+		}
+		if InPlace(a, b) != InPlace(b, a) || InPlace(a, b) && InPlace(b, c) && !InPlace(a, c) {
+			t.Error("not an equivalence")
+		}
+		if a.Held() < a.CPUs {
+			t.Error("less is held than may be used")
+		}
+	})
 }

@@ -50,7 +50,7 @@ const (
 func (m *matcher) newDemand(it Intent) *demand {
 	app := it.App
 	d := &demand{demandKey: demandKey{app.ID, it.Pool}, app: app, ports: it.HostPorts, disks: it.Disks, share: it.Share, view: &m.fleet.view,
-		want: want{app.CPUs, app.Mem, app.Disk, float64(app.GPUs)}, part: accepted(app.AcceptedResourceRoles), tally: m.in.Tallies[app.ID]}
+		want: want{app.Held(), app.Mem, app.Disk, float64(app.GPUs)}, part: accepted(app.AcceptedResourceRoles), tally: m.in.Tallies[app.ID]}
 	switch {
 	case len(m.in.Roles) == 0:
 		d.part = whole

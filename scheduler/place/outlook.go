@@ -57,7 +57,7 @@ func room(app *spec.App, h Known) (int, string) {
 		name, unit string
 		want, have float64
 	}{
-		{"cpus", "", app.CPUs, h.CPUs}, {"memory", " MiB", app.Mem, h.Mem}, {"disk", " MiB", app.Disk, h.Disk}, {"gpus", "", float64(app.GPUs), h.GPUs},
+		{"cpus", "", app.Held(), h.CPUs}, {"memory", " MiB", app.Mem, h.Mem}, {"disk", " MiB", app.Disk, h.Disk}, {"gpus", "", float64(app.GPUs), h.GPUs},
 	} {
 		if r.want > r.have+slack {
 			return 0, fmt.Sprintf("%s: %s%s wanted, the host has %s%s", r.name, number(r.want), r.unit, number(r.have), r.unit)

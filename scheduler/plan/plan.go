@@ -17,7 +17,7 @@ type Input struct {
 	Groups map[spec.AppID]*spec.Group
 	// Restart lists apps that are restarted although nothing changed.
 	Restart map[spec.AppID]bool
-	// SameConfig says that two definitions differ in nothing but their scale (marathon.ConfigEqual).
+	// SameConfig says that two definitions differ in nothing that tasks would be restarted for (marathon.InPlace).
 	SameConfig func(a, b *spec.App) bool
 }
 

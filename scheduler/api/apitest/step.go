@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/scheduler/marathon"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -26,7 +27,15 @@ func kindOf(before, after *spec.App, restart bool) spec.ActionKind {
 	return ""
 }
 
+// inPlace says that a change needs no restart although it is one.
+func inPlace(before, after *spec.App) bool {
+	return before != nil && after != nil && marathon.InPlace(before, after) && !marathon.ConfigEqual(before, after)
+}
+
 func sameConfig(a, b *spec.App) bool {
+	if inPlace(a, b) {
+		return true
+	}
 	x, y := *a, *b
 	for _, app := range []*spec.App{&x, &y} {
 		app.Instances, app.Version, app.LastScaling, app.LastConfigChange = 0, time.Time{}, time.Time{}, time.Time{}

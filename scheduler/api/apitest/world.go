@@ -223,6 +223,9 @@ func (w *World) store(next map[spec.AppID]*spec.App, c api.Change) (*api.Changed
 			rest = append(rest, spec.Action{Kind: kind, App: id, Pod: isPod(app) || app == nil && isPod(before)})
 			d.Original[id] = before
 		}
+		if inPlace(before, app) && kind != spec.RestartApplication {
+			out.InPlace = append(out.InPlace, id)
+		}
 		w.keep(id, before, app, kind)
 		if c.Post && app != nil {
 			w.publish(api.APIPost(app, c.ClientIP, c.URI, w.now))
@@ -255,18 +258,29 @@ func (w *World) keep(id spec.AppID, before, app *spec.App, kind spec.ActionKind)
 	}
 	app.Version, app.LastScaling, app.LastConfigChange = w.now, w.now, w.now
 	if before != nil {
-		switch kind {
-		case spec.ScaleApplication:
+		switch {
+		case kind == spec.ScaleApplication, kind == "" && inPlace(before, app):
 			app.LastConfigChange = before.LastConfigChange
-		case spec.RestartApplication:
+			w.requota(app)
+		case kind == spec.RestartApplication:
 			app.LastScaling = before.LastScaling
 		default:
 			app.Version, app.LastScaling, app.LastConfigChange = before.Version, before.LastScaling, before.LastConfigChange
 		}
 	}
 	w.apps[id] = app
-	if kind != "" {
+	if kind != "" || inPlace(before, app) {
 		w.versions[id] = append([]*spec.App{app}, w.versions[id]...)
+	}
+}
+
+// requota has the host give the running tasks the app's quota.
+func (w *World) requota(app *spec.App) {
+	for _, t := range w.tasks[app.ID] {
+		if u, ok := w.usage[t.ID]; ok {
+			u.CPUQuota = app.CPULimit()
+			w.usage[t.ID] = u
+		}
 	}
 }
 
