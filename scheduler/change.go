@@ -120,10 +120,14 @@ func (s *Scheduler) before(puts marathon.Tree, d decision) spec.TreeChange {
 }
 
 // warnings say what can never come true of the apps that were named, on the hosts and in the pools known now.
-func (s *Scheduler) warnings(d decision) []string {
+// What is changed in place needs no room.
+func (s *Scheduler) warnings(d decision, inPlace []spec.AppID) []string {
 	var out []string
 	known := s.known()
 	for _, id := range d.named {
+		if slices.Contains(inPlace, id) && s.state.Apps[id].Instances == d.wanted.Apps[id].Instances {
+			continue
+		}
 		out = append(out, s.outlook(d.wanted.Apps[id], known)...)
 	}
 	return out

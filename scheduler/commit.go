@@ -15,7 +15,7 @@ import (
 
 // changed is the answer to the decision; it has no deployment yet.
 func (s *Scheduler) changed(d decision) *api.Changed {
-	out := &api.Changed{Version: d.version, Apps: map[spec.AppID]*spec.App{}, Created: map[spec.AppID]bool{}, Steps: d.steps, Warnings: s.warnings(d)}
+	out := &api.Changed{Version: d.version, Apps: map[spec.AppID]*spec.App{}, Created: map[spec.AppID]bool{}, Steps: d.steps}
 	for _, id := range append(slices.Collect(maps.Keys(d.before.Apps)), d.named...) {
 		if want := d.wanted.Apps[id]; want != nil {
 			out.Apps[id], out.Created[id] = want, s.state.Apps[id] == nil
@@ -27,6 +27,7 @@ func (s *Scheduler) changed(d decision) *api.Changed {
 		}
 	}
 	slices.Sort(out.InPlace)
+	out.Warnings = s.warnings(d, out.InPlace)
 	return out
 }
 

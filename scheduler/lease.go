@@ -19,13 +19,14 @@ func (s *Scheduler) rest(now time.Time) {
 	if len(s.restless) == 0 {
 		return
 	}
-	taken, leases := map[spec.SeatID]bool{}, map[netip.Addr]spec.Lease{}
+	taken, leases, looked := map[spec.SeatID]bool{}, map[netip.Addr]spec.Lease{}, []spec.AppID{}
 	for id := range s.restless {
 		if wait := s.rests.wait(id, s.sizeOf(id)+len(s.leasesOf[id]), now); wait > 0 {
 			s.wakeAt(now.Add(wait))
 			continue
 		}
 		delete(s.restless, id)
+		looked = append(looked, id)
 		for _, n := range s.launches[id] { // about to start: floating instances take free seats
 			taken[spec.SeatID{App: id, Index: n}] = true
 		}
@@ -37,6 +38,9 @@ func (s *Scheduler) rest(now time.Time) {
 		}
 	}
 	wanted := func(seat spec.SeatID) bool { return s.keeps(seat) || taken[seat] }
+	for _, id := range looked {
+		s.endTraffic(id, wanted)
+	}
 	pinned := func(l spec.Lease) bool {
 		app := s.state.Apps[l.Seat.App]
 		if app == nil {

@@ -50,8 +50,11 @@ func (p *play) http(f []string) []string {
 			head += " " + name + "=" + v
 		}
 	}
-	return []string{idText.ReplaceAllString(head, "ID"), idText.ReplaceAllString(w.Body.String(), "ID")}
+	return []string{idText.ReplaceAllString(head, "ID"), keyText.ReplaceAllString(idText.ReplaceAllString(w.Body.String(), "ID"), "ssh-ed25519 KEY")}
 }
+
+// keyText is a public key, of which every run makes others.
+var keyText = regexp.MustCompile(`ssh-ed25519 [A-Za-z0-9+/=]+`)
 
 type group struct {
 	ID           string

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/berth-project/berth/scheduler/api"
 	"github.com/berth-project/berth/spec"
 )
 
@@ -41,6 +42,8 @@ does not have stay as they are.
 
 An object with "groups" or "apps" is a group, with apps and groups in it to any depth. It is applied by itself. Its lists become
 the whole of the group: apps that they leave out are removed. A list that is not there at all keeps what there is.
+
+A change of "cpus" alone, within what the app holds (berth resize --help), restarts nothing: the result says "in place".
 
 On a terminal, or with --wait, the command waits until all instances are ready and says what it waits for. Interrupting it
 does not end the deployment.`,
@@ -74,7 +77,7 @@ type definition struct {
 type applied struct {
 	App          spec.AppID `json:"app,omitempty"`
 	Group        spec.AppID `json:"group,omitempty"`
-	Change       string     `json:"change"` // created or updated
+	Change       string     `json:"change"` // created, updated, or updated in place, no restart
 	DeploymentID string     `json:"deploymentId"`
 	Version      string     `json:"version"`
 }
@@ -150,13 +153,22 @@ func applyApps(a *apiClient, defs []definition, before []string, f *applyFlags) 
 	}
 	query := fmt.Sprintf("?partialUpdate=%t&force=%t", f.merge, f.force)
 	var result struct{ Version, DeploymentID string }
-	if _, err := a.call(http.MethodPut, path+query, body, &result); err != nil {
+	resp, err := a.do(http.MethodPut, path+query, nil, body)
+	if err != nil {
 		return nil, doing(err, "apply %s", what)
 	}
+	defer func() { _ = resp.Body.Close() }()
+	if err := json.NewDecoder(resp.Body).Decode(&result); err != nil {
+		return nil, fmt.Errorf("read the answer to apply %s: %w", what, err)
+	}
+	inPlace := strings.Split(resp.Header.Get(api.InPlaceHeader), ",")
 	for _, d := range defs {
 		row := applied{App: d.id, Change: "created", DeploymentID: result.DeploymentID, Version: result.Version}
 		if slices.Contains(before, string(d.id)) {
 			row.Change = "updated"
+		}
+		if slices.Contains(inPlace, string(d.id)) {
+			row.Change = "updated in place, no restart"
 		}
 		rows = append(rows, row)
 	}

@@ -20,7 +20,8 @@ func newPsCommand(c *cli) *cobra.Command {
 
 STATE is waiting, created, launched, starting, running, unreachable or stopping; "helper" marks the extra instances of a
 rolling update, "surplus" those that are on their way out. CPU is the quota in cores as the kernel has it, THROTTLED the share
-of scheduling periods in which it was used up, MEM what is used of what was asked for.`,
+of scheduling periods in which it was used up, MEM what is used of what was asked for. WHY also has what else is out of the ordinary:
+maintenance and weights, and what quota would do for an instance that was held back by its own in the last hour.`,
 		Example: `  berth ps
   berth ps web /prod/db.0
   berth ps /prod
@@ -69,11 +70,26 @@ func (c *cli) printInstances(rows []api.Instance, list *api.InstanceList) error 
 	for _, r := range rows {
 		table = append(table, []string{
 			name(r), stateText(r), healthText(r), r.Address, r.Hostname, r.Host, quotaText(r), throttledText(r), memText(r),
-			uptimeText(r, list.Now), strings.Join(r.Why, "; "),
+			uptimeText(r, list.Now), whyText(r),
 		})
 	}
 	head := []string{"INSTANCE", "STATE", "HEALTH", "ADDRESS", "HOSTNAME", "HOST", "CPU", "THROTTLED", "MEM", "UPTIME", "WHY"}
 	return c.printTable(head, table, "WHY")
+}
+
+// whyText is why an instance does not run, and what else is out of the ordinary.
+func whyText(r api.Instance) string {
+	out := slices.Clone(r.Why)
+	if r.Maintenance != "" {
+		out = append(out, "in maintenance: "+r.Maintenance)
+	}
+	if r.Weight > 1 {
+		out = append(out, fmt.Sprintf("weight %d", r.Weight))
+	}
+	if text := r.Advice(); text != "" {
+		out = append(out, text)
+	}
+	return strings.Join(out, "; ")
 }
 
 func stateText(r api.Instance) string {

@@ -74,7 +74,7 @@ func newRootCommand(c *cli) *cobra.Command {
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddGroup(&cobra.Group{ID: groupDaemons, Title: "Daemons:"}, &cobra.Group{ID: groupApps, Title: "Apps:"}, &cobra.Group{ID: groupLook, Title: "Looking:"}, &cobra.Group{ID: groupImages, Title: "Images:"})
 	root.AddCommand(
-		newApplyCommand(c), newScaleCommand(c), newRestartCommand(c), newRemoveCommand(c),
+		newApplyCommand(c), newScaleCommand(c), newResizeCommand(c), newRestartCommand(c), newMaintenanceCommand(c), newWeightCommand(c), newRemoveCommand(c),
 		newPsCommand(c), newSSHCommand(c), newLogsCommand(c), newDriftCommand(c), newEventsCommand(c), newDeploymentsCommand(c), newQueueCommand(c), newWhyCommand(c), newIPCommand(c), newPolicyCommand(c), newHostCommand(c),
 		newBuildCommand(c), newImageCommand(c),
 		newStandaloneCommand(c), newSchedulerCommand(c), newAgentCommand(c), newNetCommand(c), newZabbixCommand(c), newZabbixParametersCommand(c, "zabbix-parameters"), newMonitorCommand(c), newVersionCommand(c),

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 type worldKey struct{}
 
 // TestScripts runs the command line against a small world behind a real API on a unix socket. Beside testscript's own
-// commands there are "settle" and "step" (the world moves), "hold APP REASON", "release APP", "stranger NAME ADDRESS" (a container of nobody's), "leftover NAME ADDRESS" (one whose task is over), "police" (there are network policies) and "code N CMD..." (the exit
+// commands there are "settle" and "step" (the world moves), "hold APP REASON", "release APP", "starve APP" (its quota is too small), "stranger NAME ADDRESS" (a container of nobody's), "leftover NAME ADDRESS" (one whose task is over), "police" (there are network policies) and "code N CMD..." (the exit
 // code must be N). After "moving" the world moves one step whenever it is looked at.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -57,6 +57,9 @@ func TestScripts(t *testing.T) {
 				worldOf(ts).Hold(spec.AppID(args[0]), api.QueueItem{
 					Since: apitest.Start, BackoffUntil: apitest.Start.AddDate(1, 0, 0), Why: []api.Reason{{Kind: api.ReasonHosts, Text: strings.Join(args[1:], " ")}},
 				})
+			},
+			"starve": func(ts *testscript.TestScript, _ bool, args []string) {
+				worldOf(ts).Starve(spec.AppID(args[0]), 0.31, 1.4)
 			},
 			"police": func(ts *testscript.TestScript, _ bool, _ []string) { police(worldOf(ts)) },
 			"stranger": func(ts *testscript.TestScript, _ bool, args []string) {

@@ -38,6 +38,9 @@ were refused for what, which addresses are left, until when a launch delay runs,
 func (c *cli) printWhy(w api.Why) error {
 	line := func(format string, args ...any) { fmt.Fprintf(c.out, format+"\n", args...) }
 	line("%s: %s", w.State, w.Summary)
+	if w.Advice != "" {
+		line("cpu: %s", w.Advice)
+	}
 	if len(w.Causes) == 0 {
 		return nil
 	}

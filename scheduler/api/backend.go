@@ -54,6 +54,9 @@ type Backend interface {
 	RepairAddresses(ctx context.Context, found []ipcheck.Finding) ([]string, error)
 	// ReleaseAddress gives up a lease that nobody wants: ErrNotFound without one, *ConflictError when somebody does.
 	ReleaseAddress(ctx context.Context, a netip.Addr) (spec.Lease, error)
+	// UpdateSeats changes what is kept of an app's instances: of one seat, or with -1 of all that there are. It returns their
+	// numbers. An unknown app or seat: ErrNotFound.
+	UpdateSeats(ctx context.Context, app spec.AppID, seat int, u SeatUpdate) ([]int, error)
 	// Prepull has hosts pull an image, all those whose agents speak unless some are named, and returns the number of the wish. An unknown
 	// host: ErrNotFound; too many wishes: *ConflictError.
 	Prepull(ctx context.Context, image string, hosts []string, refresh bool) (uint64, error)

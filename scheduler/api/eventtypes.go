@@ -40,6 +40,9 @@ const (
 // without a word and remembers nothing; clients ignore types that they do not know.
 const EventStreamGap = "event_stream_gap"
 
+// EventSeatChanged is Berth's own, too: an instance's share of requests changed, or its maintenance.
+const EventSeatChanged = "instance_traffic_event"
+
 // APIPost says that a client stored an app.
 func APIPost(app *spec.App, clientIP, uri string, now time.Time) Event {
 	return Event{Type: EventAPIPost, At: now, Fields: map[string]any{"clientIp": clientIP, "uri": uri, "appDefinition": app}}

@@ -31,17 +31,26 @@ type Instance struct {
 	TaskID   string  `json:"taskId,omitempty"`
 	Version  string  `json:"version,omitempty"`
 	CPUs     float64 `json:"cpus"` // wanted quota
+	Held     float64 `json:"held"` // cores held of the host, up to which the quota can go in place
 	// The measured figures are null until the host has sent some.
-	CPUQuota  *float64 `json:"cpuQuota"`
-	CPUUsed   *float64 `json:"cpuUsed"`
+	CPUQuota *float64 `json:"cpuQuota"`
+	CPUUsed  *float64 `json:"cpuUsed"`
+	// CPUBase is the quota without a start-up allowance.
+	CPUBase   *float64 `json:"cpuBase"`
 	Throttled *float64 `json:"throttledShare"`
+	// Lost is the share of scheduling periods in which the instance was held back in the last hour; CPUAdvice is the quota with which
+	// it would hardly be, null: the present one will do.
+	Lost      *float64 `json:"lostShare"`
+	CPUAdvice *float64 `json:"cpuAdvice"`
 	MemUsed   *int64   `json:"memBytes"`
 	Mem       float64  `json:"mem"` // wanted, MiB
 	Host      string   `json:"host,omitempty"`
 	Since     string   `json:"since,omitempty"` // when State began
 	// Containers are a pod's.
-	Containers []InstanceContainer `json:"containers,omitempty"`
-	Why        []string            `json:"why"`
+	Containers  []InstanceContainer `json:"containers,omitempty"`
+	Weight      int                 `json:"weight"`                // its share of requests
+	Maintenance string              `json:"maintenance,omitempty"` // why none are to be sent to it
+	Why         []string            `json:"why"`
 }
 
 // InstanceContainer is one container of a pod's instance.
@@ -136,7 +145,11 @@ func emptySeats(app *spec.App, tasks []*spec.Task) []int {
 // row is what a seat has with and without a task.
 func row(snap *Snapshot, app *spec.App, id spec.SeatID) Instance {
 	out := Instance{App: id.App, Seat: id.Index, Hostname: id.Hostname(), HostKeys: []string{}, Why: []string{}}
+	if app != nil {
+		out.Weight = app.ServiceWeight(snap.Seats[id])
+	}
 	if seat, ok := snap.Seats[id]; ok {
+		out.Maintenance = seat.Maintenance
 		if seat.Hostname != "" {
 			out.Hostname = seat.Hostname
 		}
@@ -148,7 +161,7 @@ func row(snap *Snapshot, app *spec.App, id spec.SeatID) Instance {
 		out.Surplus = true
 		return out
 	}
-	out.CPUs, out.Mem, out.Checks = app.CPUs, app.Mem, len(app.HealthChecks)
+	out.CPUs, out.Held, out.Mem, out.Checks = app.CPUs, app.Held(), app.Mem, len(app.HealthChecks)
 	if deploy.Temporary(app, id.Index) {
 		out.Temporary = slices.ContainsFunc(snap.Deployments, func(d *spec.Deployment) bool { return restarts(d, app.ID) })
 		out.Surplus = !out.Temporary
@@ -196,6 +209,12 @@ func taskRow(snap *Snapshot, app *spec.App, t *spec.Task) Instance {
 	}
 	if u, ok := snap.Usage[t.ID]; ok {
 		out.CPUQuota, out.CPUUsed, out.Throttled, out.MemUsed = &u.CPUQuota, &u.CPU, &u.ThrottledShare, &u.MemBytes
+		if u.Base > 0 {
+			out.CPUBase = &u.Base
+		}
+		if out.Lost = &u.Lost; u.Advice > 0 {
+			out.CPUAdvice = &u.Advice
+		}
 	}
 	out.Healthy = taskAlive(t)
 	out.Outdated = app != nil && t.ConfigVersion.Before(app.LastConfigChange)

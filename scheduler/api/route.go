@@ -219,7 +219,7 @@ func (s *Server) routeTasks(p []string) methods {
 func (s *Server) routeBerth(p []string) methods {
 	switch {
 	case is(p, "instances"):
-		return methods{"GET": s.json(s.getInstances)}
+		return methods{"PATCH": s.json(s.patchInstances), "GET": s.json(s.getInstances)}
 	case is(p, "why"):
 		return methods{"GET": s.json(s.getWhy)}
 	case is(p, "policies"):

@@ -26,7 +26,9 @@ type Why struct {
 	Addresses *WhyPool   `json:"addresses"` // null: the app takes no address
 	// BackoffUntil is when the launch delay after failures ends; absent without one.
 	BackoffUntil string `json:"backoffUntil,omitempty"`
-	Now          string `json:"now"`
+	// Advice says with which quota the app would not be held back; absent where it is not.
+	Advice string `json:"advice,omitempty"`
+	Now    string `json:"now"`
 }
 
 // Cause is one link of the chain; each follows from the next.
@@ -96,11 +98,13 @@ func explain(snap *Snapshot, id spec.AppID) Why {
 			out.Running++
 		}
 	}
-	for _, row := range instances(snap) {
-		if row.App == id && row.Ready && !row.Outdated {
+	rows := slices.DeleteFunc(instances(snap), func(row Instance) bool { return row.App != id })
+	for _, row := range rows {
+		if row.Ready && !row.Outdated {
 			out.Ready++
 		}
 	}
+	out.Advice = advice(rows)
 	out.Causes = append(out.Causes, deploymentCauses(snap, id)...)
 	out.Causes = append(out.Causes, ownCauses(snap, id)...)
 	if i := slices.IndexFunc(snap.Queue, func(q QueueItem) bool { return q.App.ID == id }); i >= 0 {
@@ -110,6 +114,35 @@ func explain(snap *Snapshot, id spec.AppID) Why {
 	}
 	out.State, out.Summary = verdict(snap, app, out)
 	return out
+}
+
+// advice is the advice for the instance that needs the most; "" where all have enough.
+func advice(rows []Instance) string {
+	most := -1
+	for i, row := range rows {
+		if row.CPUAdvice != nil && (most < 0 || *row.CPUAdvice > *rows[most].CPUAdvice) {
+			most = i
+		}
+	}
+	if most < 0 {
+		return ""
+	}
+	return fmt.Sprintf("instance %d %s", rows[most].Seat, rows[most].Advice())
+}
+
+// Advice is what there is to say of an instance that is held back by its quota, and the way out; "" where it is not.
+func (i Instance) Advice() string {
+	if i.CPUAdvice == nil || i.Lost == nil {
+		return ""
+	}
+	text := fmt.Sprintf("lost %.0f %% of its periods in the last hour; %s cpus would do", *i.Lost*100, cores(*i.CPUAdvice))
+	switch {
+	case len(i.Containers) > 0: // each has a quota of its own
+		return text
+	case *i.CPUAdvice > i.Held:
+		return fmt.Sprintf("%s: berth resize %s --cpus %s --restart", text, i.App, cores(*i.CPUAdvice))
+	}
+	return fmt.Sprintf("%s: berth resize %s --cpus %s", text, i.App, cores(*i.CPUAdvice))
 }
 
 // verdict is the chain in one word and one sentence.

@@ -44,6 +44,7 @@ type World struct {
 	failures    map[spec.AppID]*spec.TaskFailure
 	leases      map[spec.SeatID]spec.Lease
 	usage       map[string]spec.Usage
+	kept        map[spec.SeatID]spec.Seat // what UpdateSeats said
 	stuck       map[spec.AppID]api.QueueItem
 	documents   map[string]*spec.HostDocument
 	changed     chan struct{} // closed when a document changes
@@ -60,7 +61,7 @@ func New(events *api.Log) *World {
 	return &World{
 		Events: events, now: Start, apps: map[spec.AppID]*spec.App{}, groups: map[spec.AppID]*spec.Group{}, versions: map[spec.AppID][]*spec.App{},
 		tasks: map[spec.AppID][]*spec.Task{}, failures: map[spec.AppID]*spec.TaskFailure{}, leases: map[spec.SeatID]spec.Lease{},
-		usage: map[string]spec.Usage{}, stuck: map[spec.AppID]api.QueueItem{}, documents: map[string]*spec.HostDocument{},
+		usage: map[string]spec.Usage{}, kept: map[spec.SeatID]spec.Seat{}, stuck: map[spec.AppID]api.QueueItem{}, documents: map[string]*spec.HostDocument{},
 		changed: make(chan struct{}), drains: map[string]spec.HostDrain{},
 	}
 }
@@ -107,7 +108,8 @@ func (w *World) Snapshot(context.Context) (*api.Snapshot, error) {
 	w.rest()
 	for seat, lease := range w.leases {
 		s.Leases = append(s.Leases, lease)
-		s.Seats[seat] = spec.Seat{ID: seat, Hostname: seat.Hostname(), HostKeys: []spec.HostKey{{
+		kept := w.kept[seat]
+		s.Seats[seat] = spec.Seat{ID: seat, Weight: kept.Weight, Maintenance: kept.Maintenance, Hostname: seat.Hostname(), HostKeys: []spec.HostKey{{
 			Type: "ed25519", Private: "SECRET", Public: "ssh-ed25519 AAAA" + seat.Safe() + " berth\n",
 		}}}
 	}
@@ -281,6 +283,39 @@ func (w *World) requota(app *spec.App) {
 			u.CPUQuota = app.CPULimit()
 			w.usage[t.ID] = u
 		}
+	}
+}
+
+// UpdateSeats implements api.Backend.
+func (w *World) UpdateSeats(_ context.Context, id spec.AppID, index int, u api.SeatUpdate) ([]int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	app := w.apps[id]
+	if app == nil {
+		return nil, &api.NotFoundError{Message: fmt.Sprintf("App '%s' does not exist", id)}
+	}
+	out := app.Seats()
+	if index >= 0 {
+		if !app.HasSeat(index) {
+			return nil, &api.NotFoundError{Message: fmt.Sprintf("App '%s' has no instance %d", id, index)}
+		}
+		out = []int{index}
+	}
+	for _, n := range out {
+		seat := spec.SeatID{App: id, Index: n}
+		w.kept[seat] = u.Apply(w.kept[seat])
+	}
+	return out, nil
+}
+
+// Starve has the hosts say that the app's running instances are held back by their quota, and what would do.
+func (w *World) Starve(app spec.AppID, lost, advice float64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range w.tasks[app] {
+		u := w.usage[t.ID]
+		u.Lost, u.Advice = lost, advice
+		w.usage[t.ID] = u
 	}
 }
 
