@@ -60,7 +60,7 @@ func TestInstances(t *testing.T) {
 			want: func(i *Instance) { i.Ready, i.Temporary = true, true },
 		},
 		"surplus":     {app: web, tasks: []*spec.Task{task(2, spec.Running, nil)}, row: 2, want: func(i *Instance) { i.Ready, i.Surplus = true, true }},
-		"app is gone": {tasks: []*spec.Task{running}, want: func(i *Instance) { i.Ready, i.Surplus, i.CPUs, i.Mem = true, true, 0, 0 }},
+		"app is gone": {tasks: []*spec.Task{running}, want: func(i *Instance) { i.Ready, i.Surplus, i.CPUs, i.Held, i.Weight, i.Mem = true, true, 0, 0, 0, 0 }},
 		"waits with its address": {
 			app: web, edit: func(s *Snapshot) {
 				s.Queue = []QueueItem{{App: web, Since: now, BackoffUntil: now.Add(90 * time.Second)}}
@@ -91,7 +91,7 @@ func TestInstances(t *testing.T) {
 			}
 			want := Instance{
 				App: "/web", Seat: c.row, Hostname: spec.SeatID{App: "/web", Index: c.row}.Hostname(), HostKeys: []string{}, State: "running",
-				TaskID: "t", Version: spec.FormatTime(now), CPUs: 0.5, Mem: 64, Host: "h1", Since: spec.FormatTime(now), Why: []string{},
+				TaskID: "t", Version: spec.FormatTime(now), CPUs: 0.5, Held: 0.5, Weight: 1, Mem: 64, Host: "h1", Since: spec.FormatTime(now), Why: []string{},
 			}
 			if c.want != nil {
 				c.want(&want)
