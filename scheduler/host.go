@@ -73,7 +73,7 @@ func (s *Scheduler) documents(now time.Time) {
 	if len(s.staleDocs) == 0 {
 		return
 	}
-	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.staleDocs)), Pools: s.opts.Pools, Routing: s.routing, Policing: s.policing.Policing, Blocks: s.blocks, Leases: s.state.Leases, Elsewhere: s.heldElsewhere, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived(), Native: s.native, Pulls: s.pulls.Of, DrainFor: s.opts.Launch.DrainFor}
+	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.staleDocs)), Pools: s.opts.Pools, Routing: s.routing, Policing: s.policing.Policing, Blocks: s.blocks, Leases: s.state.Leases, Elsewhere: s.heldElsewhere, AuthorizedKeys: s.opts.AuthorizedKeys, Cluster: s.opts.Cluster, FreeVolumes: s.toFree(), Ended: s.outlived(), Native: s.native, Pulls: s.pulls.Of, DrainFor: s.opts.Launch.DrainFor}
 	for _, of := range []map[string][]string{in.FreeVolumes, in.Ended} {
 		maps.DeleteFunc(of, func(host string, _ []string) bool { return !s.staleDocs[host] })
 	}

@@ -239,7 +239,7 @@ func mark[K, V comparable](m map[K]map[V]bool, k K, v V) {
 }
 
 func (s *Scheduler) consistentDocs(fault func(string, ...any)) {
-	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.hosts)), Pools: s.opts.Pools, Routing: s.routing, Blocks: s.blocks, Leases: s.state.Leases, Elsewhere: s.heldElsewhere, AuthorizedKeys: s.opts.AuthorizedKeys, FreeVolumes: s.toFree(), Ended: s.outlived(),
+	in := hostdoc.Input{Hosts: slices.Sorted(maps.Keys(s.hosts)), Pools: s.opts.Pools, Routing: s.routing, Blocks: s.blocks, Leases: s.state.Leases, Elsewhere: s.heldElsewhere, AuthorizedKeys: s.opts.AuthorizedKeys, Cluster: s.opts.Cluster, FreeVolumes: s.toFree(), Ended: s.outlived(),
 		FenceAfter: hostShare(s.opts.FenceAfter), Withdrawn: map[string][]netip.Addr{}}
 	for name, h := range s.hosts {
 		if len(h.revoked) > 0 {

@@ -46,6 +46,7 @@ type Options struct {
 	// Policies are what instances may say to whom; nil: everything to everybody.
 	Policies       *spec.NetworkPolicies
 	AuthorizedKeys []string // the operators' public keys, authorized_keys lines
+	Cluster        string   // in Zabbix's names of instances; "": spec.DefaultCluster
 	Launch         launch.Options
 
 	// ServicePortMin and ServicePortMax are the range that port 0 is assigned from; default 10000 to 20000.

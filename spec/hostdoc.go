@@ -22,6 +22,8 @@ type HostDocument struct {
 	// Ended are tasks that are over although a container of theirs runs on, sorted: the host is to stop it, as it is on an
 	// address that its seat's next task needs.
 	Ended []string `json:",omitempty"`
+	// Cluster is the cluster's name in Zabbix's host names; "": DefaultCluster.
+	Cluster string `json:",omitempty"`
 	// Blocks are the parts of pools that are this host's, sorted: from them containers that name no address (docker run) get
 	// theirs, and each is announced as a whole.
 	Blocks []netip.Prefix `json:",omitempty"`

@@ -219,7 +219,7 @@ func (c *composition) addScheduler(ctx context.Context, e engineSide) (*schedule
 	events := api.NewLog(api.DefaultEventBacklog)
 	sched, err := scheduler.New(scheduler.Options{
 		Roles: e.roles,
-		Store: db, State: state, Engine: client, Events: events, Pools: c.pools, BGP: c.network.BGP, Policies: c.network.Policies, Hosts: c.network.Hosts, AuthorizedKeys: c.keys,
+		Store: db, State: state, Engine: client, Events: events, Pools: c.pools, BGP: c.network.BGP, Policies: c.network.Policies, Hosts: c.network.Hosts, AuthorizedKeys: c.keys, Cluster: c.Cluster,
 		Launch:      launch.Options{BaseImage: c.BaseImage, SeatsDir: agent.SeatsDir(e.hostStateDir), VolumesDir: agent.VolumesDir(e.hostStateDir), PullConfigDir: c.PullConfigs, KillGrace: c.KillGrace, DrainFor: c.drainFor(), NativeChecks: e.nativeChecks},
 		AddressRest: c.AddressRest, FenceAfter: c.FenceAfter, MaxRunningDeployments: c.MaxDeployments, Log: c.log,
 	})
@@ -245,7 +245,7 @@ func (c *composition) addScheduler(ctx context.Context, e engineSide) (*schedule
 func (c *composition) info(e engineSide, listeners []api.Listener) api.Info {
 	f := e.mesos.Framework
 	return api.Info{
-		Version: buildVersion(), FrameworkName: f.Name, Role: c.firstRole(), User: f.User, FailoverTimeout: f.FailoverTimeout,
+		Version: buildVersion(), Cluster: c.Cluster, FrameworkName: f.Name, Role: c.firstRole(), User: f.User, FailoverTimeout: f.FailoverTimeout,
 		Hostname: c.Hostname, Leader: c.leader(listeners), HTTPPort: portOf(listeners), DefaultNetwork: c.pools[0].Name, LocalPortMin: 10000, LocalPortMax: 20000,
 	}
 }
@@ -303,7 +303,7 @@ func (c *composition) listen() ([]api.Listener, error) {
 		if c.token == "" {
 			c.log.WithField("address", tcp.Addr().String()).Warn("the API is open: everyone who reaches this address is root on this machine")
 		}
-		out = append(out, api.Listener{Listener: tcp, Token: c.token})
+		out = append(out, api.Listener{Listener: tcp, Token: c.token, ZabbixToken: c.zabbixToken})
 	}
 	return out, nil
 }

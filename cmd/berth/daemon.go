@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,8 @@ type schedulerOptions struct {
 	MaxDeployments int
 	PoolsFile      string
 	AuthorizedKeys string
+	Cluster        string
+	ZabbixToken    string // the file
 	BaseImage      string
 	PullConfigs    string
 	Roles          []string
@@ -71,6 +74,8 @@ func (o *schedulerOptions) register(cmd *cobra.Command) {
 	f.IntVar(&o.MaxDeployments, "max-running-deployments", 100, "deployments under way beyond which a change that starts a further one gets 403")
 	f.StringVar(&o.PoolsFile, "pools", "", "Calico v3 YAML: IPPool (the first is the default), BGPConfiguration, BGPPeer, Node, NetworkPolicy, GlobalNetworkPolicy, NetworkSet, GlobalNetworkSet (default: one pool, berth, 10.88.0.0/16)")
 	f.StringVar(&o.AuthorizedKeys, "authorized-keys", "", "file with the operators' public SSH keys, for every instance")
+	f.StringVar(&o.Cluster, "zabbix-cluster", spec.DefaultCluster, "name of this cluster in Zabbix's host names (NAME.APP.SEAT), where one Zabbix watches several; another name is other hosts with a history of their own")
+	f.StringVar(&o.ZabbixToken, "zabbix-token-file", "", "file with a token that opens Zabbix's discovery (GET /berth/v1/zabbix/discovery) on --listen, and nothing else")
 	f.StringVar(&o.BaseImage, "base-image", spec.BaseImage, "image of apps that name none")
 	f.StringVar(&o.PullConfigs, "pull-configs", "", "folder, on every host, of docker configurations that pullConfig may name (default: pullConfig is refused)")
 	f.BoolVar(&o.Admit.AllowPrivileged, "allow-privileged", false, "admit privileged containers")
@@ -160,6 +165,15 @@ func (s *settings) settleScheduler() error {
 	s.pools = s.network.Pools
 	if s.keys, err = readKeys(s.AuthorizedKeys); err != nil {
 		errs = append(errs, err)
+	}
+	if s.zabbixToken, err = readSecret(s.ZabbixToken); err != nil {
+		errs = append(errs, fmt.Errorf("--zabbix-token-file: %w", err))
+	}
+	if s.zabbixToken != "" && s.zabbixToken == s.token {
+		errs = append(errs, errors.New("--zabbix-token-file has the token of --token-file: whoever can read it in Zabbix would be root on every host"))
+	}
+	if err := spec.CheckCluster(cmp.Or(s.Cluster, spec.DefaultCluster)); err != nil {
+		errs = append(errs, fmt.Errorf("--zabbix-cluster: %w", err))
 	}
 	if err := s.Admit.Validate(); err != nil {
 		errs = append(errs, err)

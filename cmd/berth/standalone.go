@@ -108,6 +108,8 @@ type settings struct {
 	fleet       *standalone.Fleet // nil: nothing is simulated
 	endpoints   []endpoint        // none: this machine only
 	token       string
+	// zabbixToken opens the discovery only; "": nobody has such a token.
+	zabbixToken string
 	pools       []spec.Pool
 	network     calico.Resources // pools, and what else the operators said of the fleet's network
 	keys        []string

@@ -34,6 +34,13 @@ func authorized(r *http.Request, token string) bool {
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
+// zabbixMay says whether the request reads Zabbix's discovery and shows the token for that. Zabbix keeps its tokens where many
+// may come by them, and the API's own is root on every host.
+func zabbixMay(r *http.Request, token string) bool {
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	return token != "" && reads && is(segments(r.URL.Path), "berth", "v1", "zabbix", "discovery") && authorized(r, token)
+}
+
 // foreignOrigin says whether a web page of another site sent the request: a browser would add what the user's machine is
 // allowed to do (loopback, remembered basic auth).
 func foreignOrigin(r *http.Request) bool {

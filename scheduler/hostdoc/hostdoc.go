@@ -28,6 +28,7 @@ type Input struct {
 	Hosts          []string // hosts that get a document even without tasks
 	Pools          []spec.Pool
 	AuthorizedKeys []string
+	Cluster        string
 	Tasks          []Task
 	// Native says which of an app's health checks the engine performs, -1: none. nil: none of any app.
 	Native      func(*spec.App) int
@@ -51,7 +52,7 @@ func Compile(in Input) map[string]spec.HostDocument {
 	doc := func(host string) spec.HostDocument {
 		d, ok := out[host]
 		if !ok {
-			d = spec.HostDocument{Schema: 1, Host: host, Pools: in.Pools, AuthorizedKeys: in.AuthorizedKeys, BGP: in.Routing.Of(host), Policies: in.Policing.Of(host)}
+			d = spec.HostDocument{Schema: 1, Host: host, Pools: in.Pools, AuthorizedKeys: in.AuthorizedKeys, Cluster: in.Cluster, BGP: in.Routing.Of(host), Policies: in.Policing.Of(host)}
 			if d.BGP != nil {
 				d.FenceAfter = in.FenceAfter
 			}
