@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/user"
@@ -63,14 +64,16 @@ type zabbix struct {
 	token string // of the session
 	host  string // id of the host with Berth's agent
 	app   string // whose items are looked at
+	port  string // where the server takes values
 }
 
-// startZabbix sets up a new Zabbix as an operator does: the schema as delivered, no settings but the necessary.
-func startZabbix(t *testing.T, app string) *zabbix {
+// startZabbix sets up a new Zabbix as an operator does: the schema as delivered, no settings but the necessary. Its server listens
+// on loopback, and on these.
+func startZabbix(t *testing.T, app string, listen ...netip.Addr) *zabbix {
 	t.Helper()
 	z := &zabbix{t: t, dir: openFolder(t), app: app}
 	z.startDatabase()
-	z.startServer()
+	z.startServer(listen)
 	z.startFrontend()
 	return z
 }
@@ -96,9 +99,7 @@ func openFolder(t *testing.T) string {
 // startDatabase makes a PostgreSQL cluster that listens on a unix socket only and believes the kernel who is asking.
 func (z *zabbix) startDatabase() {
 	z.t.Helper()
-	programs, _ := filepath.Glob(postgresPrograms)
-	slices.Sort(programs)
-	program := func(name string) string { return filepath.Join(programs[len(programs)-1], name) }
+	program := z.program
 	cluster, socket := z.folder("cluster", "postgres"), z.folder("socket", "postgres")
 
 	z.run("postgres", nil, program("initdb"), "-D", cluster, "-A", "peer", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync")
@@ -120,6 +121,13 @@ func (z *zabbix) startDatabase() {
 		program("psql"), "-h", socket, "-q", "-v", "ON_ERROR_STOP=1", "zabbix")
 }
 
+// program is one of PostgreSQL's, of the newest version that is here.
+func (z *zabbix) program(name string) string {
+	programs, _ := filepath.Glob(postgresPrograms)
+	slices.Sort(programs)
+	return filepath.Join(programs[len(programs)-1], name)
+}
+
 // unpacked is one of the files that make a new Zabbix database.
 func (z *zabbix) unpacked(name string) io.Reader {
 	z.t.Helper()
@@ -135,11 +143,16 @@ func (z *zabbix) unpacked(name string) io.Reader {
 	return r
 }
 
-func (z *zabbix) startServer() {
+func (z *zabbix) startServer(listen []netip.Addr) {
 	z.t.Helper()
 	port := lowPort(z.t)
+	z.port = port
+	addresses := "127.0.0.1"
+	for _, a := range listen {
+		addresses += "," + a.String()
+	}
 	settings := z.write("server.conf",
-		"LogType=console", "ListenIP=127.0.0.1", "ListenPort="+port, "SocketDir="+z.folder("server", "zabbix"),
+		"LogType=console", "ListenIP="+addresses, "ListenPort="+port, "SocketDir="+z.folder("server", "zabbix"),
 		"PidFile="+z.dir+"/server/server.pid", "DBHost="+z.dir+"/socket", "DBName=zabbix", "DBUser=zabbix",
 		"CacheUpdateFrequency=1", // seconds until it sees what was configured
 		"HousekeepingFrequency=0", "StartPollers=2", "StartPingers=0", "StartDiscoverers=0", "StartHTTPPollers=0", "StartODBCPollers=0")

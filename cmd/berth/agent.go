@@ -56,6 +56,7 @@ const agentExample = `  berth agent --api http://10.0.0.5:8080 --token-file /etc
   berth agent --api http://10.0.0.5:8080 --token-file /etc/berth/token --net external      # beside berth net
   berth agent --alone --consul 127.0.0.1:8500              # beside a real Marathon, or docker run
   berth agent --registrar-only -ip 10.0.0.7 -cleanup consul://127.0.0.1:8500               # instead of gliderlabs/registrator
+  berth agent --api http://10.0.0.5:8080 --token-file /etc/berth/token --zabbix-trapper zabbix.example.com      # each instance is a host of Zabbix's
   berth agent --cleanup        # after it was stopped and the host has no instance left: remove its networks and rules`
 
 func newAgentCommand(c *cli) *cobra.Command {
@@ -65,7 +66,7 @@ func newAgentCommand(c *cli) *cobra.Command {
 		Args: cobra.MaximumNArgs(1), GroupID: groupDaemons,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s := settings{standaloneOptions: standaloneOptions{daemonOptions: o.daemonOptions, hostOptions: o.hostOptions}}
-			if err := errors.Join(s.settleDaemon(c), s.monitorOptions.settle()); err != nil {
+			if err := errors.Join(s.settleDaemon(c), s.monitorOptions.settle(), s.trapperOptions.settle()); err != nil {
 				return err
 			}
 			if o.Registrar {

@@ -350,7 +350,7 @@ func (c *composition) addHost(api, token string) error {
 	}
 	c.group.Add("cpuquota", keeper.Run)
 	c.group.Add("monitor", mon.Run)
-	return nil
+	return c.addTrapper(mon)
 }
 
 // addAgent adds who talks with the scheduler. Without one the document is empty for good, and the components look at containers only.

@@ -93,6 +93,7 @@ type hostOptions struct {
 	consulOptions
 	quotaOptions
 	monitorOptions
+	trapperOptions
 	DockerHost  string
 	IPAMName    string
 	ZabbixGroup string
@@ -112,6 +113,7 @@ func (o *hostOptions) register(cmd *cobra.Command) {
 	o.quotaOptions.register(cmd)
 	f.StringVar(&o.ZabbixListen, "zabbix-listen", "", "TCP address at which Zabbix servers may ask as they ask a Zabbix agent, such as :10060 (default: none)")
 	f.StringSliceVar(&o.ZabbixServer, "zabbix-server", []string{"127.0.0.1", "::1"}, "addresses and networks (CIDR) of the Zabbix servers and proxies that may ask at --zabbix-listen; zabbix_agentd's Server=")
+	o.trapperOptions.register(cmd)
 	f.BoolVar(&o.Cleanup, "cleanup", false, "remove the networks, rules and sockets of a stopped daemon, then exit")
 }
 

@@ -130,7 +130,7 @@ func (s *settings) settleConsul(others services.Others) (err error) {
 // settle reads the files that the flags name; it finds every fault, not just the first.
 func (o standaloneOptions) settle(c *cli) (settings, error) {
 	s := settings{standaloneOptions: o}
-	errs := []error{s.settleDaemon(c), s.settleScheduler(), s.settleSimulation(), s.settleEndpoints(), s.settleConsul(services.OthersAsking), s.monitorOptions.settle()}
+	errs := []error{s.settleDaemon(c), s.settleScheduler(), s.settleSimulation(), s.settleEndpoints(), s.settleConsul(services.OthersAsking), s.monitorOptions.settle(), s.trapperOptions.settle()}
 	s.Admit.Pods = true // the embedded engine runs them
 	if s.network.Policies != nil && len(s.endpoints) == 0 && s.fleet == nil && !o.Cleanup {
 		errs = append(errs, fmt.Errorf("--pools %s: network policies need the routed network of \"berth net --network routed\" on each host; "+

@@ -40,15 +40,25 @@ zabbix_agentd before 6.4 takes at most 512 KB (about 500 instances), --pages par
 depends on its name and the number of pages alone. The item berth.pages tells how many a host needs, and a trigger when
 they are too few.`,
 		Example: `  berth zabbix template >berth.yaml
-  berth zabbix template --pages 4 >berth.yaml`,
+  berth zabbix template --pages 4 >berth.yaml
+  berth zabbix template --kind instances >berth-instances.yaml`,
 		RunE: func(*cobra.Command, []string) error {
 			if pages < 1 || pages > zabbix.MaxPages {
 				return fmt.Errorf("--pages %d: between 1 and %d are possible", pages, zabbix.MaxPages)
 			}
-			if kind != "host" {
-				return fmt.Errorf("--kind %q is unknown: host", kind)
+			var b []byte
+			var err error
+			switch kind {
+			case "host":
+				b, err = template.Host(pages).Encode(template.HostComment)
+			case "instances":
+				if pages != 1 {
+					return errors.New("--pages is for --kind host; instances have the macros {$BERTH.PAGES} and {$BERTH.PAGE} on the cluster's hosts")
+				}
+				b, err = template.Instances().Encode(template.InstancesComment)
+			default:
+				return fmt.Errorf("--kind %q is unknown: host or instances", kind)
 			}
-			b, err := template.Host(pages).Encode(template.HostComment)
 			if err != nil {
 				return err
 			}
@@ -56,7 +66,7 @@ they are too few.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&kind, "kind", "host", "what is a host in Zabbix: host, the machine with all its instances")
+	cmd.Flags().StringVar(&kind, "kind", "host", "what is a host in Zabbix: host, the machine with all its instances, or instances, each of the cluster's by itself (docs/monitoring.md)")
 	cmd.Flags().IntVar(&pages, "pages", 1, "into how many pages the instances of a host are parted")
 	return cmd
 }

@@ -2,6 +2,8 @@ package rig
 
 import (
 	"context"
+	"math/rand/v2"
+	"net/netip"
 	"os/exec"
 	"syscall"
 )
@@ -11,6 +13,7 @@ import (
 type Host struct {
 	Name   string
 	Engine *Engine
+	Flags  []string  // more flags of its `berth agent`
 	dir    string    // holds its agent's folders
 	agent  *exec.Cmd // nil: not started
 }
@@ -34,6 +37,23 @@ func StartHost(t TB, name string, images ...string) *Host {
 	return &Host{Name: name, Engine: startEngine(t, space, images...), dir: tempDir(t)}
 }
 
+// Connect gives the host a way to this machine, whose address on it is returned. It goes away with the host.
+func (h *Host) Connect(t TB) netip.Addr {
+	t.Helper()
+	link := freshName()
+	here := netip.AddrFrom4([4]byte{169, 254, byte(rand.IntN(250) + 4), byte(rand.IntN(60)*4 + 1)})
+	for _, args := range [][]string{
+		{"link", "add", link, "type", "veth", "peer", "name", "up0", "netns", h.Engine.space},
+		{"addr", "add", here.String() + "/30", "dev", link}, {"link", "set", link, "up"},
+		{"-n", h.Engine.space, "addr", "add", here.Next().String() + "/30", "dev", "up0"}, {"-n", h.Engine.space, "link", "set", "up0", "up"},
+	} {
+		if out, err := exec.CommandContext(t.Context(), "ip", args...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %v: %v: %s", args, err, out)
+		}
+	}
+	return here
+}
+
 // inside is a command on the host.
 func (h *Host) inside(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=/run/netns/" + h.Engine.space, name}, args...)...)
@@ -53,8 +73,8 @@ func (h *Host) endpoint() string {
 }
 
 func (b *Berth) hostArgs(h *Host) []string {
-	return []string{"agent", "--api", "unix://" + b.Socket(), "--hostname", h.Name, "--docker-host", h.Engine.Host(), "--state-dir", h.stateDir(),
-		"--run-dir", h.dir + "/run", "--ipam-name", "ipam-" + b.Pool + "-" + h.Name, "--log-level", "debug"}
+	return append([]string{"agent", "--api", "unix://" + b.Socket(), "--hostname", h.Name, "--docker-host", h.Engine.Host(), "--state-dir", h.stateDir(),
+		"--run-dir", h.dir + "/run", "--ipam-name", "ipam-" + b.Pool + "-" + h.Name, "--log-level", "debug"}, h.Flags...)
 }
 
 // launchHosts starts the agents that do not run.

@@ -14,7 +14,7 @@ import (
 	"github.com/berth-project/berth/monitor/zabbix"
 )
 
-var update = flag.Bool("update", false, "rewrite berth-containers.yaml")
+var update = flag.Bool("update", false, "rewrite the files of the templates")
 
 const hostFile = "berth-containers.yaml"
 

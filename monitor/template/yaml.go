@@ -60,6 +60,9 @@ type Item struct {
 	ValueMap          *Named    `yaml:"valuemap,omitempty"`
 	Preprocessing     []Step    `yaml:"preprocessing,omitempty"`
 	MasterItem        *Keyed    `yaml:"master_item,omitempty"`
+	URL               string    `yaml:"url,omitempty"`
+	QueryFields       []Field   `yaml:"query_fields,omitempty"`
+	Headers           []Field   `yaml:"headers,omitempty"`
 	Tags              []Tag     `yaml:"tags,omitempty"`
 	Triggers          []Trigger `yaml:"triggers,omitempty"`
 	TriggerPrototypes []Trigger `yaml:"trigger_prototypes,omitempty"`
@@ -101,18 +104,19 @@ type Trigger struct {
 
 // Rule is a rule of low-level discovery.
 type Rule struct {
-	UUID              string    `yaml:"uuid"`
-	Name              string    `yaml:"name"`
-	Type              string    `yaml:"type,omitempty"`
-	Key               string    `yaml:"key"`
-	Delay             string    `yaml:"delay,omitempty"`
-	Lifetime          string    `yaml:"lifetime,omitempty"`
-	Description       string    `yaml:"description,omitempty"`
-	ItemPrototypes    []Item    `yaml:"item_prototypes,omitempty"`
-	TriggerPrototypes []Trigger `yaml:"trigger_prototypes,omitempty"`
-	GraphPrototypes   []Graph   `yaml:"graph_prototypes,omitempty"`
-	MasterItem        *Keyed    `yaml:"master_item,omitempty"`
-	Preprocessing     []Step    `yaml:"preprocessing,omitempty"`
+	UUID              string          `yaml:"uuid"`
+	Name              string          `yaml:"name"`
+	Type              string          `yaml:"type,omitempty"`
+	Key               string          `yaml:"key"`
+	Delay             string          `yaml:"delay,omitempty"`
+	Lifetime          string          `yaml:"lifetime,omitempty"`
+	Description       string          `yaml:"description,omitempty"`
+	ItemPrototypes    []Item          `yaml:"item_prototypes,omitempty"`
+	TriggerPrototypes []Trigger       `yaml:"trigger_prototypes,omitempty"`
+	GraphPrototypes   []Graph         `yaml:"graph_prototypes,omitempty"`
+	HostPrototypes    []HostPrototype `yaml:"host_prototypes,omitempty"`
+	MasterItem        *Keyed          `yaml:"master_item,omitempty"`
+	Preprocessing     []Step          `yaml:"preprocessing,omitempty"`
 }
 
 // Graph is a graph or a graph prototype.
@@ -140,7 +144,7 @@ type ItemOf struct {
 // Macro is a user macro.
 type Macro struct {
 	Macro       string `yaml:"macro"`
-	Value       string `yaml:"value"`
+	Value       string `yaml:"value,omitempty"`
 	Description string `yaml:"description,omitempty"`
 }
 
