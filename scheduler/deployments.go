@@ -59,6 +59,7 @@ func (s *Scheduler) steps(now time.Time) bool {
 
 func (s *Scheduler) finishDeployment(d *spec.Deployment, now time.Time) {
 	s.deleteDeployment(d)
+	s.history.over(d, api.DeploymentFinished, now)
 	s.publish(api.DeploymentSuccess(d, now))
 	s.log.WithFields(logrus.Fields{"deployment": d.ID, "version": spec.FormatTime(d.Version)}).Info("deployment finished")
 	for _, step := range d.Steps {
@@ -169,6 +170,7 @@ func inTurn(a, b *spec.Deployment) int {
 // cancel ends a deployment where it stands: nothing is reverted.
 func (s *Scheduler) cancel(d *spec.Deployment, reason string, now time.Time) {
 	s.deleteDeployment(d)
+	s.history.over(d, api.DeploymentCancelled, now)
 	s.publish(api.DeploymentStepFailure(d, d.Current, now))
 	s.publish(api.DeploymentFailed(d, reason, now))
 	s.log.WithFields(logrus.Fields{"deployment": d.ID, "reason": reason}).Info("deployment cancelled")

@@ -161,6 +161,10 @@ func (s *Scheduler) launched(ls []spec.Launch) {
 // ended removes a task that is over. Its seat, lease and host name stay.
 func (s *Scheduler) ended(app *spec.App, t *spec.Task, failed bool, now time.Time) {
 	delete(s.state.Tasks, t.ID)
+	if x := s.history.stops[t.ID]; x != nil {
+		x.Ended, x.State = t.EndedAt, t.State
+		delete(s.history.stops, t.ID)
+	}
 	s.unindex(t)
 	s.forgetDoubt(t)
 	s.batch.txn.DeleteTask(t.ID)

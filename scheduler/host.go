@@ -13,7 +13,6 @@ import (
 	"github.com/berth-project/berth/scheduler/api"
 	"github.com/berth-project/berth/scheduler/health"
 	"github.com/berth-project/berth/scheduler/hostdoc"
-	"github.com/berth-project/berth/scheduler/lifecycle"
 	"github.com/berth-project/berth/scheduler/place"
 	"github.com/berth-project/berth/spec"
 )
@@ -240,7 +239,7 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	}
 	for _, id := range r.Drained {
 		if t := s.state.Tasks[id]; t != nil && t.Host == r.Host {
-			s.step(t, lifecycle.Drained{}, now)
+			s.drained(t, r.Drains[id], now)
 		}
 	}
 	s.onFreed(r.Host, r.FreedVolumes)

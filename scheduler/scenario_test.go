@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -168,7 +169,7 @@ func (p *play) do(line string) []string {
 	if isHTTP(f[0]) {
 		out = append(p.http(f), out...)
 	}
-	if slices.Contains([]string{"queue", "ps", "doc", "sizes", "ports", "answers", "volumes", "leases", "seats", "blocks", "drains"}, f[0]) {
+	if slices.Contains([]string{"queue", "ps", "doc", "sizes", "record", "ports", "answers", "volumes", "leases", "seats", "blocks", "drains"}, f[0]) {
 		out = append(out, p.show(f[0])...)
 	}
 	if f[0] == "status" { // status POD
@@ -350,8 +351,14 @@ func (p *play) command(f []string) error {
 		}
 		r := spec.HostReport{Host: t.host, Networks: map[string]string{"p": ""}}
 		switch f[0] {
-		case "drained":
-			r.Drained = []string{t.owner()}
+		case "drained": // drained SEAT [LEFT NOTE]: with connections that are left
+			now := time.Now()
+			d := spec.Drain{Heard: now, Out: now, Over: now}
+			if len(f) > 3 {
+				d.Left, _ = strconv.Atoi(f[2])
+				d.Unsure = strings.Join(f[3:], " ")
+			}
+			r.Drained, r.Drains = []string{t.owner()}, map[string]spec.Drain{t.owner(): d}
 		case "ready":
 			h := spec.CheckHealth{Known: true, Alive: f[2] == "yes"}
 			if len(f) > 3 {
@@ -392,7 +399,7 @@ func (p *play) command(f []string) error {
 			}
 		}
 		p.start()
-	case "queue", "ps", "doc", "sizes", "ports", "answers", "leases", "seats", "blocks", "why", "drains":
+	case "queue", "ps", "doc", "sizes", "record", "ports", "answers", "leases", "seats", "blocks", "why", "drains":
 	case "GET", "POST", "PUT", "PATCH", "DELETE", "tree": // METHOD PATH [BODY]; tree PATH
 	default:
 		return p.volumeCommand(f)
@@ -561,6 +568,18 @@ func (p *play) show(what string) []string {
 				out = append(out, fmt.Sprintf("%s clients: %s %v, env: %v, own: %v, services: %v %v", t.Seat, t.VisibleHost(), t.ClientPorts, t.Ports, ports, app.PortDefinitions, servicePorts(app)))
 			}
 		}
+	case "record":
+		got, err := p.s.Records(context.Background(), "", "")
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		for _, d := range got.Deployments {
+			out = append(out, fmt.Sprintf("%s %v", d.State, slices.Sorted(maps.Keys(union(nil, d.Deployment.Steps)))))
+			out = append(out, stopLines(d.Stops)...)
+		}
+		if len(got.Stops) > 0 {
+			out = append(append(out, "of none"), stopLines(got.Stops)...)
+		}
 	case "doc":
 		for _, name := range slices.Sorted(maps.Keys(p.hosts)) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -582,6 +601,30 @@ func (p *play) show(what string) []string {
 	}
 	if len(out) == 0 {
 		out = []string{"nothing"}
+	}
+	return out
+}
+
+// stopLines are stops with the times of their steps since each was decided.
+func stopLines(stops []api.Stop) []string {
+	var out []string
+	for _, x := range stops {
+		line := fmt.Sprintf("  %s (%s)", x.Seat, x.Reason)
+		for _, step := range []struct {
+			name string
+			at   time.Time
+		}{{"heard", x.Heard}, {"out", x.Out}, {"left", x.Over}, {"kill", x.Kill}, {"ended", x.Ended}} {
+			if !step.at.IsZero() {
+				line += fmt.Sprintf(" %s +%v", step.name, step.at.Sub(x.Wanted).Round(10*time.Millisecond))
+			}
+		}
+		if x.Left > 0 {
+			line += fmt.Sprintf(", %d connections", x.Left)
+		}
+		if x.Note != "" {
+			line += ", " + x.Note
+		}
+		out = append(out, line+" "+x.State)
 	}
 	return out
 }

@@ -43,6 +43,7 @@ type Scheduler struct {
 	waits       map[spec.AppID]string // what the app's part of a step waits for
 	session     session
 	strays      map[string]stray           // by task id
+	history     *history                   // of deployments and stops
 	pulls       prepull.Book               // images that hosts are to have ahead of a rollout
 	condemned   map[string]map[string]bool // host -> tasks that are over and whose containers a repair stops
 	inFlight    map[string]bool            // tasks of which nobody knows yet whether their ACCEPT reached the engine, or will
@@ -145,7 +146,7 @@ func New(opts Options) (*Scheduler, error) {
 	s := &Scheduler{
 		opts: opts, log: opts.Log.WithField("component", "scheduler"), commands: make(chan func()), lost: make(chan error, 1), stopped: make(chan struct{}),
 		state: opts.State, byApp: map[spec.AppID]map[string]*spec.Task{},
-		hostnames: map[string]spec.SeatID{}, offers: newOffers(), hosts: map[string]*host{}, routing: hostdoc.NewRouting(opts.BGP, opts.State.Addresses), policing: newPolicing(opts.Policies), strays: map[string]stray{}, condemned: map[string]map[string]bool{}, inFlight: map[string]bool{},
+		hostnames: map[string]spec.SeatID{}, offers: newOffers(), hosts: map[string]*host{}, routing: hostdoc.NewRouting(opts.BGP, opts.State.Addresses), policing: newPolicing(opts.Policies), strays: map[string]stray{}, condemned: map[string]map[string]bool{}, inFlight: map[string]bool{}, history: newHistory(),
 		queue: map[spec.AppID]*waiting{}, freed: map[spec.SeatID]bool{}, agents: map[string]*agent{}, waits: map[spec.AppID]string{}, docsDirty: true, indexes: newIndexes(), keys: newKeyring(opts.Rand),
 	}
 	if s.began = time.Now(); s.state.FenceAfter == 0 {

@@ -26,6 +26,7 @@ func (s *Scheduler) killFor(t *spec.Task, want lifecycle.KillWanted, now time.Ti
 	}
 	known := t.Rung == spec.Running && s.hosts[t.Host] != nil && s.hosts[t.Host].reported
 	s.step(t, want, now)
+	s.noteWanted(s.state.Tasks[t.ID])
 	s.log.WithFields(logrus.Fields{"app": string(t.Seat.App), "task": t.ID, "seat": t.Seat.Index, "reason": want.Reason}).Info("stopping task")
 	if !known {
 		s.step(s.state.Tasks[t.ID], lifecycle.Drained{}, now)
@@ -116,12 +117,15 @@ func (s *Scheduler) timer(t *spec.Task, now time.Time) {
 	case t.Rung == spec.Killing:
 		if !t.Drained && due(t.KillWanted.Add(s.opts.DrainTimeout+app.DrainFor(s.opts.Launch.DrainFor))) {
 			s.log.WithFields(logrus.Fields{"app": string(t.Seat.App), "task": t.ID, "host": t.Host}).Warn("the host did not confirm the drain in time")
-			s.step(t, lifecycle.Drained{}, now)
+			s.drained(t, spec.Drain{Unsure: "the host did not confirm the drain in time"}, now)
 			t = s.state.Tasks[t.ID]
 		}
 		grace := s.grace(app)
 		if t.Drained && s.session.connected && !s.inFlight[t.ID] && (t.KillSent.IsZero() || due(t.KillSent.Add(grace+killResend))) {
 			agent := t.AgentID
+			if x := s.history.of(t); x.Kill.IsZero() {
+				x.Kill = now
+			}
 			s.step(t, lifecycle.KillSent{}, now)
 			for _, id := range engineIDs(t) {
 				grace := s.memberGrace(app, t, id, grace)

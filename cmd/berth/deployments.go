@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -13,15 +14,30 @@ import (
 func newDeploymentsCommand(c *cli) *cobra.Command {
 	var cancel, revert string
 	cmd := &cobra.Command{
-		Use:     "deployments",
-		Short:   "List running deployments, or end one",
+		Use:     "deployments [APP|ID]",
+		Short:   "List running deployments, show how the last ones went, or end one",
 		GroupID: groupLook,
-		Args:    cobra.NoArgs,
+		Args:    cobra.MaximumNArgs(1),
+		Long: `List running deployments. Of an app or a deployment that is named, also those that are over are shown, each with the instances
+that it stopped and when the steps of each stop were reached, in seconds after it was decided:
+
+  OUT      the catalog of Consul had the instance no more
+  LEFT     no client was connected any more, or the wait for them had lasted long enough; OPEN are the connections then
+  KILL     the engine was told to end it: it sends TERM
+  ENDED    it had ended
+
+The scheduler remembers the last 50 deployments, with 200 stops each, until it is started again.`,
 		Example: `  berth deployments
+  berth deployments web                     # those of an app, with their stops
   berth deployments --revert 6a3f0c1e-...   # go back to what was before
   berth deployments --cancel 6a3f0c1e-...   # stop where it stands`,
-		RunE: c.verb(func(_ context.Context, a *apiClient, _ []string) error {
+		ValidArgsFunction: c.completeApps(false, 1),
+		RunE: c.verb(func(_ context.Context, a *apiClient, args []string) error {
 			switch {
+			case len(args) == 1 && cancel+revert != "":
+				return errors.New("--cancel and --revert take the deployment's id themselves; leave out the argument")
+			case len(args) == 1:
+				return c.showRecords(a, args[0])
 			case cancel != "":
 				_, err := a.DeleteDeployment(cancel, true)
 				if err == nil {

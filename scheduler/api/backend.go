@@ -29,6 +29,8 @@ type Backend interface {
 	// CancelDeployment stops a deployment. With force nothing is reverted and the result is nil; otherwise a new deployment
 	// back to the original apps begins.
 	CancelDeployment(ctx context.Context, id string, force bool) (*Changed, error)
+	// Records are the deployments and stops that are remembered: of an app, or one deployment (else ErrNotFound), if they are named.
+	Records(ctx context.Context, app spec.AppID, id string) (*Records, error)
 	// ResetDelay ends the app's launch delay. An app that is not in the queue: ErrNotFound.
 	ResetDelay(ctx context.Context, app spec.AppID) error
 	// HostDocument waits until the host's document is newer than version, or ctx ends (then it returns nil, nil).

@@ -222,6 +222,8 @@ func (s *Server) routeBerth(p []string) methods {
 	switch {
 	case is(p, "instances"):
 		return methods{"PATCH": s.json(s.patchInstances), "GET": s.json(s.getInstances)}
+	case is(p, "deployments"):
+		return methods{"GET": s.json(s.getRecords)}
 	case is(p, "why"):
 		return methods{"GET": s.json(s.getWhy)}
 	case is(p, "policies"):
