@@ -26,13 +26,13 @@ type deploymentRecord struct {
 	StopsOmitted int
 }
 
-// uuid is how deployments' ids look; no app is called so by anybody who types its name.
-var uuid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+// deploymentID is how deployments' ids look; no app is called so by anybody who types its name.
+var deploymentID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
 // showRecords shows how the deployments of an app went, or one deployment.
 func (c *cli) showRecords(a *apiClient, name string) error {
 	query := "app=" + url.QueryEscape(string(absolute(name)))
-	if uuid.MatchString(name) {
+	if deploymentID.MatchString(name) {
 		query = "id=" + name
 	}
 	var got records
