@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -91,15 +92,17 @@ func stopInOrder(t *testing.T, instances, rounds int) (ordered, all int) {
 			}
 		}
 	}
+	terms := map[string]time.Time{} // task -> when its program got TERM; sandboxes do not stay for long
 	for range rounds {
 		watch(instances, "started")
 		b.Settle(60 * time.Second)
 		b.CLI("scale", app, "0")
 		watch(0, "stopped")
 		b.Settle(60 * time.Second)
+		maps.Copy(terms, termed(t, b))
 		b.CLI("scale", app, strconv.Itoa(instances))
 	}
-	for task, term := range termed(t, b) {
+	for task, term := range terms {
 		out, ok := seen[task]
 		if ok {
 			all++

@@ -31,6 +31,8 @@ type World struct {
 	Events *api.Log
 	// Warnings come back from every change.
 	Warnings []string
+	// Stops are those that every deployment is said to have made.
+	Stops []api.Stop
 
 	mu          sync.Mutex // guards all below
 	stepOnRead  bool
@@ -364,6 +366,22 @@ func (w *World) CancelDeployment(_ context.Context, id string, force bool) (*api
 		return nil, nil
 	}
 	return w.store(original, api.Change{})
+}
+
+// Records implements api.Backend: the deployments that run.
+func (w *World) Records(_ context.Context, app spec.AppID, id string) (*api.Records, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := &api.Records{}
+	for _, d := range w.deployments {
+		if (id == "" || d.ID == id) && (app == "" || d.Affects(app)) {
+			out.Deployments = append(out.Deployments, api.DeploymentRecord{Deployment: d, State: api.DeploymentRunning, Stops: w.Stops})
+		}
+	}
+	if id != "" && len(out.Deployments) == 0 {
+		return nil, &api.NotFoundError{Message: "Deployment " + id + " is not known"}
+	}
+	return out, nil
 }
 
 // ResetDelay implements api.Backend.
