@@ -19,13 +19,13 @@ import (
 	"github.com/berth-project/berth/scheduler/api"
 )
 
-// atTerm notes in the task's sandbox when the program gets TERM.
-const atTerm = `trap 'echo $MESOS_TASK_ID $(date +%s%N) > $MESOS_SANDBOX/term; exit 0' TERM; while :; do sleep 0.05; done`
+// atTerm notes in the task's sandbox when the program is there, and when it gets TERM.
+const atTerm = `at() { echo $MESOS_TASK_ID $(date +%s%N) > $MESOS_SANDBOX/$1; }; trap 'at term; exit 0' TERM; at up; while :; do sleep 0.05; done`
 
-// termed are the times of TERM by task.
-func termed(t *testing.T, b *rig.Berth) map[string]time.Time {
+// noted are the times by task at which the programs noted something ("up", "term").
+func noted(t *testing.T, b *rig.Berth, what string) map[string]time.Time {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(b.Dir, "state", "*", "*", "term"))
+	files, err := filepath.Glob(filepath.Join(b.Dir, "state", "*", "*", what))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func termed(t *testing.T, b *rig.Berth) map[string]time.Time {
 		}
 		f := strings.Fields(string(text))
 		if len(f) != 2 {
-			t.Fatalf("%s: %q", file, text)
+			continue // it is being written
 		}
 		ns, err := strconv.ParseInt(f[1], 10, 64)
 		if err != nil {
@@ -96,10 +96,19 @@ func stopInOrder(t *testing.T, instances, rounds int) (ordered, all int) {
 	for range rounds {
 		watch(instances, "started")
 		b.Settle(60 * time.Second)
+		rig.Eventually(t, 60*time.Second, "all programs have begun", func() error {
+			up := noted(t, b, "up")
+			for task := range was {
+				if up[task].IsZero() {
+					return errNotYet
+				}
+			}
+			return nil
+		})
 		b.CLI("scale", app, "0")
 		watch(0, "stopped")
 		b.Settle(60 * time.Second)
-		maps.Copy(terms, termed(t, b))
+		maps.Copy(terms, noted(t, b, "term"))
 		b.CLI("scale", app, strconv.Itoa(instances))
 	}
 	for task, term := range terms {
@@ -114,6 +123,9 @@ func stopInOrder(t *testing.T, instances, rounds int) (ordered, all int) {
 		}
 	}
 	for _, x := range records(t, b, app) {
+		if terms[x.Task].IsZero() || seen[x.Task].IsZero() {
+			t.Errorf("%s: TERM %v, out of Consul as a watcher saw it %v", x.Task, terms[x.Task], seen[x.Task])
+		}
 		if x.Out.IsZero() || x.Kill.Before(x.Out) || x.Note != "" || x.Ended.IsZero() {
 			t.Errorf("the record of %s: %+v", x.Task, x)
 		}
@@ -197,7 +209,7 @@ func TestAStopWaitsForClients(t *testing.T) {
 		if waited := x.Over.Sub(x.Out); waited < 3*time.Second || waited > 6*time.Second || x.Left < 1 {
 			t.Errorf("waited %v: %+v", waited, x)
 		}
-		if term, ok := termed(t, b)[x.Task]; !ok || term.Before(x.Over) {
+		if term, ok := noted(t, b, "term")[x.Task]; !ok || term.Before(x.Over) {
 			t.Errorf("TERM at %v, waited until %v", term, x.Over)
 		}
 	})
@@ -213,7 +225,7 @@ func TestAStopWaitsForClients(t *testing.T) {
 		b.Engine.Docker("stop", c.ID)
 		took := time.Since(began)
 		out := seen.gone(t, c.Task, 10*time.Second)
-		term, ok := termed(t, b)[c.Task]
+		term, ok := noted(t, b, "term")[c.Task]
 		if !ok || term.Before(out) || took < 3*time.Second || took > 9*time.Second {
 			t.Errorf("out of Consul after %v, TERM after %v, over after %v", out.Sub(began), term.Sub(began), took)
 		}
