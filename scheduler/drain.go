@@ -275,7 +275,7 @@ func (s *Scheduler) spareNow(id spec.AppID, had []int) *place.Spare {
 			if i, ok := at[t.AgentID]; ok {
 				app := s.appOf(t)
 				k := &free[i]
-				k.CPUs, k.Mem, k.Disk, k.GPUs = k.CPUs-app.CPUs, k.Mem-app.Mem, k.Disk-app.Disk, k.GPUs-float64(app.GPUs)
+				k.CPUs, k.Mem, k.Disk, k.GPUs = k.CPUs-app.Held(), k.Mem-app.Mem, k.Disk-app.Disk, k.GPUs-float64(app.GPUs)
 			}
 		}
 	}

@@ -106,7 +106,7 @@ func short(app *spec.App, h *Known, taken int) string {
 	for _, r := range [...]struct {
 		name, unit string
 		want, free float64
-	}{{"cpus", "", app.CPUs, h.CPUs}, {"memory", " MiB", app.Mem, h.Mem}, {"disk", " MiB", app.Disk, h.Disk}, {"gpus", "", float64(app.GPUs), h.GPUs}} {
+	}{{"cpus", "", app.Held(), h.CPUs}, {"memory", " MiB", app.Mem, h.Mem}, {"disk", " MiB", app.Disk, h.Disk}, {"gpus", "", float64(app.GPUs), h.GPUs}} {
 		if free := r.free - float64(taken)*r.want; r.want > free+slack {
 			parts = append(parts, fmt.Sprintf("%s: %s%s wanted, %s%s free", r.name, number(r.want), r.unit, number(max(0, free)), r.unit))
 		}
@@ -124,7 +124,7 @@ func (s *Spare) take(app *spec.App, n int) (on []int) {
 			i++
 			continue
 		}
-		h.CPUs, h.Mem, h.Disk, h.GPUs = h.CPUs-app.CPUs, h.Mem-app.Mem, h.Disk-app.Disk, h.GPUs-float64(app.GPUs)
+		h.CPUs, h.Mem, h.Disk, h.GPUs = h.CPUs-app.Held(), h.Mem-app.Mem, h.Disk-app.Disk, h.GPUs-float64(app.GPUs)
 		on = append(on, i)
 		n--
 	}
@@ -144,7 +144,7 @@ func (s *Spare) Release(id spec.AppID) {
 	b := s.reserved[id]
 	for _, i := range b.hosts {
 		h := &s.hosts[i]
-		h.CPUs, h.Mem, h.Disk, h.GPUs = h.CPUs+b.app.CPUs, h.Mem+b.app.Mem, h.Disk+b.app.Disk, h.GPUs+float64(b.app.GPUs)
+		h.CPUs, h.Mem, h.Disk, h.GPUs = h.CPUs+b.app.Held(), h.Mem+b.app.Mem, h.Disk+b.app.Disk, h.GPUs+float64(b.app.GPUs)
 	}
 	delete(s.reserved, id)
 }

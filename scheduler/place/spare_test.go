@@ -17,6 +17,8 @@ func TestSpareMoves(t *testing.T) {
 	app := func(constraints ...spec.Constraint) *spec.App {
 		return &spec.App{ID: "/web", CPUs: 1, Mem: 100, Constraints: constraints}
 	}
+	held := app()
+	held.Labels = map[string]string{spec.AppLabelMaxCPUs: "2"}
 	for name, c := range map[string]struct {
 		app     *spec.App
 		running []string // of which those on a1 leave
@@ -26,6 +28,7 @@ func TestSpareMoves(t *testing.T) {
 	}{
 		"room for three":            {app: app(), running: []string{"a1", "a1", "a1"}, n: 3},
 		"and no more":               {app: app(), running: []string{"a1", "a1", "a1", "a1"}, n: 3, why: "a2: cpus: 1 wanted, 0 free; b1: cpus: 1 wanted, 0 free"},
+		"with headroom":             {app: held, running: []string{"a1", "a1"}, n: 1, why: "b1: cpus: 2 wanted, 1 free"},
 		"a host that may not":       {app: app(), running: []string{"a1", "a1", "a1"}, never: "b1", n: 2, why: "b1: it may not"},
 		"unique":                    {app: app(spec.Constraint{Field: "hostname", Operator: "UNIQUE"}), running: []string{"a1", "a2"}, n: 1},
 		"unique, taken":             {app: app(spec.Constraint{Field: "hostname", Operator: "UNIQUE"}), running: []string{"a1", "a2", "b1"}, n: 0, why: "a2: constraint hostname UNIQUE: 1 instances are on \"a2\" already"},
