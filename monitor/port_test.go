@@ -87,17 +87,17 @@ func TestStrangers(t *testing.T) {
 	l.SetOutput(&log)
 	m.log = l
 	m.o.Allow = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	t.Cleanup(func() { // after the port has ended
+		if n := strings.Count(log.String(), "Refused a Zabbix server"); n != 1 {
+			t.Errorf("logged %d times:\n%s", n, log.String())
+		}
+	})
 	_, ask := openPort(t, m)
 	for range 3 {
 		if got := ask(nil); got != "" {
 			t.Errorf("got %q", got)
 		}
 	}
-	t.Cleanup(func() {
-		if n := strings.Count(log.String(), "Refused a Zabbix server"); n != 1 {
-			t.Errorf("logged %d times:\n%s", n, log.String())
-		}
-	})
 }
 
 func TestAllowed(t *testing.T) {
