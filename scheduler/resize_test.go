@@ -44,7 +44,8 @@ func playResizes(t *testing.T, steps []string, values []int) string {
 	put()
 	p.do("advance 2m")
 	for i, step := range steps {
-		before, tasks := p.s.state.Apps["/web"], p.alive()
+		before, _ := wantedApp(t, p)
+		tasks := p.alive()
 		var said []string
 		switch step {
 		case "cpus", "held":
@@ -63,8 +64,8 @@ func playResizes(t *testing.T, steps []string, values []int) string {
 		default:
 			p.do("advance 20s")
 		}
-		after := p.s.state.Apps["/web"]
-		if said != nil && after.Instances == before.Instances && marathon.InPlace(before, after) && len(p.s.state.Deployments) == 0 {
+		after, deploying := wantedApp(t, p)
+		if said != nil && after.Instances == before.Instances && marathon.InPlace(before, after) && !deploying {
 			for _, line := range said {
 				if strings.HasPrefix(line, "launch") || strings.HasPrefix(line, "kill") {
 					return fmt.Sprintf("step %d (%s) in place: %s", i, step, line)
@@ -74,18 +75,27 @@ func playResizes(t *testing.T, steps []string, values []int) string {
 				return fmt.Sprintf("step %d (%s) in place: %v became %v", i, step, tasks, now)
 			}
 		}
-		if fault := p.overheld(); fault != "" {
+		if fault := overheld(t, p); fault != "" {
 			return fmt.Sprintf("step %d (%s): %s", i, step, fault)
 		}
 	}
 	p.do("advance 5m")
-	want := p.s.state.Apps["/web"]
-	for _, t := range p.s.byApp["/web"] {
-		if now := p.s.appOf(t); !now.Version.Equal(want.Version) {
-			return fmt.Sprintf("in the end %s is at %v cpus of %v held, %v of %v are wanted", t.Seat, now.CPUs, now.Held(), want.CPUs, want.Held())
+	fault := overheld(t, p)
+	p.s.stateOf(t, func() {
+		want := p.s.state.Apps["/web"]
+		for _, t := range p.s.byApp["/web"] {
+			if now := p.s.appOf(t); !now.Version.Equal(want.Version) {
+				fault = fmt.Sprintf("in the end %s is at %v cpus of %v held, %v of %v are wanted", t.Seat, now.CPUs, now.Held(), want.CPUs, want.Held())
+			}
 		}
-	}
-	return p.overheld()
+	})
+	return fault
+}
+
+// wantedApp is the app as it is wanted now, and whether anything is deployed.
+func wantedApp(t *testing.T, p *play) (app *spec.App, deploying bool) {
+	p.s.stateOf(t, func() { app, deploying = p.s.state.Apps["/web"], len(p.s.state.Deployments) > 0 })
+	return app, deploying
 }
 
 // alive are the ids of the engine's tasks.
@@ -96,7 +106,7 @@ func (p *play) alive() []string {
 }
 
 // overheld finds a task of which the scheduler counts something else than the engine, or whose host is told of more than it holds.
-func (p *play) overheld() string {
+func overheld(t *testing.T, p *play) (fault string) {
 	synctest.Wait()
 	held := map[string]float64{}
 	p.w.mu.Lock()
@@ -104,15 +114,17 @@ func (p *play) overheld() string {
 		held[id] = t.CPUs
 	}
 	p.w.mu.Unlock()
-	for id, t := range p.s.state.Tasks {
-		app := p.s.appOf(t)
-		switch have, ok := held[id]; {
-		case !ok || t.Rung == spec.Terminal:
-		case app.Held() != have:
-			return fmt.Sprintf("%s holds %v of the engine, and %v are counted", t.Seat, have, app.Held())
-		case app.CPULimit() > have:
-			return fmt.Sprintf("%s may use %v and holds %v", t.Seat, app.CPULimit(), have)
+	p.s.stateOf(t, func() {
+		for id, t := range p.s.state.Tasks {
+			app := p.s.appOf(t)
+			switch have, ok := held[id]; {
+			case !ok || t.Rung == spec.Terminal:
+			case app.Held() != have:
+				fault = fmt.Sprintf("%s holds %v of the engine, and %v are counted", t.Seat, have, app.Held())
+			case app.CPULimit() > have:
+				fault = fmt.Sprintf("%s may use %v and holds %v", t.Seat, app.CPULimit(), have)
+			}
 		}
-	}
-	return ""
+	})
+	return fault
 }
