@@ -24,6 +24,7 @@ type loop struct {
 	news    bool                // a container came or went
 	looked  time.Time           // when the usage was last looked at
 	read    time.Time           // when it was last measured
+	reader  cgroup.Reader
 	last    map[string]spec.Usage
 	pods    map[string]string // task of a pod's container -> the pod's task
 }
@@ -117,13 +118,17 @@ func microseconds(n int64) time.Duration {
 	return time.Duration(min(max(n, 0), math.MaxInt64/int64(time.Microsecond))) * time.Microsecond
 }
 
-// pass looks at every running container once. Usage is read on ticks only: memory figures cost more than the rest.
+// pass looks at every running container once. Usage is read only as often as it is told: it costs more than the rest.
 func (l *loop) pass(now time.Time, tick bool) {
+	measure := tick && now.Sub(l.read) >= l.o.Publish-l.o.Every/2 // half a tick is for timers that come late
+	if measure {
+		l.read = now
+	}
 	for _, w := range l.watched {
 		before := w.have.Quota
 		err := l.keep(w)
 		l.news = l.news || w.have.Quota != before
-		if first := len(w.window.samples) == 0; err == nil && w.counts() && (tick || first) {
+		if first := len(w.window.samples) == 0; err == nil && w.counts() && (measure || first) {
 			err = l.measure(w, now)
 			l.news = l.news || first
 		}
@@ -187,7 +192,7 @@ func set(g *cgroup.Group, what policy.Setting, want policy.Assignment) error {
 }
 
 func (l *loop) measure(w *watched, now time.Time) error {
-	stats, err := w.group.Read()
+	stats, err := l.reader.Used(w.group)
 	if err != nil {
 		return err
 	}

@@ -164,7 +164,7 @@ func (s *spinning) period() (time.Duration, time.Time) {
 	tick := time.NewTicker(500 * time.Microsecond)
 	defer tick.Stop()
 	for began := time.Now(); ; <-tick.C {
-		stats, err := s.group.Read()
+		stats, err := new(cgroup.Reader).Used(s.group)
 		now := time.Now()
 		if err != nil {
 			s.q.t.Fatalf("%v", err)

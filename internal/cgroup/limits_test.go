@@ -79,7 +79,7 @@ func TestMissingControllers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err := g.Read(); err != nil || s != (Stats{CPU: 2500 * time.Millisecond}) {
+	if s, err := stats(g); err != nil || s != (Stats{CPU: 2500 * time.Millisecond}) {
 		t.Errorf("stats %+v, %v", s, err)
 	}
 	if q, err := g.Quota(); err != nil || q.Cores() != 0 {
@@ -136,7 +136,7 @@ func TestNoHierarchyOfThatController(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err := g.Read(); err != nil || s.Memory != 0 || s.Pids != 7 {
+	if s, err := stats(g); err != nil || s.Memory != 0 || s.Pids != 7 {
 		t.Errorf("stats %+v, %v", s, err)
 	}
 	if err := os.Remove(filepath.Join(g.cpu.dir, "cpu.cfs_burst_us")); err != nil {

@@ -43,17 +43,18 @@ type Reader struct{ buf []byte }
 // step reads a part of the figures.
 type step = func(*Reader, *Group, *Detail) error
 
-// Stats reads what a group has used. A group that is gone is ErrNotFound.
-func (r *Reader) Stats(g *Group) (Stats, error) {
+// Used reads the CPU time, the throttling and the memory in use of a group, and nothing else: it is for those who look often. A
+// group that is gone is ErrNotFound.
+func (r *Reader) Used(g *Group) (Stats, error) {
 	var d Detail
-	err := r.run(g, &d, (*Reader).cpu, (*Reader).memory, (*Reader).pids)
+	err := r.run(g, &d, (*Reader).cpu, (*Reader).memory)
 	return d.Stats, err
 }
 
 // Read reads everything of a group.
 func (r *Reader) Read(g *Group) (Detail, error) {
 	var d Detail
-	err := r.run(g, &d, (*Reader).cpu, (*Reader).bandwidth, (*Reader).memory, (*Reader).kills, (*Reader).pids, (*Reader).pidsLimit, (*Reader).io)
+	err := r.run(g, &d, (*Reader).cpu, (*Reader).bandwidth, (*Reader).memory, (*Reader).memoryLimit, (*Reader).kills, (*Reader).pids, (*Reader).pidsLimit, (*Reader).io)
 	return d, err
 }
 
@@ -65,12 +66,6 @@ func (r *Reader) run(g *Group, d *Detail, steps ...step) error {
 		}
 	}
 	return nil
-}
-
-// Read reads what the group has used.
-func (g *Group) Read() (Stats, error) {
-	var r Reader
-	return r.Stats(g)
 }
 
 func (r *Reader) cpu(g *Group, d *Detail) error {
@@ -141,9 +136,9 @@ func (r *Reader) memory(g *Group, d *Detail) error {
 	if g.memory.dir == "" {
 		return nil
 	}
-	usage, limit := "memory.usage_in_bytes", "memory.limit_in_bytes"
+	usage := "memory.usage_in_bytes"
 	if g.memory.v2 {
-		usage, limit = "memory.current", "memory.max"
+		usage = "memory.current"
 	}
 	used, err := r.number(g.memory, usage)
 	if err != nil {
@@ -173,8 +168,20 @@ func (r *Reader) memory(g *Group, d *Detail) error {
 	})
 	// The page cache that nobody uses is given back before anything is killed, so it is not counted as used.
 	d.Memory = max(used-inactive, 0)
-	if b, err = r.file(g.memory, limit); err != nil {
-		return err
+	return nil
+}
+
+func (r *Reader) memoryLimit(g *Group, d *Detail) error {
+	if g.memory.dir == "" {
+		return nil
+	}
+	name := "memory.limit_in_bytes"
+	if g.memory.v2 {
+		name = "memory.max"
+	}
+	b, err := r.file(g.memory, name)
+	if err != nil {
+		return optionalIn(g.memory, err)
 	}
 	d.MemoryLimit, err = parseLimit(b)
 	return err
