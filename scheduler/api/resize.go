@@ -115,7 +115,7 @@ func (want ResizeRequest) of(app *spec.App) ([]byte, error) {
 // beyond says why an app is not resized in place, and the ways out.
 func beyond(was, want *spec.App) string {
 	return fmt.Sprintf("%s holds %s cpus of its host for each instance, and would hold %s: what is held cannot change while an instance runs, as the engine cannot be told. "+
-		"Ways out: replace the instances (berth resize %s --cpus %s --restart), or have room held for later at the price of one such restart (--hold %s --restart, or the label %s in its definition).",
+		"Ways out: replace the instances (berth resize %s --cpus %s --restart), or have room held for later at the price of one such restart (--held %s --restart, or the label %s in its definition).",
 		was.ID, cores(was.Held()), cores(want.Held()), was.ID, cores(want.CPUs), cores(2*want.CPUs), spec.AppLabelMaxCPUs)
 }
 
