@@ -37,8 +37,7 @@ func newLoop(o Options, usage *watch.Value[map[string]spec.Usage]) *loop {
 type watched struct {
 	container docker.Container
 	want      policy.Assignment
-	group     *cgroup.Group
-	files     *cgroup.Kept // nil until the group was found
+	group     *cgroup.Group // nil until it was found
 	have      cgroup.Settings
 	window    window
 	lost      lost
@@ -49,8 +48,8 @@ type watched struct {
 func (w *watched) counts() bool { return w.want.Task != "" || w.want.Base > 0 }
 
 func (w *watched) close() {
-	if w.files != nil {
-		w.files.Close()
+	if w.group != nil {
+		w.group.Close()
 	}
 }
 
@@ -139,15 +138,16 @@ func (l *loop) pass(now time.Time, tick bool) {
 
 // keep compares what one container has with what it should have, and repairs it.
 func (l *loop) keep(w *watched) error {
-	if w.files == nil {
+	if w.group == nil {
 		group, err := l.o.Groups.Find(w.container.Pid, w.container.ID, w.container.CgroupParent)
 		if err != nil {
 			return err
 		}
-		w.group, w.files = group, group.Keep()
+		group.KeepOpen()
+		w.group = group
 	}
 	var err error
-	if w.have, err = w.files.Read(); err != nil {
+	if w.have, err = l.reader.Settings(w.group); err != nil {
 		return err
 	}
 	changes := policy.Compare(w.want, toHave(w.have, w.want.Weight))
@@ -164,7 +164,7 @@ func (l *loop) keep(w *watched) error {
 			"app": w.want.App, "task": w.want.Task, "container": w.want.Name, "reason": change.Reason,
 		}).Info("Set the " + string(change.Setting))
 	}
-	if w.have, err = w.files.Read(); err != nil {
+	if w.have, err = l.reader.Settings(w.group); err != nil {
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)

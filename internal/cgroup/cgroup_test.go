@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -137,7 +138,7 @@ func TestLayouts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if *byPid != *byID {
+			if !reflect.DeepEqual(byPid, byID) {
 				t.Errorf("by pid %+v, by id %+v", byPid, byID)
 			}
 			got, err := stats(byID)
@@ -199,7 +200,7 @@ func TestGoneContainers(t *testing.T) {
 	_, outerErr := fs.ByPid(43)
 	_, noneErr := fs.ByPid(41)
 	_, idErr := fs.ByDocker(id, "")
-	_, settingsErr := g.Settings()
+	_, settingsErr := settings(g)
 	for what, err := range map[string]error{
 		"settings": settingsErr, "read": readErr, "pid": pidErr, "outer": outerErr, "none": noneErr, "id": idErr, "set": g.SetQuota(Quota{Time: time.Second}),
 	} {

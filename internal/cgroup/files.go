@@ -11,17 +11,30 @@ import (
 // larger one. It uses the bare system calls: such files have no size to ask for and never block, and what the os package does for
 // files that might (a poller, a finalizer) is half the cost of a read here. Of a file that is too large its beginning comes with the error.
 func ReadFile(path string, buf []byte) ([]byte, error) {
-	fd, err := retryInterrupted(func() (int, error) { return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
+	fd, err := openSmall(path)
 	if err != nil {
-		return nil, gone(&os.PathError{Op: "open", Path: path, Err: err})
+		return nil, err
 	}
 	defer syscall.Close(fd)
+	return readOpen(fd, path, buf)
+}
+
+func openSmall(path string) (int, error) {
+	fd, err := retryInterrupted(func() (int, error) { return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
+	if err != nil {
+		return -1, gone(&os.PathError{Op: "open", Path: path, Err: err})
+	}
+	return fd, nil
+}
+
+// readOpen reads an open file from its beginning.
+func readOpen(fd int, path string, buf []byte) ([]byte, error) {
 	if cap(buf) < smallBuffer {
 		buf = make([]byte, 0, smallBuffer)
 	}
 	buf = buf[:0]
 	for {
-		n, err := retryInterrupted(func() (int, error) { return syscall.Read(fd, buf[len(buf):cap(buf)]) })
+		n, err := retryInterrupted(func() (int, error) { return syscall.Pread(fd, buf[len(buf):cap(buf)], int64(len(buf))) })
 		if err != nil {
 			return nil, gone(&os.PathError{Op: "read", Path: path, Err: err})
 		}

@@ -1,10 +1,35 @@
 package cgroup
 
-// Group is one container's control group. It holds folders only and stays valid until the container ends.
+import "syscall"
+
+// Group is one container's control group. It holds folders, and after KeepOpen open files, and stays valid until the container ends.
 type Group struct{ cpu, usage, memory, pids, io place }
 
 // place is a group's folder for one controller; the zero place means that the controller is not there.
 type place struct {
-	dir string
-	v2  bool
+	dir  string
+	v2   bool
+	open map[string]int // files that are kept open, name -> descriptor; nil: none are
+}
+
+func (g *Group) places() []*place { return []*place{&g.cpu, &g.usage, &g.memory, &g.pids, &g.io} }
+
+// KeepOpen has the files that are read of the group stay open for the next time: opening one costs several times what reading it
+// does. They do not keep the group alive. Close ends it; until then the group belongs to one goroutine.
+func (g *Group) KeepOpen() {
+	for _, p := range g.places() {
+		if p.dir != "" && p.open == nil {
+			p.open = map[string]int{}
+		}
+	}
+}
+
+// Close closes what KeepOpen kept.
+func (g *Group) Close() {
+	for _, p := range g.places() {
+		for _, fd := range p.open {
+			_ = syscall.Close(fd)
+		}
+		p.open = nil
+	}
 }

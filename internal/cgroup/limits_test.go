@@ -11,14 +11,23 @@ import (
 	"pgregory.net/rapid"
 )
 
+func settings(g *Group) (Settings, error) { return new(Reader).Settings(g) }
+
+// kept is a copy of the group with files that stay open.
+func kept(g *Group) *Group {
+	k := *g
+	k.KeepOpen()
+	return &k
+}
+
 // seeSettings reads a group's settings, and checks that files kept open show the same.
-func seeSettings(t *testing.T, g *Group, k *Kept) Settings {
+func seeSettings(t *testing.T, g *Group, k *Group) Settings {
 	t.Helper()
-	s, err := g.Settings()
+	s, err := settings(g)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := k.Read(); err != nil || again != s {
+	if again, err := settings(k); err != nil || again != s {
 		t.Errorf("kept open: %+v, %v; opened anew: %+v", again, err, s)
 	}
 	s.weight, s.v2 = 0, false
@@ -28,7 +37,7 @@ func seeSettings(t *testing.T, g *Group, k *Kept) Settings {
 // testSettings reads, changes and removes what the fixtures have: half of the default weight, 256 MiB, no limit of processes.
 func testSettings(t *testing.T, g *Group) {
 	t.Helper()
-	k := g.Keep()
+	k := kept(g)
 	defer k.Close()
 	want := Settings{
 		Quota: Quota{Time: 20 * time.Millisecond, Period: DefaultPeriod}, Weight: 512, MemoryLimit: 256 << 20,
@@ -38,7 +47,7 @@ func testSettings(t *testing.T, g *Group) {
 		want.Weight = 501 // the fewest shares that are the weight 20
 	}
 	sameSettings(t, want, seeSettings(t, g, k))
-	if s, err := k.Read(); err != nil || !s.HasWeight(512) || s.HasWeight(2048) {
+	if s, err := settings(k); err != nil || !s.HasWeight(512) || s.HasWeight(2048) {
 		t.Errorf("weight %d, %v; it is 512", s.Weight, err)
 	}
 	if err := errors.Join(g.SetBurst(10*time.Millisecond), g.SetWeight(DefaultShares), g.SetMemoryLimit(64<<20), g.SetPidsLimit(100)); err != nil {
@@ -85,7 +94,7 @@ func TestMissingControllers(t *testing.T) {
 	if q, err := g.Quota(); err != nil || q.Cores() != 0 {
 		t.Errorf("quota %+v, %v", q, err)
 	}
-	if s, err := g.Settings(); err != nil || s != (Settings{v2: true}) {
+	if s, err := settings(g); err != nil || s != (Settings{v2: true}) {
 		t.Errorf("settings %+v, %v", s, err)
 	}
 	for what, err := range map[string]error{
@@ -142,7 +151,7 @@ func TestNoHierarchyOfThatController(t *testing.T) {
 	if err := os.Remove(filepath.Join(g.cpu.dir, "cpu.cfs_burst_us")); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := g.Settings(); err != nil || s.CanBurst || s.CanMemory || !s.CanPids || !s.CanWeight {
+	if s, err := settings(g); err != nil || s.CanBurst || s.CanMemory || !s.CanPids || !s.CanWeight {
 		t.Errorf("settings on an old kernel without the memory controller: %+v, %v", s, err)
 	}
 }
@@ -187,10 +196,10 @@ func BenchmarkCompare(b *testing.B) {
 	if g == nil {
 		b.Skip("no group")
 	}
-	k := g.Keep()
+	k := kept(g)
 	defer k.Close()
 	for b.Loop() {
-		if _, err := k.Read(); err != nil {
+		if _, err := settings(k); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -3,9 +3,6 @@ package cgroup
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"syscall"
 	"time"
 )
 
@@ -34,91 +31,53 @@ func (s Settings) HasWeight(shares int64) bool {
 	return s.weight == weightOf(shares) || s.weight == curvedWeightOf(shares)
 }
 
-// The files of Settings.
-const (
-	quotaFile = iota
-	periodFile
-	burstFile
-	weightFile
-	memoryFile
-	pidsFile
-	settingsFiles
-)
-
-// Kept holds the files of a group's settings open: opening one costs several times what reading it does, and they are read
-// once a second for every container of the host. They do not keep the group alive.
-type Kept struct {
-	g   *Group
-	fds [settingsFiles]int // -1: not open
-	buf [128]byte
-}
-
-// Keep opens the group's settings for Read after Read. Close ends it.
-func (g *Group) Keep() *Kept {
-	k := &Kept{g: g}
-	for i := range k.fds {
-		k.fds[i] = -1
-	}
-	return k
-}
-
-// Settings reads what is set of the group, once.
-func (g *Group) Settings() (Settings, error) {
-	k := g.Keep()
-	defer k.Close()
-	return k.Read()
-}
-
-// Close closes the files.
-func (k *Kept) Close() {
-	for i, fd := range k.fds {
-		if fd >= 0 {
-			_ = syscall.Close(fd)
-			k.fds[i] = -1
-		}
-	}
-}
-
-// Read reads what is set of the group. A group that is gone is ErrNotFound.
-func (k *Kept) Read() (Settings, error) {
-	s := Settings{v2: k.g.cpu.v2}
-	for _, step := range []func(*Kept, *Settings) error{readKeptQuota, readKeptBurst, readKeptWeight, readKeptLimits} {
-		if err := step(k, &s); err != nil {
+// Settings reads what is set of a group. A group that is gone is ErrNotFound.
+func (r *Reader) Settings(g *Group) (Settings, error) {
+	s := Settings{v2: g.cpu.v2}
+	for _, step := range []func(*Reader, *Group, *Settings) error{(*Reader).quota, (*Reader).burst, (*Reader).weight, (*Reader).limits} {
+		if err := step(r, g, &s); err != nil {
 			return Settings{}, fmt.Errorf("read the group's settings: %w", err)
 		}
 	}
 	return s, nil
 }
 
-func readKeptQuota(k *Kept, s *Settings) error {
-	b, err := k.read(quotaFile)
-	if err != nil || b == nil {
-		return err
-	}
-	if s.v2 {
+func (r *Reader) quota(g *Group, s *Settings) error {
+	if g.cpu.v2 {
+		b, err := r.setting(g.cpu, "cpu.max")
+		if err != nil || b == nil {
+			return err
+		}
 		s.Quota, err = parseMax(b)
-		return k.named(quotaFile, err)
+		return g.cpu.named("cpu.max", err)
 	}
-	quota, err := parseInt(b)
-	if err != nil {
-		return k.named(quotaFile, err)
-	}
-	if b, err = k.read(periodFile); err != nil || b == nil {
+	quota, there, err := r.settingNumber(g.cpu, "cpu.cfs_quota_us")
+	if err != nil || !there {
 		return err
 	}
-	period, err := parseInt(b)
-	s.Quota = Quota{Time: time.Duration(max(quota, 0)) * time.Microsecond, Period: time.Duration(period) * time.Microsecond}
-	return k.named(periodFile, err)
+	period, there, err := r.settingNumber(g.cpu, "cpu.cfs_period_us")
+	if err == nil && there {
+		s.Quota = Quota{Time: time.Duration(max(quota, 0)) * time.Microsecond, Period: time.Duration(period) * time.Microsecond}
+	}
+	return err
 }
 
-func readKeptBurst(k *Kept, s *Settings) error {
-	n, there, err := k.readInt(burstFile)
+func (r *Reader) burst(g *Group, s *Settings) error {
+	name := "cpu.cfs_burst_us"
+	if g.cpu.v2 {
+		name = "cpu.max.burst"
+	}
+	n, there, err := r.settingNumber(g.cpu, name)
 	s.Burst, s.CanBurst = time.Duration(n)*time.Microsecond, there
 	return err
 }
 
-func readKeptWeight(k *Kept, s *Settings) (err error) {
-	if s.weight, s.CanWeight, err = k.readInt(weightFile); err != nil || !s.CanWeight {
+func (r *Reader) weight(g *Group, s *Settings) (err error) {
+	name := "cpu.shares"
+	if g.cpu.v2 {
+		name = "cpu.weight"
+	}
+	if s.weight, s.CanWeight, err = r.settingNumber(g.cpu, name); err != nil || !s.CanWeight {
 		return err
 	}
 	s.Weight = s.weight
@@ -131,75 +90,53 @@ func readKeptWeight(k *Kept, s *Settings) (err error) {
 	return nil
 }
 
-func readKeptLimits(k *Kept, s *Settings) error {
-	b, err := k.read(memoryFile)
-	if s.CanMemory = b != nil; s.CanMemory {
-		s.MemoryLimit, err = parseLimit(b)
+func (r *Reader) limits(g *Group, s *Settings) error {
+	name := "memory.limit_in_bytes"
+	if g.memory.v2 {
+		name = "memory.max"
 	}
-	if err != nil {
-		return k.named(memoryFile, err)
+	var err1, err2 error
+	s.MemoryLimit, s.CanMemory, err1 = r.settingLimit(g.memory, name)
+	if err1 == nil {
+		s.PidsLimit, s.CanPids, err2 = r.settingLimit(g.pids, "pids.max")
 	}
-	b, err = k.read(pidsFile)
-	if s.CanPids = b != nil; s.CanPids {
-		s.PidsLimit, err = parseLimit(b)
-	}
-	return k.named(pidsFile, err)
+	return errors.Join(err1, err2)
 }
 
-func (k *Kept) readInt(file int) (n int64, there bool, err error) {
-	b, err := k.read(file)
+func (r *Reader) settingNumber(p place, name string) (n int64, there bool, err error) {
+	b, err := r.setting(p, name)
 	if err != nil || b == nil {
 		return 0, false, err
 	}
 	n, err = parseInt(b)
-	return n, true, k.named(file, err)
+	return n, true, p.named(name, err)
 }
 
-// read reads one file from its beginning; nil when the group has no such file. What it returns holds until the next read.
-func (k *Kept) read(file int) ([]byte, error) {
-	if k.fds[file] < 0 {
-		path := k.path(file)
-		if path == "" {
-			return nil, nil
-		}
-		fd, err := retryInterrupted(func() (int, error) { return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0) })
-		if errors.Is(err, syscall.ENOENT) && isDir(filepath.Dir(path)) {
-			return nil, nil // the controller is not enabled here, or the kernel does not have it; either may come yet
-		}
-		if err != nil {
-			return nil, gone(&os.PathError{Op: "open", Path: path, Err: err})
-		}
-		k.fds[file] = fd
+func (r *Reader) settingLimit(p place, name string) (n int64, there bool, err error) {
+	b, err := r.setting(p, name)
+	if err != nil || b == nil {
+		return 0, false, err
 	}
-	n, err := retryInterrupted(func() (int, error) { return syscall.Pread(k.fds[file], k.buf[:], 0) })
+	n, err = parseLimit(b)
+	return n, true, p.named(name, err)
+}
+
+// setting reads one file; nil when the group has no such file: the controller is not enabled for it, or the kernel does not have
+// it; either may come yet.
+func (r *Reader) setting(p place, name string) ([]byte, error) {
+	if p.dir == "" {
+		return nil, nil
+	}
+	b, err := r.file(p, name)
 	if err != nil {
-		return nil, gone(&os.PathError{Op: "read", Path: k.path(file), Err: err})
+		return nil, optionalIn(p, err)
 	}
-	return k.buf[:n], nil
+	return b, nil
 }
 
-// path is where a file is; "" where there cannot be one.
-func (k *Kept) path(file int) string {
-	p := k.g.cpu
-	switch file {
-	case memoryFile:
-		p = k.g.memory
-	case pidsFile:
-		p = k.g.pids
-	}
-	name := [settingsFiles]string{"cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.cfs_burst_us", "cpu.shares", "memory.limit_in_bytes", "pids.max"}[file]
-	if p.v2 {
-		name = [settingsFiles]string{"cpu.max", "", "cpu.max.burst", "cpu.weight", "memory.max", "pids.max"}[file]
-	}
-	if p.dir == "" || name == "" {
-		return ""
-	}
-	return filepath.Join(p.dir, name)
-}
-
-func (k *Kept) named(file int, err error) error {
+func (p place) named(name string, err error) error {
 	if err != nil {
-		return fmt.Errorf("%s: %w", k.path(file), err)
+		return fmt.Errorf("%s/%s: %w", p.dir, name, err)
 	}
 	return nil
 }

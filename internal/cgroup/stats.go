@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -300,7 +301,19 @@ func (r *Reader) number(p place, name string) (int64, error) {
 
 // file reads one of a group's files into the buffer; what it returns counts until the next call.
 func (r *Reader) file(p place, name string) ([]byte, error) {
-	b, err := ReadFile(p.dir+"/"+name, r.buf)
+	fd, kept := p.open[name]
+	if !kept {
+		var err error
+		if fd, err = openSmall(p.dir + "/" + name); err != nil {
+			return nil, err
+		}
+		if p.open != nil {
+			p.open[name] = fd
+		} else {
+			defer syscall.Close(fd)
+		}
+	}
+	b, err := readOpen(fd, p.dir+"/"+name, r.buf)
 	if b != nil {
 		r.buf = b
 	}

@@ -52,6 +52,7 @@ func (s *Sampler) read(t *tracked) (*figures.Figures, error) {
 		if t.group, err = s.o.Groups.Find(t.Pid, t.ID, t.CgroupParent); err != nil {
 			return nil, err
 		}
+		t.group.KeepOpen()
 		t.ownNet = s.hostNet == "" || netNamespace(s.o.Proc, strconv.Itoa(t.Pid)) != s.hostNet
 	}
 	d, err := s.reader.Read(t.group)
