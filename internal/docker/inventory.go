@@ -176,9 +176,12 @@ func (i *Inventory) newFollower(ctx context.Context, listed []Container) *follow
 // container that the engine cannot describe must not hide the others.
 func (f *follower) take(r found) error {
 	for n := 1; ; n++ {
-		f.look.done(r.id)
+		newest := f.look.done(r.id)
 		switch {
 		case r.err == nil:
+			if newest {
+				f.settle(r.id)
+			}
 			f.known[r.c.ID] = f.mark(r.c, time.Now())
 			delete(f.obscure, r.id)
 			delete(f.missing, r.id)

@@ -48,11 +48,12 @@ func (l *looker) at(id string) {
 	}()
 }
 
-// done is said when a result has been received.
-func (l *looker) done(id string) {
+// done is said when a result has been received. It says whether the result is later than everything that events have told.
+func (l *looker) done(id string) bool {
 	again := l.busy[id]
 	delete(l.busy, id)
 	if again {
 		l.at(id)
 	}
+	return !again
 }

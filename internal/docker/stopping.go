@@ -57,6 +57,14 @@ func (f *follower) mark(c Container, now time.Time) Container {
 	return c
 }
 
+// settle forgets a death that the engine has described by now: it answers for a container that dies only when it has done with
+// it. What was started again since then is told by this order, and not by clocks, which may have been set back in between.
+func (f *follower) settle(id string) {
+	if f.endings[id].died {
+		delete(f.endings, id)
+	}
+}
+
 // remark takes the word back for containers that were told to end, and did not. It says whether there are any.
 func (f *follower) remark(now time.Time) bool {
 	changed := false

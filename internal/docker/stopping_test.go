@@ -2,6 +2,7 @@ package docker_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,4 +84,22 @@ func TestInventoryTellsOfADeathAtOnce(t *testing.T) {
 			t.Errorf("described: told at %v, and %v", stopping(i), states(i))
 		}
 	})
+}
+
+// TestInventoryTellsOfAStartByOrder: a container that was started again after its death does not end, whatever the clocks say.
+func TestInventoryTellsOfAStartByOrder(t *testing.T) {
+	for range 100 { // the events may be read before, between and after the inspections
+		synctest.Test(t, func(t *testing.T) {
+			e := dockertest.New("i")
+			id := run(t, e, "c")
+			i := follow(t, e)
+			if err := errors.Join(e.Exit(id, 1), e.Start(context.Background(), id)); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if !stopping(i).IsZero() || states(i)["c"] != "running" {
+				t.Fatalf("died and started in one instant: told at %v, and %v", stopping(i), states(i))
+			}
+		})
+	}
 }
