@@ -130,7 +130,7 @@ func TestLayouts(t *testing.T) {
 			if fs.mode != c.mode {
 				t.Errorf("mode %s, want %s", fs.mode, c.mode)
 			}
-			byPid, err := fs.ByPid(42)
+			byPid, err := fs.ByPid(42, id)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -196,9 +196,9 @@ func TestGoneContainers(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, readErr := stats(g)
-	_, pidErr := fs.ByPid(42)
-	_, outerErr := fs.ByPid(43)
-	_, noneErr := fs.ByPid(41)
+	_, pidErr := fs.ByPid(42, id)
+	_, outerErr := fs.ByPid(43, id)
+	_, noneErr := fs.ByPid(41, id)
 	_, idErr := fs.ByDocker(id, "")
 	_, settingsErr := settings(g)
 	for what, err := range map[string]error{
@@ -208,7 +208,7 @@ func TestGoneContainers(t *testing.T) {
 			t.Errorf("%s: %v, want ErrNotFound", what, err)
 		}
 	}
-	if _, err := fs.ByPid(44); err == nil || errors.Is(err, ErrNotFound) {
+	if _, err := fs.ByPid(44, id); err == nil || errors.Is(err, ErrNotFound) {
 		t.Errorf("a broken membership: %v", err)
 	}
 	if _, err := fs.ByDocker("../../etc", ""); err == nil {
@@ -252,14 +252,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func BenchmarkRead(b *testing.B) {
-	fs, err := Open("", "")
-	if err != nil {
-		b.Skip(err)
-	}
-	g, err := fs.ByPid(os.Getpid())
-	if err != nil {
-		b.Skip(err)
-	}
+	g := realGroup(b)
 	for b.Loop() {
 		if _, err := stats(g); err != nil {
 			b.Skip(err)

@@ -58,10 +58,11 @@ func Open(root, proc string) (*FS, error) {
 	return f, nil
 }
 
-// ByPid finds the group of a process, given in the PID namespace that the proc file system shows. The group of a process
-// that ended is ErrNotFound.
-func (f *FS) ByPid(pid int) (*Group, error) {
-	if pid <= 0 {
+// ByPid finds the group of a container by a process of it, given in the PID namespace that the proc file system shows. Only what
+// has the container's id in its path is that: the process may have ended, and its number be another's by now, whose group must
+// not be touched. A group that an init has made for itself below the container's is not meant. None is ErrNotFound.
+func (f *FS) ByPid(pid int, id string) (*Group, error) {
+	if pid <= 0 || !isID(id) {
 		return nil, fmt.Errorf("find the group of process %d: %w", pid, ErrNotFound)
 	}
 	b, err := readSmall(filepath.Join(f.proc, strconv.Itoa(pid), "cgroup"))
@@ -81,7 +82,7 @@ func (f *FS) ByPid(pid int) (*Group, error) {
 		if !ok || strings.HasPrefix(path, "/..") {
 			return ""
 		}
-		return path
+		return upTo(path, id)
 	})
 	if g == nil {
 		return nil, fmt.Errorf("find the group of process %d: %w", pid, ErrNotFound)
@@ -89,10 +90,24 @@ func (f *FS) ByPid(pid int) (*Group, error) {
 	return g, nil
 }
 
+// upTo is a path as far as the folder with the id in its name; "" when none has it.
+func upTo(path, id string) string {
+	at := strings.Index(path, id)
+	if at < 0 {
+		return ""
+	}
+	if end := strings.IndexByte(path[at:], '/'); end >= 0 {
+		return path[:at+end]
+	}
+	return path
+}
+
+func isID(id string) bool { return id != "" && !strings.ContainsAny(id, "/.") }
+
 // ByDocker finds the group of a container by its full id, whichever of Docker's drivers made it. parent is the
 // container's own cgroup parent, "" for the engine's default.
 func (f *FS) ByDocker(id, parent string) (*Group, error) {
-	if id == "" || strings.ContainsAny(id, "/.") {
+	if !isID(id) {
 		return nil, fmt.Errorf("find the group of container %q: not a container id", id)
 	}
 	for _, path := range dockerPaths(id, parent) {
@@ -103,13 +118,12 @@ func (f *FS) ByDocker(id, parent string) (*Group, error) {
 	return nil, fmt.Errorf("find the group of container %.12s: %w", id, ErrNotFound)
 }
 
-// Find finds the group of a running container: by its Docker id, else by its first process. The id comes first because an
-// init such as systemd may have moved that process into a group of its own below the container's.
+// Find finds the group of a running container: by its Docker id where Docker's drivers put it, else by its first process.
 func (f *FS) Find(pid int, id, parent string) (*Group, error) {
 	if g, err := f.ByDocker(id, parent); err == nil {
 		return g, nil
 	}
-	return f.ByPid(pid)
+	return f.ByPid(pid, id)
 }
 
 // dockerPaths are the places where Docker's drivers put a container's group.

@@ -3,8 +3,10 @@ package cgroup
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -68,6 +70,90 @@ func testSettings(t *testing.T, g *Group) {
 	sameSettings(t, want, seeSettings(t, g, k))
 }
 
+// A file of a group that is gone says so when it is read (here it is one of a process that has ended, as ESRCH and ENODEV mean the
+// same); when the group is there anew, so is its file.
+func TestKeptFilesAreOpenedAnew(t *testing.T) {
+	root := tree(t, v2Files("", "docker/"+id))
+	fs, err := Open(root, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := fs.ByDocker(id, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.KeepOpen()
+	defer g.Close()
+	program := exec.Command("sleep", "60")
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(g.cpu.dir, "cpu.max")
+	max, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(file), os.Symlink(filepath.Join("/proc", strconv.Itoa(program.Process.Pid), "stat"), file)); err != nil {
+		t.Fatal(err)
+	}
+	var r Reader
+	if _, err := r.file(g.cpu, "cpu.max"); err != nil {
+		t.Fatal(err)
+	}
+	if err := program.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = program.Wait()
+	if _, err := r.file(g.cpu, "cpu.max"); !errors.Is(err, ErrNotFound) || len(g.cpu.open) != 0 {
+		t.Errorf("gone: %v, open are %v", err, g.cpu.open)
+	}
+	if err := errors.Join(os.Remove(file), os.WriteFile(file, max, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := r.Settings(g); err != nil || s.Quota.Cores() != 0.2 {
+		t.Errorf("there again: %+v, %v", s, err)
+	}
+}
+
+// Kept files leave descriptors for others.
+func TestKeptFilesAreBounded(t *testing.T) {
+	var before, few syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	few = before
+	few.Cur = 64
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before) }()
+	fs, err := Open(tree(t, v2Files("", "docker/"+id)), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r Reader
+	kept := 0
+	for range 20 {
+		g, err := fs.ByDocker(id, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.KeepOpen()
+		defer g.Close()
+		for range 2 {
+			if s, err := r.Settings(g); err != nil || s.Quota.Cores() != 0.2 {
+				t.Fatalf("%+v, %v", s, err)
+			}
+		}
+		for _, p := range g.places() {
+			kept += len(p.open)
+		}
+	}
+	if kept == 0 || kept > 32 {
+		t.Errorf("%d files are kept open of 64 descriptors", kept)
+	}
+}
+
 func sameSettings(t *testing.T, want, got Settings) {
 	t.Helper()
 	if got != want {
@@ -107,6 +193,30 @@ func TestMissingControllers(t *testing.T) {
 	}
 }
 
+// An engine that has a place of its own for all groups is followed there. The process that a container had may be another's by now,
+// whose group is none of our business, and neither is the root of a hierarchy that the engine does not use.
+func TestFindByProcess(t *testing.T) {
+	files := merge(v1Files("cpu", "cpuacct", "/custom/"+id), v1Files("cpu", "cpuacct", "/system.slice/ssh.service"))
+	files["pids/pids.current"] = "900"
+	line := func(path, pids string) string {
+		return "8:pids:" + pids + "\n4:memory:" + path + "\n2:cpu,cpuacct:" + path + "\n"
+	}
+	root := tree(t, files)
+	fs, err := Open(root, tree(t, map[string]string{
+		"42/cgroup": line("/custom/"+id, "/"), "43/cgroup": line("/system.slice/ssh.service", "/system.slice/ssh.service"),
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := fs.Find(42, id, "")
+	if err != nil || g.cpu.dir != filepath.Join(root, "cpu/custom", id) || g.pids.dir != "" {
+		t.Errorf("found %+v, %v", g, err)
+	}
+	if g, err := fs.Find(43, id, ""); !errors.Is(err, ErrNotFound) {
+		t.Errorf("found another's group %+v, %v", g, err)
+	}
+}
+
 // A process of another cgroup namespace shows a path that climbs out of ours; its container is still found by its id, as is
 // one whose init, such as systemd, moved its first process into a group of its own.
 func TestNamespacesAndInits(t *testing.T) {
@@ -124,8 +234,8 @@ func TestNamespacesAndInits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := fs.ByPid(42); (err == nil) != c.byPid {
-				t.Errorf("by pid: %v", err)
+			if g, err := fs.ByPid(42, id); (err == nil) != c.byPid || c.byPid && g.cpu.dir != filepath.Join(root, scope) {
+				t.Errorf("by pid: %+v, %v", g, err)
 			}
 			g, err := fs.Find(42, id, "")
 			if err != nil || g.cpu.dir != filepath.Join(root, scope) {
@@ -175,14 +285,15 @@ func TestWeights(t *testing.T) {
 	})
 }
 
-// BenchmarkCompare reads what the keeper compares of each container once a second, of a group that it makes on this machine.
-func BenchmarkCompare(b *testing.B) {
+// realGroup makes a group on this machine, where that is possible.
+func realGroup(b *testing.B) *Group {
+	b.Helper()
 	fs, err := Open("", "")
 	if err != nil {
 		b.Skip(err)
 	}
 	name := "/berth-bench-" + strconv.Itoa(os.Getpid())
-	for _, hierarchy := range []string{"cpu", "memory", "pids"} {
+	for _, hierarchy := range []string{"cpu", "cpuacct", "memory", "pids", "blkio"} {
 		if fs.mode == V2 {
 			hierarchy = ""
 		}
@@ -196,7 +307,12 @@ func BenchmarkCompare(b *testing.B) {
 	if g == nil {
 		b.Skip("no group")
 	}
-	k := kept(g)
+	return g
+}
+
+// BenchmarkCompare reads what the keeper compares of each container once a second.
+func BenchmarkCompare(b *testing.B) {
+	k := kept(realGroup(b))
 	defer k.Close()
 	for b.Loop() {
 		if _, err := settings(k); err != nil {

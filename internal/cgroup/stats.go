@@ -299,21 +299,32 @@ func (r *Reader) number(p place, name string) (int64, error) {
 	return n, nil
 }
 
-// file reads one of a group's files into the buffer; what it returns counts until the next call.
+// file reads one of a group's files into the buffer; what it returns counts until the next call. A file that was kept open and is
+// gone is opened anew: another group may have its name by now, as that of a container that was started again.
 func (r *Reader) file(p place, name string) ([]byte, error) {
-	fd, kept := p.open[name]
-	if !kept {
-		var err error
-		if fd, err = openSmall(p.dir + "/" + name); err != nil {
-			return nil, err
+	path := p.dir + "/" + name
+	if fd, kept := p.open[name]; kept {
+		b, err := r.open(fd, path)
+		if !errors.Is(err, ErrNotFound) {
+			return b, err
 		}
-		if p.open != nil {
-			p.open[name] = fd
-		} else {
-			defer syscall.Close(fd)
-		}
+		delete(p.open, name)
+		_ = syscall.Close(fd)
 	}
-	b, err := readOpen(fd, p.dir+"/"+name, r.buf)
+	fd, err := openSmall(path)
+	if err != nil {
+		return nil, err
+	}
+	if p.open != nil && fd < p.below {
+		p.open[name] = fd
+	} else {
+		defer syscall.Close(fd)
+	}
+	return r.open(fd, path)
+}
+
+func (r *Reader) open(fd int, path string) ([]byte, error) {
+	b, err := readOpen(fd, path, r.buf)
 	if b != nil {
 		r.buf = b
 	}
