@@ -295,14 +295,15 @@ func TestStartupAllowance(t *testing.T) {
 }
 
 // While the engine is away, as live-restore lets it be, quotas are kept all the same; when it comes back with a container that
-// began anew meanwhile, that one's are.
+// began anew meanwhile, that one's are,
+// also if its first process has got the number of the last one.
 func TestEngineRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t)
 		_, _, stop := h.start()
 		defer stop()
-		h.container(42)
-		synctest.Wait()
+		c := docker.Container{Labels: map[string]string{spec.LabelTask: "t1", spec.LabelCPUs: "0.2"}}
+		h.one(c)
 		snapshot, _ := h.inventory.Get()
 		snapshot.Connected = false
 		h.inventory.Set(snapshot)
@@ -318,8 +319,7 @@ func TestEngineRestarts(t *testing.T) {
 		if err := os.Rename(filepath.Join(fresh.root, "docker/c1"), filepath.Join(h.root, "docker/c1")); err != nil {
 			t.Fatal(err)
 		}
-		h.container(43)
-		synctest.Wait()
+		h.one(c)
 		if got := h.quota(); got != "20000 100000" {
 			t.Errorf("quota %q of the container that began anew", got)
 		}

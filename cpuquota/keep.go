@@ -73,8 +73,8 @@ func (l *loop) decide(now time.Time, document spec.HostDocument, snapshot docker
 		}
 	}
 	for id, w := range l.watched {
-		// A restarted container keeps its id and gets a new group, with counters from zero.
-		if c, ok := running[id]; !ok || c.Pid != w.container.Pid {
+		// A restarted container keeps its id, and may get the same process number, but a new group, with counters from zero.
+		if c, ok := running[id]; !ok || c.Pid != w.container.Pid || !c.StartedAt.Equal(w.container.StartedAt) {
 			w.close()
 			delete(l.watched, id)
 			l.news = true
