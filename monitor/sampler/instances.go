@@ -230,9 +230,7 @@ const remember = time.Hour
 
 // ended keeps what is known of a container whose counters are about to begin anew, or to vanish.
 func (s *Sampler) ended(t *tracked, killed bool) {
-	if t.group != nil {
-		t.group.Close()
-	}
+	t.close()
 	c := s.counts[t.key]
 	if c == nil {
 		return

@@ -36,6 +36,12 @@ func (s *Sampler) newTracked(pid int, key figures.Key) *tracked {
 	return &tracked{pid: pid, key: key, netDir: filepath.Join(dir, "net"), root: filepath.Join(dir, "root")}
 }
 
+func (t *tracked) close() {
+	if t.group != nil {
+		t.group.Close()
+	}
+}
+
 // measure takes one sample. What could not be read leaves the reason in trouble, and no figures.
 func (s *Sampler) measure(t *tracked) {
 	f, err := s.read(t)

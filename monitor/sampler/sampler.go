@@ -72,8 +72,13 @@ func New(o Options) (*Sampler, error) {
 	}, nil
 }
 
-// Close ends what works beside the sampler.
-func (s *Sampler) Close() { s.slow.close() }
+// Close ends what works beside the sampler, and closes what it keeps open. There is no Pass after it.
+func (s *Sampler) Close() {
+	s.slow.close()
+	for _, t := range s.tracked {
+		t.close()
+	}
+}
 
 // netNamespace names a process's network namespace; "" when it cannot be read.
 func netNamespace(proc, pid string) string {
@@ -119,12 +124,15 @@ func (s *Sampler) follow(inventory docker.Snapshot, measure bool) []*tracked {
 	killed := map[string]bool{}
 	var todo []*tracked
 	for _, c := range inventory.Containers {
+		t := s.tracked[c.ID]
+		if t != nil && c.Partial && c.Running { // as it was last described: its process and its counters go on
+			c = t.Container
+		}
 		if !c.Running || c.Pid <= 0 {
 			killed[c.ID] = c.OOMKilled
 			continue
 		}
 		alive[c.ID] = true
-		t := s.tracked[c.ID]
 		if t != nil && (t.pid != c.Pid || !t.StartedAt.Equal(c.StartedAt)) { // a restarted container's counters begin anew
 			s.ended(t, c.OOMKilled)
 			t = s.newTracked(c.Pid, t.key)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -269,6 +270,47 @@ func TestRestartsAndKills(t *testing.T) {
 	c.ID = "c2"
 	m.group("c2", 0)
 	step(6, 2, c)
+}
+
+// TestObscureContainer: one that the engine lists but cannot describe just now goes on, and what it has lived through counts once.
+func TestObscureContainer(t *testing.T) {
+	m := newMachine(t)
+	m.group("c1", 3)
+	c := docker.Container{ID: "c1", Name: "db", State: "running", Running: true, Pid: 42, StartedAt: time.Now().Add(-time.Hour)}
+	obscure := c
+	obscure.State, obscure.Pid, obscure.Partial = "paused", 0, true
+	for n, c := range []docker.Container{c, obscure, c} {
+		all := m.pass(spec.HostState{}, c).Instances
+		if len(all) != 1 || all[0].Figures == nil || all[0].Restarts != 0 || all[0].Memory.OOMKills != 3 {
+			t.Errorf("pass %d: %+v", n, all)
+		}
+	}
+}
+
+// TestCloseLeavesNothingOpen of the containers' files.
+func TestCloseLeavesNothingOpen(t *testing.T) {
+	m := newMachine(t)
+	m.group("c1", 0)
+	open := func() (n int) {
+		all, err := filepath.Glob("/proc/self/fd/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, fd := range all {
+			if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, m.root) {
+				n++
+			}
+		}
+		return n
+	}
+	m.pass(spec.HostState{}, docker.Container{ID: "c1", Name: "db", Running: true, Pid: 42})
+	if n := open(); n == 0 {
+		t.Error("nothing is kept open")
+	}
+	m.s.Close()
+	if n := open(); n != 0 {
+		t.Errorf("%d files are still open", n)
+	}
 }
 
 func FuzzNetDev(f *testing.F) {
