@@ -212,7 +212,7 @@ func (f *follower) puzzled(r found) {
 		f.log.WithError(r.err).WithField("container", r.id).Warn("docker cannot describe a container; it is shown as listed until it can")
 	}
 	if c, ok := f.missing[r.id]; ok {
-		f.known[r.id] = merge(c, f.last[r.id])
+		f.known[r.id] = f.mark(merge(c, f.last[r.id]), time.Now())
 		delete(f.missing, r.id)
 	}
 }
@@ -220,7 +220,7 @@ func (f *follower) puzzled(r found) {
 // makeDo shows as listed what the engine has not described in time. To leave it out would tell the readers that it is gone.
 func (f *follower) makeDo() {
 	for id, c := range f.missing {
-		f.known[id] = merge(c, f.last[id])
+		f.known[id] = f.mark(merge(c, f.last[id]), time.Now())
 	}
 	clear(f.missing)
 }
@@ -252,7 +252,7 @@ func (f *follower) compare(ctx context.Context) error {
 		k, ok := f.known[c.ID]
 		same := ok && k.State == c.State && k.Name == c.Name
 		if f.obscure[c.ID] && !same {
-			f.known[c.ID], changed = merge(c, k), true
+			f.known[c.ID], changed = f.mark(merge(c, k), time.Now()), true
 		}
 		if !same || k.Partial || f.obscure[c.ID] {
 			f.look.at(c.ID)

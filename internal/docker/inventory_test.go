@@ -26,7 +26,7 @@ func quiet() logrus.FieldLogger {
 }
 
 // follow runs an inventory over a double inside a bubble.
-func follow(t *testing.T, e *dockertest.Engine) *docker.Inventory {
+func follow(t *testing.T, e docker.Source) *docker.Inventory {
 	ctx, cancel := context.WithCancel(context.Background())
 	i := docker.NewInventory(e, quiet())
 	done := make(chan struct{})

@@ -12,8 +12,9 @@ import (
 // and of a death before it can describe it; up to ten seconds lie between "docker stop" and the end of a container that ignores
 // TERM, in which its clients should not come any more.
 type ending struct {
-	at   time.Time
-	died bool
+	at    time.Time // by the engine's clock
+	heard time.Time // by ours, which goes on evenly when somebody sets the machine's
+	died  bool
 }
 
 // stopPatience is how long a container that was told to end is believed to do so: a program may take TERM for something else.
@@ -23,22 +24,24 @@ const stopPatience = time.Minute
 // heed notes what an event says of a container's end, and whether that is news for readers.
 func (f *follower) heed(e Event) bool {
 	c, known := f.known[e.Container]
+	now := time.Now()
 	switch e.Action {
 	case "die":
-		f.endings[e.Container] = ending{at: e.Time, died: true}
+		f.endings[e.Container] = ending{at: e.Time, heard: now, died: true}
 	case "kill":
 		signal, err := strconv.Atoi(e.Labels["signal"])
-		if _, already := f.endings[e.Container]; err != nil || already || !c.endsBy(signal) {
+		// After a death it is one of the next run: the engine sends none to what is dead.
+		if have, already := f.endings[e.Container]; err != nil || already && !have.died || !c.endsBy(signal) {
 			return false
 		}
-		f.endings[e.Container] = ending{at: e.Time}
+		f.endings[e.Container] = ending{at: e.Time, heard: now}
 	default:
 		return false
 	}
 	if !known {
 		return false
 	}
-	marked := f.mark(c, time.Now())
+	marked := f.mark(c, now)
 	f.known[c.ID] = marked
 	return !marked.Stopping.Equal(c.Stopping)
 }
@@ -49,7 +52,7 @@ func (f *follower) mark(c Container, now time.Time) Container {
 	e, ok := f.endings[c.ID]
 	switch {
 	case !ok:
-	case !c.Running || c.StartedAt.After(e.at), !e.died && now.Sub(e.at) > max(stopPatience, c.StopTimeout):
+	case !c.Running || c.StartedAt.After(e.at), !e.died && now.Sub(e.heard) > max(stopPatience, c.StopTimeout):
 		delete(f.endings, c.ID)
 	default:
 		c.Stopping = e.at

@@ -103,3 +103,95 @@ func TestInventoryTellsOfAStartByOrder(t *testing.T) {
 		})
 	}
 }
+
+// ahead is an engine whose events are of a later time, as they are when the clock is set back right after them.
+type ahead struct{ *dockertest.Engine }
+
+func (a ahead) Events(ctx context.Context) (<-chan docker.Event, <-chan error) {
+	from, failed := a.Engine.Events(ctx)
+	to := make(chan docker.Event)
+	go func() {
+		for {
+			select {
+			case e := <-from:
+				e.Time = e.Time.Add(time.Hour)
+				select {
+				case to <- e:
+				case <-ctx.Done():
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return to, failed
+}
+
+// TestInventoryForgetsAStopByItsOwnClock: when the clock was set back, one that did not end is not taken to end for so much longer.
+func TestInventoryForgetsAStopByItsOwnClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := dockertest.New("i")
+		id := run(t, e, "c")
+		if err := e.IgnoreTerm(id); err != nil {
+			t.Fatal(err)
+		}
+		i := follow(t, ahead{e})
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		go func() { _ = e.Stop(ctx, id, 24*time.Hour) }()
+		synctest.Wait()
+		if stopping(i).IsZero() {
+			t.Error("nobody was told")
+		}
+		time.Sleep(91 * time.Second)
+		synctest.Wait()
+		if !stopping(i).IsZero() {
+			t.Errorf("it goes on for a minute and a half, and still ends since %v", stopping(i))
+		}
+	})
+}
+
+// TestInventoryTellsOfAStopAfterADeath that the engine has not described yet.
+func TestInventoryTellsOfAStopAfterADeath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := dockertest.New("i")
+		id := run(t, e, "c")
+		i := follow(t, e)
+		release := e.Hold("inspect " + id)
+		if err := errors.Join(e.Exit(id, 1), e.Start(context.Background(), id), e.IgnoreTerm(id)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		go func() { _ = e.Stop(ctx, id, time.Hour) }()
+		synctest.Wait()
+		release()
+		synctest.Wait()
+		if stopping(i).IsZero() || states(i)["c"] != "running" {
+			t.Errorf("started again and told to end: told at %v, and %v", stopping(i), states(i))
+		}
+	})
+}
+
+// TestInventoryTellsOfAStopOfWhatIsObscure: also of a container that was only listed.
+func TestInventoryTellsOfAStopOfWhatIsObscure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := dockertest.New("i")
+		id := run(t, e, "c")
+		if err := e.IgnoreTerm(id); err != nil {
+			t.Fatal(err)
+		}
+		release := e.Hold("inspect " + id)
+		defer release()
+		i := follow(t, e)
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		go func() { _ = e.Stop(ctx, id, time.Hour) }()
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if stopping(i).IsZero() {
+			t.Error("nobody was told")
+		}
+	})
+}
