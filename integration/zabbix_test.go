@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/berth-project/berth/integration/rig"
+	"github.com/berth-project/berth/monitor/template"
 	zabbixfigures "github.com/berth-project/berth/monitor/zabbix"
 )
 
@@ -22,7 +23,9 @@ const zabbixTemplate = "../monitor/template/berth-containers.yaml"
 func TestZabbixServer(t *testing.T) {
 	requireReal(t, "docker", webImage)
 	requireZabbix(t)
-	b := rig.New(t, rig.Options{Binary: binary, Flags: append(roomy(), "--monitor-interval", "1s")})
+	port := lowPort(t)
+	b := rig.New(t, rig.Options{Binary: binary, Flags: append(roomy(), "--monitor-interval", "1s",
+		"--zabbix-listen", "127.0.0.1:"+port, "--zabbix-server", "127.0.0.1")})
 	app := b.AppID("web")
 	b.Create(b.App("web", webImage, 2, rig.HTTPCheck("/healthz"), rig.With("cpus", 0.5), rig.With("mem", 128), patientChecks))
 
@@ -31,12 +34,14 @@ func TestZabbixServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	z.importTemplate(string(source))
+	z.importTemplate(string(source), templateRules())
 	if changes := z.differsFromImport(string(source)); changes != "" {
 		t.Errorf("Zabbix understood the template differently: %s", changes)
 	}
 	running := b.Running(app, 2, 30*time.Second)
-	z.createHost("berth-host", "Berth containers", z.startAgent(b), map[string]string{"{$BERTH.UNHEALTHY.FOR}": "5s"})
+	z.createHost("berth-host", template.HostTemplate, z.startAgent(b), map[string]string{"{$BERTH.UNHEALTHY.FOR}": "5s"})
+	own := z.in(t) // the same machine by Berth's own port; its discoveries go on while the other is looked at
+	own.createHost("berth-port", template.HostTemplate, port, nil)
 
 	first := z.discover(2)
 	t.Run("values", func(t *testing.T) {
@@ -70,6 +75,9 @@ func TestZabbixServer(t *testing.T) {
 		z, b := z.in(t), b.In(t)
 		b.CLI("scale", app, "3")
 		running = b.Running(app, 3, 30*time.Second)
+		if err := own.checkNow(own.asked()...); err != nil {
+			t.Error(err)
+		}
 		now := z.discover(3)
 		sameItems(t, first, now)
 		if one, all := z.ofSeat(first, 0), z.ofSeat(now, 2); one != zabbixfigures.PerInstance() || one != all {
@@ -84,6 +92,9 @@ func TestZabbixServer(t *testing.T) {
 		before := z.fresh(uptime)
 		began := time.Now()
 		b.Engine.Docker("kill", running[0].ID)
+		if err := own.checkNow(own.asked()...); err != nil {
+			t.Error(err)
+		}
 		rig.Eventually(t, 30*time.Second, "seat 0 has another container", func() error {
 			_, err := replaced(b, app, running, 0)
 			return err
@@ -120,6 +131,9 @@ func TestZabbixServer(t *testing.T) {
 			t.Errorf("the container was replaced: %+v became %+v", running[1], got)
 		}
 	})
+
+	t.Run("the port of its own", func(t *testing.T) { own.in(t).testPort(z.in(t), port, 3) })
+	t.Run("pages", func(t *testing.T) { testPages(t, b.In(t), []*zabbix{z, own}, "127.0.0.1:"+port, 3) })
 }
 
 // ofSeat counts the items of a seat, without those of its networks and services, which are discovered by rules of their own.

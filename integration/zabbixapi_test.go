@@ -85,11 +85,23 @@ func templateRules() map[string]any {
 	return rules
 }
 
+// replaceRules make of what is there what is imported.
+func replaceRules() map[string]any {
+	rules := map[string]any{}
+	for kind := range templateRules() {
+		rules[kind] = map[string]bool{"createMissing": true, "updateExisting": true, "deleteMissing": true}
+	}
+	for _, kind := range []string{"groups", "templates"} {
+		delete(rules[kind].(map[string]bool), "deleteMissing")
+	}
+	return rules
+}
+
 // importTemplate imports as the import dialogue does.
-func (z *zabbix) importTemplate(source string) {
+func (z *zabbix) importTemplate(source string, rules map[string]any) {
 	z.t.Helper()
 	var done bool
-	z.want("configuration.import", map[string]any{"format": "yaml", "source": source, "rules": templateRules()}, &done)
+	z.want("configuration.import", map[string]any{"format": "yaml", "source": source, "rules": rules}, &done)
 	if !done {
 		z.t.Fatal("the import says false")
 	}
@@ -98,15 +110,8 @@ func (z *zabbix) importTemplate(source string) {
 // differsFromImport is what a second import would change, "" for nothing. It finds what an import passes over in silence.
 func (z *zabbix) differsFromImport(source string) string {
 	z.t.Helper()
-	rules := map[string]any{}
-	for kind := range templateRules() {
-		rules[kind] = map[string]bool{"createMissing": true, "updateExisting": true, "deleteMissing": true}
-	}
-	for _, kind := range []string{"groups", "templates"} {
-		delete(rules[kind].(map[string]bool), "deleteMissing")
-	}
 	var changes json.RawMessage
-	z.want("configuration.importcompare", map[string]any{"format": "yaml", "source": source, "rules": rules}, &changes)
+	z.want("configuration.importcompare", map[string]any{"format": "yaml", "source": source, "rules": replaceRules()}, &changes)
 	if text := string(changes); text != "[]" {
 		return text
 	}
@@ -121,14 +126,18 @@ func (z *zabbix) createHost(name, template, port string, macros map[string]strin
 	if len(templates) != 1 {
 		z.t.Fatalf("there are %d templates %q", len(templates), template)
 	}
-	var groups, hosts struct{ GroupIDs, HostIDs []string }
-	z.want("hostgroup.create", map[string]string{"name": "Berth hosts"}, &groups)
+	var groups []struct{ GroupID string }
+	var hosts struct{ HostIDs []string }
+	z.want("hostgroup.get", map[string]any{"filter": map[string]string{"name": "Discovered hosts"}}, &groups) // a group that every new Zabbix has
+	if len(groups) != 1 {
+		z.t.Fatalf("there are %d groups for hosts", len(groups))
+	}
 	own := []any{}
 	for macro, value := range macros {
 		own = append(own, map[string]string{"macro": macro, "value": value})
 	}
 	z.want("host.create", map[string]any{
-		"host": name, "groups": []any{map[string]string{"groupid": groups.GroupIDs[0]}}, "macros": own,
+		"host": name, "groups": []any{map[string]string{"groupid": groups[0].GroupID}}, "macros": own,
 		"templates":  []any{map[string]string{"templateid": templates[0].TemplateID}},
 		"interfaces": []any{map[string]any{"type": 1, "main": 1, "useip": 1, "ip": "127.0.0.1", "dns": "", "port": port}},
 	}, &hosts)

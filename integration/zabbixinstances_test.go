@@ -39,7 +39,7 @@ func TestZabbixInstances(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	z.importTemplate(string(source))
+	z.importTemplate(string(source), templateRules())
 	if changes := z.differsFromImport(string(source)); changes != "" {
 		t.Errorf("Zabbix understood the templates differently: %s", changes)
 	}
