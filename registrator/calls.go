@@ -74,6 +74,15 @@ func (l *loop) take(got listing) {
 		l.host = got.host
 	}
 	l.stale = true
+	maps.DeleteFunc(l.retries, func(id string, _ retry) bool { return id != listKey && !l.concerned(id) })
+}
+
+// concerned says whether there is, or may be, anything to write of an id.
+func (l *loop) concerned(id string) bool {
+	_, wanted := l.wanted[id]
+	_, ours := l.actual[id]
+	_, legacy := l.legacy[id]
+	return wanted || ours || legacy || l.busy[id] || l.doubtful(id)
 }
 
 // settleBy drops the doubts that a list ends: the registration is there, or somebody else is. That it is not there ends

@@ -94,7 +94,7 @@ func (l *loop) advance(task string, d *drain, now time.Time) {
 func (l *loop) ask(task string, d *drain) {
 	l.asking++
 	d.asking = true
-	names := maps.Clone(d.names)
+	names, gone := maps.Clone(d.names), d.gone
 	var there bool
 	l.call(func(ctx context.Context) (err error) {
 		for id, name := range names {
@@ -110,6 +110,7 @@ func (l *loop) ask(task string, d *drain) {
 		d.asked++
 		switch {
 		case d.done != nil:
+		case !d.gone.Equal(gone): // it was at the agent again meanwhile, as a registration was carried out late: the answer is old
 		case code(err) == http.StatusForbidden || errors.Is(err, errFiltered):
 			// Then the agent's word must do: it tells the servers before it answers, unless it cannot.
 			d.done = &spec.Drain{Heard: d.since, Out: d.gone, Unsure: "the Consul token may not read the catalog; the agent's word was taken"}
@@ -117,7 +118,6 @@ func (l *loop) ask(task string, d *drain) {
 			d.trouble = "the catalog could not be asked: " + err.Error()
 		case there:
 			d.trouble = "the catalog still had it"
-		case d.gone.IsZero(): // it is at the agent again, as a registration was carried out late
 		default:
 			d.done = &spec.Drain{Heard: d.since, Out: now}
 		}

@@ -1,10 +1,13 @@
 package registrator
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"github.com/berth-project/berth/internal/docker"
 	"github.com/berth-project/berth/registrator/consultest"
@@ -78,6 +81,33 @@ func TestDrainAsksTheCatalog(t *testing.T) {
 					t.Errorf("acknowledged: %v, %+v", ok, got)
 				}
 			})
+		})
+	}
+}
+
+// TestDrainHearsNoOldAnswer: what the catalog says of a task that is at the agent again, as a registration was carried out late,
+// is old.
+func TestDrainHearsNoOldAnswer(t *testing.T) {
+	for _, status := range []int{0, 403} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.consul.RefuseCatalog(status)
+			r, err := New(Options{Host: w.host, Owner: w.owner, State: &w.state, Inventory: &w.inventory, Log: logrus.New(), HTTPClient: w.consul.Client()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			l := newLoop(ctx, r)
+			for _, gone := range []time.Time{{}, time.Now().Add(time.Second)} { // and out once more
+				d := &drain{since: time.Now(), names: map[string]string{service(0): "prod-web"}, gone: time.Now()}
+				l.ask("task", d)
+				answer := <-l.results
+				d.gone = gone
+				if answer(time.Now()); d.done != nil || d.asking {
+					t.Errorf("status %d: acknowledged: %+v", status, d.done)
+				}
+			}
 		})
 	}
 }

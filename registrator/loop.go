@@ -42,7 +42,7 @@ type loop struct {
 	foreign  map[string]bool
 	told     map[string]bool   // the wanted ones among foreign, once the log has them
 	legacy   map[string]string // Registrator's ids -> the container's name
-	troubles map[string]string // by id, that the log has
+	troubles map[trouble]bool  // that the log has
 	listed   bool              // actual and foreign are real
 	listing  bool              // a listing is under way
 	dirty    map[string]bool   // ids written since that listing began: its news of them is old
@@ -88,7 +88,7 @@ type ttlState struct {
 func newLoop(ctx context.Context, r *Registrator) *loop {
 	return &loop{
 		r: r, ctx: ctx, log: r.log(), results: make(chan func(time.Time)),
-		host: r.o.HostAddress, lingering: map[string]bool{}, unclear: map[string]bool{}, legacy: map[string]string{}, troubles: map[string]string{},
+		host: r.o.HostAddress, lingering: map[string]bool{}, unclear: map[string]bool{}, legacy: map[string]string{}, troubles: map[trouble]bool{},
 		admitted: map[string]bool{}, wanted: map[string]services.Service{}, withheld: map[claim]services.Withheld{},
 		actual: map[string]services.Registered{}, foreign: map[string]bool{}, told: map[string]bool{}, dirty: map[string]bool{},
 		busy: map[string]bool{}, unsure: map[claim]bool{}, retries: map[string]retry{}, ttl: map[string]ttlState{}, drains: map[string]*drain{},

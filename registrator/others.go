@@ -70,12 +70,16 @@ func (l *loop) lingers(id string) bool {
 	return l.lingering[l.actual[id].Meta[services.MetaContainer]]
 }
 
+// trouble is what the log says of a service. Several containers may want the same id.
+type trouble struct{ id, of, text string }
+
 // complain logs once what people should know: a container that wants to be registered and is not, or a check that cannot be.
 func (l *loop) complain() {
-	now := map[string]string{}
+	now := map[trouble]bool{}
 	say := func(id, of, text string) {
-		now[id] = text
-		if l.troubles[id] != text {
+		this := trouble{id, of, text}
+		now[this] = true
+		if !l.troubles[this] {
 			l.log.WithFields(logrus.Fields{"service": id, "of": of, "reason": text}).Warn("Not registered in Consul as it was asked for")
 		}
 	}

@@ -3,10 +3,13 @@ package registrator
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +21,7 @@ import (
 	"github.com/berth-project/berth/internal/watch"
 	"github.com/berth-project/berth/registrator/consultest"
 	"github.com/berth-project/berth/registrator/services"
+	"github.com/berth-project/berth/spec"
 )
 
 // plainHost is a host without a scheduler: containers of docker run, and Consul.
@@ -50,13 +54,24 @@ func (h *plainHost) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
-	h.stop = func() {
+	h.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			h.t.Errorf("Run: %v", err)
 		}
-	}
+	})
+	h.t.Cleanup(h.stop)
 	synctest.Wait()
+}
+
+// newPlainHostWithWeb runs, and has the container c1 of the name web in Consul.
+func newPlainHostWithWeb(t *testing.T) *plainHost {
+	t.Helper()
+	h := newPlainHost(t)
+	h.start()
+	h.set(plain("c1", "web"))
+	h.want("berth:h1:web:80")
+	return h
 }
 
 func (h *plainHost) set(containers ...docker.Container) {
@@ -83,11 +98,7 @@ func plain(id, name string, env ...string) docker.Container {
 
 func TestContainersOfNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newPlainHost(t)
-		h.start()
-		defer func() { h.stop() }()
-		h.set(plain("c1", "web"))
-		h.want("berth:h1:web:80")
+		h := newPlainHostWithWeb(t)
 		if s := h.consul.Services()["berth:h1:web:80"]; s.Address != consultest.Address || s.Port != 8080 || s.Service != "nginx" {
 			t.Errorf("%+v", s)
 		}
@@ -146,7 +157,6 @@ func TestFailedContainers(t *testing.T) {
 			h := newPlainHost(t)
 			h.o.KeepFailed = keep
 			h.start()
-			defer func() { h.stop() }()
 			ended := func(code int) docker.Container {
 				c := plain("c1", "web")
 				c.State, c.Running, c.ExitCode, c.Addresses, c.Ports = "exited", false, code, nil, nil
@@ -171,11 +181,7 @@ func TestFailedContainers(t *testing.T) {
 // TestObscureContainer: what the engine cannot describe keeps what it has.
 func TestObscureContainer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newPlainHost(t)
-		h.start()
-		defer func() { h.stop() }()
-		h.set(plain("c1", "web"))
-		h.want("berth:h1:web:80")
+		h := newPlainHostWithWeb(t)
 		h.set(docker.Container{ID: "c1", Name: "web", Image: "nginx:1", State: "running", Running: true, Partial: true})
 		pass(time.Minute)
 		h.want("berth:h1:web:80")
@@ -195,7 +201,6 @@ func TestSuccession(t *testing.T) {
 			}
 			h.consul.Refuse("berth:h1:web:80", 500)
 			h.start()
-			defer func() { h.stop() }()
 			h.set(plain("c1", "web"))
 			if !succeed {
 				pass(2 * time.Minute)
@@ -217,7 +222,6 @@ func TestOneRefusedService(t *testing.T) {
 		h.consul.Refuse("berth:h1:a:80", 400)
 		h.consul.Delay("berth:h1:b:80", 4*time.Second)
 		h.start()
-		defer func() { h.stop() }()
 		h.set(plain("c1", "a"), plain("c2", "b"), plain("c3", "c"), plain("c4", "d"))
 		h.want("berth:h1:c:80", "berth:h1:d:80")
 		pass(4 * time.Second)
@@ -248,25 +252,72 @@ func TestComplaints(t *testing.T) {
 	})
 }
 
-func TestTokenFile(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "token")
-	write := func(text string, at time.Time) {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+// TestComplaintsOfOneID: two containers that want the same id have their own reasons, each said once.
+func TestComplaintsOfOneID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newPlainHost(t)
+		h.o.Others.IPLabel = "ip"
+		h.start()
+		lost := plain("c3", "c", "SERVICE_ID=mine")
+		lost.Labels = map[string]string{"ip": "nowhere"}
+		for range 20 {
+			h.set(plain("c1", "a", "SERVICE_ID=mine"), plain("c2", "b", "SERVICE_ID=mine"), lost)
+		}
+		h.stop()
+		for _, text := range []string{services.ReasonTaken, services.ReasonBadLabel} {
+			if n := strings.Count(h.log.String(), text); n != 1 {
+				t.Errorf("%q is in the log %d times", text, n)
+			}
+		}
+	})
+}
+
+// TestRetriesOfTheGone: containers that Consul refused, and that are gone, leave nothing behind.
+func TestRetriesOfTheGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newPlainHost(t)
+		r, err := New(h.o)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chtimes(file, at, at); err != nil {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		l := newLoop(ctx, r)
+		for n := range 40 {
+			name := fmt.Sprintf("job-%d", n)
+			h.consul.Refuse("berth:h1:"+name+":80", 403)
+			l.look(spec.HostState{}, docker.Snapshot{Connected: true, Containers: []docker.Container{plain(name, name)}})
+			for range 40 { // as Run does
+				wait := l.converge(time.Now())
+				select {
+				case result := <-l.results:
+					result(time.Now())
+				case <-time.After(wait):
+				}
+			}
+		}
+		if len(l.retries) > 3 {
+			t.Errorf("%d ids are to be tried again: %v", len(l.retries), l.retries)
+		}
+	})
+}
+
+func TestTokenFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	then := time.Now().Add(-time.Hour)
+	write := func(text string) { // tools that bring files to hosts keep their times
+		if err := errors.Join(os.WriteFile(file, []byte(text), 0o600), os.Chtimes(file, then, then)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if _, err := newToken(file); err == nil {
 		t.Error("no file is no token")
 	}
-	now := time.Now()
-	write(" \n", now)
+	write(" \n")
 	if _, err := newToken(file); err == nil {
 		t.Error("an empty file is no token")
 	}
-	write("one\n", now)
+	write("one\n")
 	token, err := newToken(file)
 	if err != nil {
 		t.Fatal(err)
@@ -278,11 +329,11 @@ func TestTokenFile(t *testing.T) {
 		}
 	}
 	expect("one")
-	write("two\n", now.Add(time.Second))
+	write("two\n")
 	expect("two")
-	write("", now.Add(2*time.Second)) // somebody is writing it
+	write("") // somebody is writing it
 	expect("two")
-	write("six\n", now.Add(3*time.Second))
+	write("six\n")
 	expect("six")
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)

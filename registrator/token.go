@@ -2,21 +2,19 @@ package registrator
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
-	"time"
 )
 
 // token is the ACL token in a file, which may get another one at any time: whoever rotates tokens writes it and takes the old
-// one back a little later.
+// one back a little later. Its time and size need not tell, as tokens are all of one length, so it is read for every call.
 type token struct {
 	file string
 
-	mu     sync.Mutex // guards all below
-	text   string
-	size   int64
-	change time.Time
+	mu   sync.Mutex // guards text
+	text string
 }
 
 // newToken reads the token for the first time; without a file there is none.
@@ -25,9 +23,11 @@ func newToken(file string) (*token, error) {
 	if file == "" {
 		return t, nil
 	}
-	if err := t.read(); err != nil {
+	text, err := readToken(file)
+	if err != nil {
 		return nil, fmt.Errorf("read the Consul token: %w", err)
 	}
+	t.text = text
 	return t, nil
 }
 
@@ -39,8 +39,8 @@ func (t *token) now() string {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if i, err := os.Stat(t.file); err == nil && (!i.ModTime().Equal(t.change) || i.Size() != t.size) {
-		_ = t.read()
+	if text, err := readToken(t.file); err == nil {
+		t.text = text
 	}
 	return t.text
 }
@@ -48,22 +48,22 @@ func (t *token) now() string {
 // maxToken bounds what is read; Consul's tokens are UUIDs.
 const maxToken = 64 << 10
 
-func (t *token) read() error {
-	i, err := os.Stat(t.file)
+func readToken(file string) (string, error) {
+	f, err := os.Open(file)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if i.Size() > maxToken {
-		return fmt.Errorf("%s has %d bytes, which is no token", t.file, i.Size())
-	}
-	b, err := os.ReadFile(t.file)
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxToken+1))
 	if err != nil {
-		return err
+		return "", err
+	}
+	if len(b) > maxToken {
+		return "", fmt.Errorf("%s has more than %d bytes, which is no token", file, maxToken)
 	}
 	text := strings.TrimSpace(string(b))
 	if text == "" {
-		return fmt.Errorf("%s is empty", t.file)
+		return "", fmt.Errorf("%s is empty", file)
 	}
-	t.text, t.size, t.change = text, i.Size(), i.ModTime()
-	return nil
+	return text, nil
 }
