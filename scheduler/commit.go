@@ -60,10 +60,14 @@ func (s *Scheduler) store(n decision, now time.Time) *api.Changed {
 		s.storeApp(id, n.wanted.Apps[id], now)
 	}
 	s.storeGroups(n)
+	s.noteInPlace(d, n, out.InPlace, now)
 	s.touchTree()
 	s.publish(api.GroupChangeSuccess(n.group, n.version, now))
 	s.log.WithFields(logrus.Fields{"deployment": d.ID, "version": spec.FormatTime(n.version), "steps": len(n.steps)}).Info("deployment begins")
 	if len(n.steps) == 0 {
+		if len(out.InPlace) > 0 {
+			s.history.over(d, api.DeploymentFinished, now)
+		}
 		s.publish(api.DeploymentSuccess(d, now))
 		return out
 	}
@@ -92,9 +96,6 @@ func (s *Scheduler) storeApp(id spec.AppID, want *spec.App, now time.Time) {
 	s.batch.txn.PutApp(want)
 	s.batch.txn.AddVersion(want)
 	if was != nil && want.LastConfigChange.Equal(was.LastConfigChange) {
-		if was.CPUs != want.CPUs {
-			s.log.WithFields(logrus.Fields{"app": string(id), "before": was.CPUs, "cpus": want.CPUs, "held": want.Held()}).Info("the app is resized in place")
-		}
 		return
 	}
 	s.dropDelay(id) // a new configuration starts afresh

@@ -165,6 +165,10 @@ func (s *Scheduler) ended(app *spec.App, t *spec.Task, failed bool, now time.Tim
 		x.Ended, x.State = t.EndedAt, t.State
 		delete(s.history.stops, t.ID)
 	}
+	if r := s.history.resizes[t.Seat.App]; r != nil && r.waiting[t.ID] {
+		delete(r.waiting, t.ID)
+		s.settleResize(r, now)
+	}
 	s.unindex(t)
 	s.forgetDoubt(t)
 	s.batch.txn.DeleteTask(t.ID)

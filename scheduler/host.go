@@ -246,6 +246,7 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 	for id, u := range r.Usage {
 		if t := s.state.Tasks[id]; t != nil && t.Host == r.Host {
 			s.usage.Set(id, u)
+			s.quotaMeasured(t, u, now)
 		}
 	}
 	return nil

@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -15,48 +14,55 @@ import (
 // What is remembered of deployments and stops, in memory only: it is for people who ask how the last ones went, and each stop would
 // otherwise be stored three more times.
 const (
-	recordedDeployments = 50
+	recordedDeployments = 50  // and as many of those that only changed something in place
 	recordedStops       = 200 // of one deployment
 	recordedLoose       = 500 // of none
 )
 
 // history is that. Only the loop touches it.
 type history struct {
-	stops    map[string]*api.Stop // under way, by task
-	running  map[string]*stopList // of running deployments, by id; "": of none
-	finished []finishedRecord     // oldest first
+	stops    map[string]*api.Stop     // under way, by task
+	resizes  map[spec.AppID]*resizing // under way
+	running  map[string]*course       // of running deployments, by id; "": of none
+	finished []finishedRecord         // oldest first
 }
 
-// stopList are the stops of one deployment, in the order in which they were decided.
-type stopList struct {
+// course is what one deployment did: its stops and its changes in place, each in the order in which they were decided.
+type course struct {
 	stops   []*api.Stop
 	omitted int
+	inPlace []spec.AppID
+	resizes []*resizing
 }
 
 type finishedRecord struct {
-	api.DeploymentRecord // without stops
-	list                 *stopList
+	api.DeploymentRecord // without what the deployment did
+	course               *course
 }
 
 func newHistory() *history {
-	return &history{stops: map[string]*api.Stop{}, running: map[string]*stopList{}}
+	return &history{stops: map[string]*api.Stop{}, resizes: map[spec.AppID]*resizing{}, running: map[string]*course{}}
+}
+
+// courseOf is what a running deployment did so far.
+func (h *history) courseOf(deployment string) *course {
+	if h.running[deployment] == nil {
+		h.running[deployment] = &course{}
+	}
+	return h.running[deployment]
 }
 
 // wanted begins the record of a stop.
 func (h *history) wanted(t *spec.Task, deployment string) {
 	x := &api.Stop{Task: t.ID, Seat: t.Seat, Host: t.Host, Reason: t.KillReason, Wanted: t.KillWanted}
 	h.stops[t.ID] = x
-	list, most := h.running[deployment], recordedStops
-	if list == nil {
-		list = &stopList{}
-		h.running[deployment] = list
-	}
+	c, most := h.courseOf(deployment), recordedStops
 	if deployment == "" {
 		most = recordedLoose
 	}
-	if list.stops = append(list.stops, x); len(list.stops) > most {
-		list.stops[0], list.omitted = nil, list.omitted+1
-		list.stops = list.stops[1:]
+	if c.stops = append(c.stops, x); len(c.stops) > most {
+		c.stops[0], c.omitted = nil, c.omitted+1
+		c.stops = c.stops[1:]
 	}
 }
 
@@ -70,20 +76,27 @@ func (h *history) of(t *spec.Task) *api.Stop {
 
 // over ends the record of a deployment.
 func (h *history) over(d *spec.Deployment, state api.DeploymentState, now time.Time) {
-	list := h.running[d.ID]
+	c := h.courseOf(d.ID)
 	delete(h.running, d.ID)
-	h.finished = append(h.finished, finishedRecord{api.DeploymentRecord{Deployment: d, State: state, Ended: now}, cmp.Or(list, &stopList{})})
-	if len(h.finished) > recordedDeployments {
-		h.finished[0] = finishedRecord{}
-		h.finished = h.finished[1:]
+	h.finished = append(h.finished, finishedRecord{api.DeploymentRecord{Deployment: d, State: state, Ended: now}, c})
+	alike := func(f finishedRecord) bool { return (len(f.Deployment.Steps) == 0) == (len(d.Steps) == 0) }
+	n := 0
+	for _, f := range h.finished {
+		if alike(f) {
+			n++
+		}
+	}
+	if n > recordedDeployments { // quotas that change each minute do not push out how the last rollout went
+		i := slices.IndexFunc(h.finished, alike)
+		h.finished = slices.Delete(h.finished, i, i+1)
 	}
 }
 
 // copies are the stops as values, those of one app if it is named.
-func (l *stopList) copies(app spec.AppID) []api.Stop {
+func (c *course) copies(app spec.AppID) []api.Stop {
 	var out []api.Stop
-	if l != nil {
-		for _, x := range l.stops {
+	if c != nil {
+		for _, x := range c.stops {
 			if app == "" || x.Seat.App == app {
 				out = append(out, *x)
 			}
@@ -126,16 +139,17 @@ func (s *Scheduler) Records(ctx context.Context, app spec.AppID, id string) (*ap
 
 func (s *Scheduler) records(app spec.AppID, id string) *api.Records {
 	out := &api.Records{}
-	add := func(r api.DeploymentRecord, list *stopList) {
-		if (id == "" || r.Deployment.ID == id) && (app == "" || r.Deployment.Affects(app)) {
-			if r.Stops = list.copies(app); list != nil {
-				r.Omitted = list.omitted
+	add := func(r api.DeploymentRecord, c *course) {
+		r.InPlace, r.Resized = c.changedInPlace(app)
+		if (id == "" || r.Deployment.ID == id) && (app == "" || r.Touches(app)) {
+			if r.Stops = c.copies(app); c != nil {
+				r.Omitted = c.omitted
 			}
 			out.Deployments = append(out.Deployments, r)
 		}
 	}
 	for _, f := range s.history.finished {
-		add(f.DeploymentRecord, f.list)
+		add(f.DeploymentRecord, f.course)
 	}
 	for _, d := range s.deployments() {
 		add(api.DeploymentRecord{Deployment: d, State: api.DeploymentRunning}, s.history.running[d.ID])

@@ -369,6 +369,20 @@ func (p *play) command(f []string) error {
 			r.Health = map[string][]spec.CheckHealth{t.owner(): {{Known: true, Alive: f[2] == "ok", LastSuccess: time.Now()}}}
 		}
 		return p.s.Report(ctx, r)
+	case "quota": // quota SEAT CPUS [ALLOWANCE]: the host measures it
+		p.w.mu.Lock()
+		t, err := p.w.find(f[1])
+		p.w.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		var u spec.Usage
+		fmt.Sscan(f[2], &u.CPUQuota)
+		if len(f) > 3 {
+			u.Base = u.CPUQuota
+			fmt.Sscan(f[3], &u.CPUQuota)
+		}
+		return p.s.Report(ctx, spec.HostReport{Host: t.host, Networks: map[string]string{"p": ""}, Usage: map[string]spec.Usage{t.owner(): u}})
 	case "advance":
 		d, err := time.ParseDuration(f[1])
 		if err != nil {
@@ -532,13 +546,7 @@ func (p *play) show(what string) []string {
 			}
 		}
 	case "sizes": // what each instance may use, by its host's document, and what it holds, by the engine
-		for _, name := range slices.Sorted(maps.Keys(p.hosts)) {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			d, err := p.s.HostDocument(ctx, name, 0)
-			cancel()
-			if err != nil || d == nil {
-				p.t.Fatal(d, err)
-			}
+		for _, d := range p.documents() {
 			for _, s := range d.Seats {
 				p.w.mu.Lock()
 				held := p.w.tasks[s.TaskID].CPUs
@@ -547,14 +555,8 @@ func (p *play) show(what string) []string {
 			}
 		}
 	case "blocks":
-		for _, name := range slices.Sorted(maps.Keys(p.hosts)) {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			d, err := p.s.HostDocument(ctx, name, 0)
-			cancel()
-			if err != nil || d == nil {
-				p.t.Fatal(d, err)
-			}
-			out = append(out, fmt.Sprintf("%s has %v, of which seats have %v", name, d.Blocks, d.Taken))
+		for _, d := range p.documents() {
+			out = append(out, fmt.Sprintf("%s has %v, of which seats have %v", d.Host, d.Blocks, d.Taken))
 		}
 	case "answers": // to the readiness check
 		for _, t := range snap.Tasks["/web"] {
@@ -575,19 +577,14 @@ func (p *play) show(what string) []string {
 		}
 		for _, d := range got.Deployments {
 			out = append(out, fmt.Sprintf("%s %v", d.State, slices.Sorted(maps.Keys(union(nil, d.Deployment.Steps)))))
+			out = append(out, resizeLines(d)...)
 			out = append(out, stopLines(d.Stops)...)
 		}
 		if len(got.Stops) > 0 {
 			out = append(append(out, "of none"), stopLines(got.Stops)...)
 		}
 	case "doc":
-		for _, name := range slices.Sorted(maps.Keys(p.hosts)) {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			d, err := p.s.HostDocument(ctx, name, 0)
-			cancel()
-			if err != nil || d == nil {
-				p.t.Fatal(d, err)
-			}
+		for _, d := range p.documents() {
 			for _, s := range d.Seats {
 				out = append(out, fmt.Sprintf("%s drain=%t temporary=%t %s probes=%d services=%d", s.Seat, s.Drain, s.Temporary, s.Address, len(s.Probes), len(s.Services)))
 			}
@@ -601,6 +598,37 @@ func (p *play) show(what string) []string {
 	}
 	if len(out) == 0 {
 		out = []string{"nothing"}
+	}
+	return out
+}
+
+// documents are what the hosts have been told, by their names.
+func (p *play) documents() []*spec.HostDocument {
+	var out []*spec.HostDocument
+	for _, name := range slices.Sorted(maps.Keys(p.hosts)) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		d, err := p.s.HostDocument(ctx, name, 0)
+		cancel()
+		if err != nil || d == nil {
+			p.t.Fatal(d, err)
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// resizeLines are the changes in place, with the time after which the hosts had said of all instances that they have it.
+func resizeLines(d api.DeploymentRecord) []string {
+	var out []string
+	for _, id := range d.InPlace {
+		out = append(out, fmt.Sprintf("  %s in place", id))
+	}
+	for _, x := range d.Resized {
+		line := fmt.Sprintf("  %s %v -> %v cpus of %v, %d of %d have it", x.App, x.Before, x.CPUs, x.Held, x.Have, x.Instances)
+		if !x.InForce.IsZero() {
+			line += fmt.Sprintf(" +%v", x.InForce.Sub(x.At).Round(time.Millisecond))
+		}
+		out = append(out, line)
 	}
 	return out
 }

@@ -217,6 +217,14 @@ type Usage struct {
 	Advice float64 `json:",omitempty"`
 }
 
+// Quota is the quota in cores that the kernel has, without a start-up allowance; 0: not known, or none.
+func (u Usage) Quota() float64 {
+	if u.Base > 0 {
+		return u.Base
+	}
+	return u.CPUQuota
+}
+
 // HostState is what the components on one host share: the document beside what the host found out.
 type HostState struct {
 	Document HostDocument

@@ -26,9 +26,13 @@ that it stopped and when the steps of each stop were reached, in seconds after i
   KILL     the engine was told to end it: it sends TERM
   ENDED    it had ended
 
-The scheduler remembers the last 50 deployments, with 200 stops each, until it is started again.`,
+What changed in place (berth resize) is there, too: from how many cpus to how many, and after how long the hosts had said of all
+instances that ran that the kernel has it.
+
+The scheduler remembers the last 50 deployments, with 200 stops each, and the last 50 that only changed something in place, until it
+is started again.`,
 		Example: `  berth deployments
-  berth deployments web                     # those of an app, with their stops
+  berth deployments web                     # those of an app, with their stops and resizes
   berth deployments --revert 6a3f0c1e-...   # go back to what was before
   berth deployments --cancel 6a3f0c1e-...   # stop where it stands`,
 		ValidArgsFunction: c.completeApps(false, 1),

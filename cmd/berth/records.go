@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/berth-project/berth/scheduler/api"
+	"github.com/berth-project/berth/spec"
 )
 
 // records are the deployments that the scheduler remembers, as it tells of them.
@@ -24,6 +26,9 @@ type deploymentRecord struct {
 	Ended        time.Time
 	Stops        []api.Stop
 	StopsOmitted int
+	Steps        []json.RawMessage
+	InPlace      []spec.AppID
+	Resized      []api.Resize
 }
 
 // deploymentID is how deployments' ids look; no app is called so by anybody who types its name.
@@ -55,6 +60,9 @@ func (c *cli) showRecords(a *apiClient, name string) error {
 			fmt.Fprintln(c.out)
 		}
 		fmt.Fprintf(c.out, "%s  %s  %s  %s%s\n", d.ID, d.Version, d.State, strings.Join(append(d.AffectedApps, d.AffectedPods...), ","), lasted(d))
+		for _, line := range inPlace(d) {
+			fmt.Fprintln(c.out, "  "+line)
+		}
 		if d.StopsOmitted > 0 {
 			fmt.Fprintf(c.out, "  %d earlier stops are no longer known\n", d.StopsOmitted)
 		}
@@ -72,10 +80,36 @@ func (c *cli) showRecords(a *apiClient, name string) error {
 // lasted is how long a deployment that is over took.
 func lasted(d deploymentRecord) string {
 	began, err := time.Parse(time.RFC3339Nano, d.Version)
-	if err != nil || d.Ended.IsZero() {
+	if err != nil || d.Ended.IsZero() || len(d.Steps) == 0 {
 		return ""
 	}
 	return fmt.Sprintf("  took %.1fs", d.Ended.Sub(began).Seconds())
+}
+
+// inPlace are what a deployment changed in place, a line each.
+func inPlace(d deploymentRecord) []string {
+	var out []string
+	resized := map[spec.AppID]bool{}
+	for _, r := range d.Resized {
+		resized[r.App] = true
+		line := fmt.Sprintf("%s: %s -> %s cpus in place; %s are held", r.App, cores(r.Before), cores(r.CPUs), cores(r.Held))
+		if r.Client != "" {
+			line += "; asked for from " + r.Client
+		}
+		switch {
+		case !r.InForce.IsZero():
+			line += fmt.Sprintf("; in force on %d of %d instances after %.3fs", r.Have, r.Instances, r.InForce.Sub(r.At).Seconds())
+		case r.Instances > 0:
+			line += fmt.Sprintf("; in force on %d of %d instances", r.Have, r.Instances)
+		}
+		out = append(out, line)
+	}
+	for _, id := range d.InPlace {
+		if !resized[id] {
+			out = append(out, fmt.Sprintf("%s: changed in place", id))
+		}
+	}
+	return out
 }
 
 func (c *cli) printStops(stops []api.Stop) error {

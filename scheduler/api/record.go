@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/berth-project/berth/spec"
@@ -14,6 +15,30 @@ type DeploymentRecord struct {
 	Ended      time.Time // zero while it runs
 	Stops      []Stop    // in the order in which they were decided
 	Omitted    int       // stops that are no longer known one by one
+	// InPlace are the apps and pods that it changed in place, and Resized their CPU quotas as far as those changed. A deployment that did
+	// nothing else has no steps, and is over at once.
+	InPlace []spec.AppID
+	Resized []Resize
+}
+
+// Touches says whether it did something with the app.
+func (r DeploymentRecord) Touches(app spec.AppID) bool {
+	return r.Deployment.Affects(app) || slices.Contains(r.InPlace, app)
+}
+
+// Resize is one change of an app's CPU quota in place. The times are by the scheduler's clock.
+type Resize struct {
+	App    spec.AppID `json:"app"`
+	At     time.Time  `json:"at"`     // when it was decided
+	Before float64    `json:"before"` // the app's cpus, in cores
+	CPUs   float64    `json:"cpus"`
+	Held   float64    `json:"held"`             // cores that each instance holds of its host
+	Client string     `json:"client,omitempty"` // the address that asked for it
+	// Instances is how many ran then and were to get it, Have of how many their hosts have said that the kernel has it. InForce is when that
+	// was said of the last; absent: not yet, or never, as the next change came before.
+	Instances int       `json:"instances"`
+	Have      int       `json:"have"`
+	InForce   time.Time `json:"inForce,omitzero"`
 }
 
 // DeploymentState is how a deployment stands.
@@ -66,6 +91,8 @@ type recordJSON struct {
 	Pods    []spec.AppID    `json:"affectedPods"`
 	Stops   []Stop          `json:"stops"`
 	Omitted int             `json:"stopsOmitted,omitempty"`
+	InPlace []spec.AppID    `json:"inPlace"`
+	Resized []Resize        `json:"resized"`
 }
 
 // getRecords is GET /berth/v1/deployments, with app=ID or id=DEPLOYMENT only what is of it.
@@ -86,11 +113,23 @@ func (s *Server) getRecords(w http.ResponseWriter, r *http.Request) error {
 	}{[]recordJSON{}, shownStops(found.Stops)}
 	for _, d := range found.Deployments {
 		out.Deployments = append(out.Deployments, recordJSON{
-			planJSON: encodePlan(d.Deployment), State: d.State, Ended: d.Ended, Apps: affected(d.Deployment, false), Pods: affected(d.Deployment, true),
-			Stops: shownStops(d.Stops), Omitted: d.Omitted,
+			planJSON: encodePlan(d.Deployment), State: d.State, Ended: d.Ended, Apps: d.affected(false), Pods: d.affected(true),
+			Stops: shownStops(d.Stops), Omitted: d.Omitted, InPlace: append([]spec.AppID{}, d.InPlace...), Resized: append([]Resize{}, d.Resized...),
 		})
 	}
 	return respond(w, r, http.StatusOK, out)
+}
+
+// affected are the apps of the deployment's steps and those that it changed in place, or the pods.
+func (r DeploymentRecord) affected(pods bool) []spec.AppID {
+	out := affected(r.Deployment, pods)
+	for _, id := range r.InPlace {
+		if was := r.Deployment.Original[id]; (was != nil && was.Pod != nil) == pods {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func shownStops(stops []Stop) []Stop {

@@ -34,6 +34,7 @@ func TestRecords(t *testing.T) {
 			ID, State    string
 			AffectedApps []string
 			Stops        []map[string]any
+			Resized      []any
 		}
 		Stops []any
 	}
@@ -56,5 +57,32 @@ func TestRecords(t *testing.T) {
 	}
 	if code, text := get("/berth/v1/deployments?app=other"); code != 200 || strings.Contains(text, d.ID) {
 		t.Errorf("%d: %s", code, text)
+	}
+	if len(d.Resized) != 0 || d.Resized == nil {
+		t.Errorf("nothing was resized: %s", text)
+	}
+}
+
+// TestRecordsOfResizes: what changed in place has no steps, and is in the record of its app.
+func TestRecordsOfResizes(t *testing.T) {
+	f := handlerFixture(t)
+	do := func(method, path, body string) string {
+		w := httptest.NewRecorder()
+		f.server.Handler("").ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(body)))
+		if w.Code >= 300 {
+			t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
+		}
+		return w.Body.String()
+	}
+	do(http.MethodPut, "/v2/apps/web", `{"cmd":"sleep 1","cpus":1,"labels":{"BERTH_CPU_MAX":"2"}}`)
+	do(http.MethodPost, "/berth/v1/resize?app=/web&force=true", `{"cpus":1.5}`)
+	text := do(http.MethodGet, "/berth/v1/deployments?app=/web", "")
+	for _, want := range []string{`"steps":[]`, `"state":"finished"`, `"affectedApps":["/web"],"affectedPods":[]`, `"inPlace":["/web"]`, `"before":1,"cpus":1.5,"held":2`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in %s", want, text)
+		}
+	}
+	if text := do(http.MethodGet, "/berth/v1/deployments?app=/other", ""); strings.Contains(text, "/web") {
+		t.Error(text)
 	}
 }

@@ -67,6 +67,7 @@ func (w *World) try(next map[spec.AppID]*spec.App, c api.Change) (*api.Changed, 
 // store makes the decided apps true and starts the deployment towards them.
 func (w *World) store(next map[spec.AppID]*spec.App, c api.Change) (*api.Changed, error) {
 	w.now = w.now.Add(time.Second)
+	original := maps.Clone(w.apps)
 	out := &api.Changed{Version: w.now, DeploymentID: w.uuid(), Apps: map[spec.AppID]*spec.App{}, Created: map[spec.AppID]bool{}}
 	d := &spec.Deployment{ID: out.DeploymentID, Version: w.now, Original: map[spec.AppID]*spec.App{}}
 	tree := maps.Clone(w.apps)
@@ -116,6 +117,9 @@ func (w *World) store(next map[spec.AppID]*spec.App, c api.Change) (*api.Changed
 		w.deployments = append(w.deployments, d)
 		w.publish(api.DeploymentInfo(d, 0, w.now))
 	} else {
+		if len(out.InPlace) > 0 {
+			w.inPlace = append(w.inPlace, w.recordInPlace(d, original, out))
+		}
 		w.publish(api.DeploymentSuccess(d, w.now))
 	}
 	return out, nil
@@ -204,11 +208,29 @@ func (w *World) CancelDeployment(_ context.Context, id string, force bool) (*api
 	return w.store(original, api.Change{})
 }
 
-// Records implements api.Backend: the deployments that run.
+// recordInPlace is the record of a deployment that only changed something in place, which the host did at once.
+func (w *World) recordInPlace(d *spec.Deployment, before map[spec.AppID]*spec.App, c *api.Changed) api.DeploymentRecord {
+	r := api.DeploymentRecord{Deployment: d, State: api.DeploymentFinished, Ended: w.now, InPlace: c.InPlace}
+	for _, id := range c.InPlace {
+		x := api.Resize{App: id, At: w.now, Before: before[id].CPUs, CPUs: c.Apps[id].CPUs, Held: c.Apps[id].Held(), Instances: len(w.tasks[id])}
+		if x.Have = x.Instances; x.Have > 0 {
+			x.InForce = w.now.Add(34 * time.Millisecond)
+		}
+		r.Resized = append(r.Resized, x)
+	}
+	return r
+}
+
+// Records implements api.Backend: the deployments that run, and those that only changed something in place.
 func (w *World) Records(_ context.Context, app spec.AppID, id string) (*api.Records, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := &api.Records{}
+	for _, r := range w.inPlace {
+		if (id == "" || r.Deployment.ID == id) && (app == "" || r.Touches(app)) {
+			out.Deployments = append(out.Deployments, r)
+		}
+	}
 	for _, d := range w.deployments {
 		if (id == "" || d.ID == id) && (app == "" || d.Affects(app)) {
 			out.Deployments = append(out.Deployments, api.DeploymentRecord{Deployment: d, State: api.DeploymentRunning, Stops: w.Stops})

@@ -40,6 +40,7 @@ type World struct {
 	versions    map[spec.AppID][]*spec.App // newest first
 	tasks       map[spec.AppID][]*spec.Task
 	deployments []*spec.Deployment
+	inPlace     []api.DeploymentRecord // without steps
 	failures    map[spec.AppID]*spec.TaskFailure
 	leases      map[spec.SeatID]spec.Lease
 	usage       map[string]spec.Usage
