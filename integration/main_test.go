@@ -48,7 +48,7 @@ func buildAndRun(m *testing.M) int {
 	return code
 }
 
-// requireReal skips the test loudly when one of the real things is not to be had: "docker", "consul", "bird", "nginx", "ansible", or an image. With
+// requireReal skips the test loudly when one of the real things is not to be had: "docker", "consul", "bird", "nginx", "ansible", "prometheus", or an image. With
 // BERTH_REQUIRE_REAL=1 that is a failure.
 func requireReal(t *testing.T, things ...string) {
 	t.Helper()
@@ -72,6 +72,10 @@ func requireReal(t *testing.T, things ...string) {
 		case "ansible":
 			if _, err := exec.LookPath("ansible-playbook"); err != nil {
 				missing = "no Ansible is installed (scripts/install-deps slow)"
+			}
+		case "prometheus":
+			if _, err := exec.LookPath("prometheus"); err != nil {
+				missing = "no Prometheus is installed (scripts/install-deps test)"
 			}
 		case "bird":
 			if _, err := exec.LookPath("bird"); err != nil {
