@@ -35,10 +35,10 @@ func newZabbixTemplateCommand(c *cli) *cobra.Command {
 		Use: "template", Short: "Print the template to import into Zabbix 6.0 or later", Args: cobra.NoArgs,
 		Long: `template prints the YAML of the template for hosts: link it to the Zabbix host of each machine that runs Berth's agent.
 
-Zabbix lets at most 29,999 items depend on one master item: 1,000 instances a host have room. With more, or where a
-zabbix_agentd before 6.4 takes at most 512 KB (about 500 instances), --pages parts the instances by app: an app's page
-depends on its name and the number of pages alone. The item berth.pages tells how many a host needs, and a trigger when
-they are too few.`,
+Zabbix lets at most 29,999 items depend on one master item: 1,000 instances a host have room. With more, or with more than
+about 500 asked for through zabbix_agentd (512 KB an answer), --pages parts the instances by app: an app's page depends on
+its name and the number of pages alone. The item berth.pages tells how many a host needs, and a trigger when they are too
+few.`,
 		Example: `  berth zabbix template >berth.yaml
   berth zabbix template --pages 4 >berth.yaml
   berth zabbix template --kind instances >berth-instances.yaml`,

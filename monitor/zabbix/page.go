@@ -14,11 +14,13 @@ const (
 	// MaxDependent is how many items may depend on one master item, however many levels there are between them; discovery
 	// rules and item prototypes that depend on it count as well.
 	MaxDependent = 29999
-	// LimitSocket is the most that zabbix_agentd takes from a UserParameter up to 6.2: 512 KB. It would cut the rest off, and
-	// the server would refuse the broken JSON, so nothing above is answered.
-	LimitSocket = 512<<10 - 1
-	// LimitPort is our own bound of an answer on the port, which Zabbix's processes take with ease (from 6.4 on it is also
-	// that of a UserParameter): 10,000 instances have it.
+	// LimitSocket is the most that every zabbix_agentd takes from a UserParameter: less than 512 KB in 6.0, and in 6.4 up to
+	// 6.4.6 (16 MB since: "What's new in Zabbix 6.4.7"), with the line end that berth-zabbix adds. Of anything longer it tells
+	// the server ZBX_NOTSUPPORTED without a reason, as 6.0.14 was seen to do from 524,288 bytes on; so nothing above is
+	// answered but how to get below.
+	LimitSocket = 512<<10 - 2
+	// LimitPort is our own bound of an answer on the port, which Zabbix's processes take with ease (from 6.4.7 on it is
+	// also that of a UserParameter): 10,000 instances have it.
 	LimitPort = 16<<20 - 1
 
 	// MaxPages bounds the pages of a template.
