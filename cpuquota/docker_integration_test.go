@@ -220,7 +220,7 @@ func TestRealAllowance(t *testing.T) {
 func wantSettings(t *testing.T, g *cgroup.Group, limit time.Duration, right func(cgroup.Settings) bool) {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		got, err := new(cgroup.Reader).Settings(g)
+		got, err := new(cgroup.Reader).Settings(g, cgroup.AllParts())
 		took := time.Since(began)
 		if err == nil && right(got) {
 			t.Logf("after %v", took.Round(time.Millisecond))

@@ -47,6 +47,11 @@ type watched struct {
 // counts says whether what it uses is of interest: it is somebody's task, or has a quota.
 func (w *watched) counts() bool { return w.want.Task != "" || w.want.Base > 0 }
 
+// parts are those settings that are not left alone.
+func (w *watched) parts() cgroup.Parts {
+	return cgroup.Parts{Burst: w.want.Burst > 0, Memory: w.want.Memory > 0, Pids: w.want.Pids > 0}
+}
+
 func (w *watched) close() {
 	if w.group != nil {
 		w.group.Close()
@@ -147,7 +152,7 @@ func (l *loop) keep(w *watched) error {
 		w.group = group
 	}
 	var err error
-	if w.have, err = l.reader.Settings(w.group); err != nil {
+	if w.have, err = l.reader.Settings(w.group, w.parts()); err != nil {
 		return err
 	}
 	changes := policy.Compare(w.want, toHave(w.have, w.want.Weight))
@@ -164,7 +169,7 @@ func (l *loop) keep(w *watched) error {
 			"app": w.want.App, "task": w.want.Task, "container": w.want.Name, "reason": change.Reason,
 		}).Info("Set the " + string(change.Setting))
 	}
-	if w.have, err = l.reader.Settings(w.group); err != nil {
+	if w.have, err = l.reader.Settings(w.group, w.parts()); err != nil {
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)

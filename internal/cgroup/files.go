@@ -16,7 +16,8 @@ func ReadFile(path string, buf []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer syscall.Close(fd)
-	return readOpen(fd, path, buf)
+	b, err := readOpen(fd, buf, false)
+	return b, unread(path, err)
 }
 
 func openSmall(path string) (int, error) {
@@ -27,8 +28,10 @@ func openSmall(path string) (int, error) {
 	return fd, nil
 }
 
-// readOpen reads an open file from its beginning.
-func readOpen(fd int, path string, buf []byte) ([]byte, error) {
+// readOpen reads an open file from its beginning. Of one that the kernel makes in one piece (atOnce) a read that leaves some of the
+// buffer empty is the last: another, that finds nothing, costs nearly as much. Files of many records, as some of /proc are, end such a
+// read also where the next record does not fit into the kernel's own page.
+func readOpen(fd int, buf []byte, atOnce bool) ([]byte, error) {
 	if cap(buf) < smallBuffer {
 		buf = make([]byte, 0, smallBuffer)
 	}
@@ -36,19 +39,32 @@ func readOpen(fd int, path string, buf []byte) ([]byte, error) {
 	for {
 		n, err := retryInterrupted(func() (int, error) { return syscall.Pread(fd, buf[len(buf):cap(buf)], int64(len(buf))) })
 		if err != nil {
-			return nil, gone(&os.PathError{Op: "read", Path: path, Err: err})
+			return nil, err
 		}
 		if n == 0 {
 			return buf, nil
 		}
 		buf = buf[:len(buf)+n]
 		if len(buf) > maxSmall {
-			return buf, fmt.Errorf("read %s: larger than %d bytes", path, maxSmall)
+			return buf, errLarge
+		}
+		if len(buf) < cap(buf) && atOnce {
+			return buf, nil
 		}
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
 		}
 	}
+}
+
+var errLarge = fmt.Errorf("larger than %d bytes", maxSmall)
+
+// unread says which file could not be read, if any.
+func unread(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return gone(&os.PathError{Op: "read", Path: path, Err: err})
 }
 
 // smallBuffer holds nearly all of them at once.

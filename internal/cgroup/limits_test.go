@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func settings(g *Group) (Settings, error) { return new(Reader).Settings(g) }
+func settings(g *Group) (Settings, error) { return new(Reader).Settings(g, AllParts()) }
 
 // kept is a copy of the group with files that stay open.
 func kept(g *Group) *Group {
@@ -57,6 +57,9 @@ func testSettings(t *testing.T, g *Group) {
 	}
 	want.Burst, want.Weight, want.MemoryLimit, want.PidsLimit = 10*time.Millisecond, DefaultShares, 64<<20, 100
 	sameSettings(t, want, seeSettings(t, g, k))
+	if s, err := new(Reader).Settings(k, Parts{Memory: true}); err != nil || s.MemoryLimit != 64<<20 || s.Quota != want.Quota || s.CanBurst || s.CanPids {
+		t.Errorf("of all parts only the memory limit: %+v, %v", s, err)
+	}
 	if err := g.SetPidsLimit(0); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +113,7 @@ func TestKeptFilesAreOpenedAnew(t *testing.T) {
 	if err := errors.Join(os.Remove(file), os.WriteFile(file, max, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := r.Settings(g); err != nil || s.Quota.Cores() != 0.2 {
+	if s, err := r.Settings(g, AllParts()); err != nil || s.Quota.Cores() != 0.2 {
 		t.Errorf("there again: %+v, %v", s, err)
 	}
 }
@@ -141,7 +144,7 @@ func TestKeptFilesAreBounded(t *testing.T) {
 		g.KeepOpen()
 		defer g.Close()
 		for range 2 {
-			if s, err := r.Settings(g); err != nil || s.Quota.Cores() != 0.2 {
+			if s, err := r.Settings(g, AllParts()); err != nil || s.Quota.Cores() != 0.2 {
 				t.Fatalf("%+v, %v", s, err)
 			}
 		}

@@ -1,7 +1,6 @@
 package cgroup
 
 import (
-	"errors"
 	"fmt"
 	"time"
 )
@@ -31,11 +30,25 @@ func (s Settings) HasWeight(shares int64) bool {
 	return s.weight == weightOf(shares) || s.weight == curvedWeightOf(shares)
 }
 
-// Settings reads what is set of a group. A group that is gone is ErrNotFound.
-func (r *Reader) Settings(g *Group) (Settings, error) {
+// Parts are what is read beside quota and weight. Whoever compares hundreds of groups each second reads only what it would repair;
+// to find that a kernel has no burst costs more than all the rest.
+type Parts struct{ Burst, Memory, Pids bool }
+
+// AllParts is everything.
+func AllParts() Parts { return Parts{true, true, true} }
+
+// Settings reads what is set of a group; what is not among the parts is zero, as if the group did not have it. A group that is gone
+// is ErrNotFound.
+func (r *Reader) Settings(g *Group, parts Parts) (Settings, error) {
 	s := Settings{v2: g.cpu.v2}
-	for _, step := range []func(*Reader, *Group, *Settings) error{(*Reader).quota, (*Reader).burst, (*Reader).weight, (*Reader).limits} {
-		if err := step(r, g, &s); err != nil {
+	for _, step := range []struct {
+		of   func(*Reader, *Group, *Settings) error
+		want bool
+	}{{(*Reader).quota, true}, {(*Reader).weight, true}, {(*Reader).burst, parts.Burst}, {(*Reader).memoryLimits, parts.Memory}, {(*Reader).pidsLimits, parts.Pids}} {
+		if !step.want {
+			continue
+		}
+		if err := step.of(r, g, &s); err != nil {
 			return Settings{}, fmt.Errorf("read the group's settings: %w", err)
 		}
 	}
@@ -90,17 +103,18 @@ func (r *Reader) weight(g *Group, s *Settings) (err error) {
 	return nil
 }
 
-func (r *Reader) limits(g *Group, s *Settings) error {
+func (r *Reader) memoryLimits(g *Group, s *Settings) (err error) {
 	name := "memory.limit_in_bytes"
 	if g.memory.v2 {
 		name = "memory.max"
 	}
-	var err1, err2 error
-	s.MemoryLimit, s.CanMemory, err1 = r.settingLimit(g.memory, name)
-	if err1 == nil {
-		s.PidsLimit, s.CanPids, err2 = r.settingLimit(g.pids, "pids.max")
-	}
-	return errors.Join(err1, err2)
+	s.MemoryLimit, s.CanMemory, err = r.settingLimit(g.memory, name)
+	return err
+}
+
+func (r *Reader) pidsLimits(g *Group, s *Settings) (err error) {
+	s.PidsLimit, s.CanPids, err = r.settingLimit(g.pids, "pids.max")
+	return err
 }
 
 func (r *Reader) settingNumber(p place, name string) (n int64, there bool, err error) {

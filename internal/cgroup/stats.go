@@ -302,16 +302,15 @@ func (r *Reader) number(p place, name string) (int64, error) {
 // file reads one of a group's files into the buffer; what it returns counts until the next call. A file that was kept open and is
 // gone is opened anew: another group may have its name by now, as that of a container that was started again.
 func (r *Reader) file(p place, name string) ([]byte, error) {
-	path := p.dir + "/" + name
 	if fd, kept := p.open[name]; kept {
-		b, err := r.open(fd, path)
+		b, err := r.open(fd, p, name)
 		if !errors.Is(err, ErrNotFound) {
 			return b, err
 		}
 		delete(p.open, name)
 		_ = syscall.Close(fd)
 	}
-	fd, err := openSmall(path)
+	fd, err := openSmall(p.dir + "/" + name)
 	if err != nil {
 		return nil, err
 	}
@@ -320,13 +319,17 @@ func (r *Reader) file(p place, name string) ([]byte, error) {
 	} else {
 		defer syscall.Close(fd)
 	}
-	return r.open(fd, path)
+	return r.open(fd, p, name)
 }
 
-func (r *Reader) open(fd int, path string) ([]byte, error) {
-	b, err := readOpen(fd, path, r.buf)
+// open reads a file that is open. All but the lists of processes, which nobody reads here, come in one piece.
+func (r *Reader) open(fd int, p place, name string) ([]byte, error) {
+	b, err := readOpen(fd, r.buf, true)
 	if b != nil {
 		r.buf = b
 	}
-	return b, err
+	if err != nil { // the path is made only for those who read it
+		return b, unread(p.dir+"/"+name, err)
+	}
+	return b, nil
 }
