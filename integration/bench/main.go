@@ -2,7 +2,7 @@
 // `docker run` of the same image on the same machine, in turns, and prints both and their ratio. With -network it measures Berth's
 // network instead: the routed path against bare veth pairs and Docker's bridge, how soon a router reaches a new address, and how soon
 // ten thousand routes are in the kernel, in the form that the command table reads; with -start, what the base image costs by itself; with -consul, how
-// soon a real Consul has what runs; with -quota, how exact CPU quotas are.
+// soon a real Consul has what runs; with -quota, how exact CPU quotas are; with -agent, what `berth agent` costs a host.
 package main
 
 import (
@@ -32,22 +32,13 @@ func main() {
 	rounds := flag.Int("rounds", 9, "with -network: how often each path is measured")
 	connects := flag.Int("connects", 100, "with -network: how many addresses the router is to reach")
 	consul := flag.Bool("consul", false, "measure how soon instances and containers are in a real Consul")
-	watching := flag.Bool("monitor", false, "measure what keeping an eye on 300 containers costs")
-	every := flag.Duration("monitor-every", 10*time.Second, "with -monitor: time between two measurements of all containers")
-	intervals := flag.Int("monitor-intervals", 6, "with -monitor: how many intervals to measure")
-	child := flag.String("monitor-child", "", "be the process that -monitor measures: the list of its containers")
-	address := flag.String("monitor-address", "", "with -monitor-child: where it serves its figures")
+	whole := flag.Bool("agent", false, "measure what the whole agent costs on a host with 300 containers")
+	every := flag.Duration("agent-every", 10*time.Second, "with -agent: time between two measurements of all containers")
+	intervals := flag.Int("agent-intervals", 6, "with -agent: how many intervals to measure")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if *child != "" {
-		if err := runMonitor(ctx, *child, *address, *every); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
 	t := &bench{ctx: ctx}
 	var ratio float64
 	ok := t.run(func() {
@@ -59,11 +50,11 @@ func main() {
 			measureQuota(t, *image, *window, *runs)
 			return
 		}
-		if *watching {
-			measureMonitor(t, *every, *intervals)
+		path := build(t, *binary)
+		if *whole {
+			measureAgent(t, path, *every, *intervals)
 			return
 		}
-		path := build(t, *binary)
 		if *consul {
 			measureConsul(t, path, *image, *runs)
 			return
