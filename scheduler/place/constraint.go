@@ -182,7 +182,8 @@ func (r *rule) full(value string) bool {
 	case "MAX_PER":
 		return r.counts[value] >= r.number
 	case "CLUSTER":
-		return len(r.counts) > 1 || len(r.counts) == 1 && r.counts[value] == 0
+		// A value that is given says it all, as in Marathon: who changes it moves the app, whose tasks are still on another one.
+		return r.Value == "" && (len(r.counts) > 1 || len(r.counts) == 1 && r.counts[value] == 0)
 	}
 	return false
 }

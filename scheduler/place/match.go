@@ -156,10 +156,12 @@ func (m *matcher) choose(d *demand) {
 			continue
 		}
 		value, set := r.Value, r.Value != ""
-		for v := range r.counts {
-			value, set = v, true
+		if !set && len(r.counts) == 1 {
+			for v := range r.counts {
+				value, set = v, true
+			}
 		}
-		if g := d.view.by(r.Field).byValue[value]; set && g != nil && len(r.counts) < 2 {
+		if g := d.view.by(r.Field).byValue[value]; set && g != nil {
 			o = &g.order
 			break
 		}

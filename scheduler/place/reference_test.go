@@ -91,7 +91,7 @@ func (x *simple) fits(it Intent, o *spec.Offer) bool {
 				return false
 			}
 		case "CLUSTER":
-			if n := x.count(app.ID, c.Field, value); n < len(x.tasks[app.ID]) {
+			if n := x.count(app.ID, c.Field, value); c.Value != "" && value != c.Value || c.Value == "" && n < len(x.tasks[app.ID]) {
 				return false
 			}
 		}
@@ -335,6 +335,7 @@ func drawApp(t *rapid.T, i int) *spec.App {
 		{{Field: "rack", Operator: "MAX_PER", Value: "2"}},
 		{{Field: "@hostname", Operator: "MAX_PER", Value: "2"}, {Field: "@zone", Operator: "GROUP_BY"}},
 		{{Field: "rack", Operator: "CLUSTER"}},
+		{{Field: "rack", Operator: "CLUSTER", Value: "b"}},
 		{{Field: "rack", Operator: "LIKE", Value: "a"}},
 	}).Draw(t, "constraints")
 	return app
