@@ -173,7 +173,7 @@ func (s *Supervisor) Kill(_ context.Context, signal, whom string, names ...strin
 			sent = pid > 1 && unix.Kill(pid, unix.Signal(number)) == nil || sent
 		}
 		if !sent {
-			return &manager.Error{Unit: name, Result: "no-process", Err: fmt.Errorf("no %s process to kill", strings.TrimSuffix(whom, "all"))}
+			return &manager.Error{Unit: name, Result: "no-process", Err: fmt.Errorf("no %sprocess to kill", strings.TrimPrefix(whom+" ", "all "))}
 		}
 	}
 	return nil

@@ -91,11 +91,7 @@ type drifted struct {
 }
 
 func (c *cli) drift(a *apiClient, arg string, f *driftFlags) error {
-	list, err := a.instances()
-	if err != nil {
-		return err
-	}
-	rows, err := find(list, arg)
+	rows, err := a.rows(arg)
 	if err != nil {
 		return err
 	}

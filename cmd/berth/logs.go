@@ -33,11 +33,7 @@ func newLogsCommand(c *cli) *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.completeApps(true, 1),
 		RunE: c.verb(func(ctx context.Context, a *apiClient, args []string) error {
-			list, err := a.instances()
-			if err != nil {
-				return err
-			}
-			rows, err := find(list, args[0])
+			rows, err := a.rows(args[0])
 			if err != nil {
 				return err
 			}

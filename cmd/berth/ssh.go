@@ -31,11 +31,7 @@ stale entry.`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: c.completeApps(true, 1),
 		RunE: c.verb(func(_ context.Context, a *apiClient, args []string) error {
-			list, err := a.instances()
-			if err != nil {
-				return err
-			}
-			rows, err := find(list, args[0])
+			rows, err := a.rows(args[0])
 			if err != nil {
 				return err
 			}

@@ -23,6 +23,15 @@ func (a *apiClient) instances(apps ...spec.AppID) (*api.InstanceList, error) {
 	return list, doing(err, "list instances")
 }
 
+// rows asks for those that APP or APP.N means.
+func (a *apiClient) rows(arg string) ([]api.Instance, error) {
+	list, err := a.instances()
+	if err != nil {
+		return nil, err
+	}
+	return find(list, arg)
+}
+
 // absolute is the id that a person means: the leading slash may be missing.
 func absolute(id string) spec.AppID { return spec.AppID("/" + strings.Trim(id, "/")) }
 

@@ -79,11 +79,7 @@ app's label BERTH_WEIGHT says again, 1 without one.`, spec.MaxServiceWeight),
 
 // changeSeats changes one instance, or all of an app, and tells of each.
 func (c *cli) changeSeats(a *apiClient, arg string, u api.SeatUpdate, done string) error {
-	list, err := a.instances()
-	if err != nil {
-		return err
-	}
-	rows, err := find(list, arg)
+	rows, err := a.rows(arg)
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,11 @@ func (c *cli) printWhy(w api.Why) error {
 		return err
 	}
 	line("")
-	line("Hosts known: %d. Offers looked at the last time: %d.", w.Hosts.Known, w.Hosts.Offered)
+	hosts := fmt.Sprintf("Hosts known: %d.", w.Hosts.Known)
+	if w.Hosts.Offered > 0 {
+		hosts += fmt.Sprintf(" Offers looked at the last time: %d.", w.Hosts.Offered)
+	}
+	line("%s", hosts)
 	for _, r := range w.Hosts.Refused {
 		line("  %s: %d refused, such as %s", r.Reason, r.Hosts, r.Example)
 	}
