@@ -199,19 +199,7 @@ func TestTroubleIsLoggedOnce(t *testing.T) {
 	})
 }
 
-func TestWindowForgetsTheOld(t *testing.T) {
-	var w window
-	start := time.Unix(0, 0)
-	for i := range 100 {
-		cpu := time.Duration(0)
-		if i > 50 {
-			cpu = time.Duration(i-50) * time.Second
-		}
-		w.add(sample{at: start.Add(time.Duration(i) * time.Second), stats: cgroup.Stats{CPU: cpu}}, 10*time.Second, time.Second)
-	}
-	if u := w.usage(cgroup.Quota{}); u.CPU != 1 || len(w.samples) != 11 {
-		t.Errorf("%v cores from %d samples", u.CPU, len(w.samples))
-	}
+func TestOptions(t *testing.T) {
 	if _, err := New(Options{Every: time.Minute}); err == nil {
 		t.Error("empty options were accepted")
 	}

@@ -39,7 +39,8 @@ type watched struct {
 	want      policy.Assignment
 	group     *cgroup.Group // nil until it was found
 	have      cgroup.Settings
-	window    window
+	window    cgroup.Window
+	memory    int64 // bytes in use
 	lost      lost
 	trouble   string // the last error logged, so that it is logged once
 }
@@ -132,7 +133,7 @@ func (l *loop) pass(now time.Time, tick bool) {
 		before := w.have.Quota
 		err := l.keep(w)
 		l.news = l.news || w.have.Quota != before
-		if first := len(w.window.samples) == 0; err == nil && w.counts() && (measure || first) {
+		if first := w.window.Empty(); err == nil && w.counts() && (measure || first) {
 			err = l.measure(w, now)
 			l.news = l.news || first
 		}
@@ -201,7 +202,8 @@ func (l *loop) measure(w *watched, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	w.window.add(sample{at: now, stats: stats}, l.o.Window, l.o.Every)
+	w.window.Add(now, stats, l.o.Window, l.o.Every)
+	w.memory = stats.Memory
 	w.lost.add(now, stats, w.want, l.o.Rules.Ceiling)
 	return nil
 }

@@ -5,56 +5,16 @@ import (
 	"math"
 	"time"
 
-	"github.com/berth-project/berth/internal/cgroup"
 	"github.com/berth-project/berth/spec"
 )
 
-// sample is a group's counters at one moment.
-type sample struct {
-	at    time.Time
-	stats cgroup.Stats
-}
-
-// window holds the samples of the last while, oldest first.
-type window struct{ samples []sample }
-
-// add appends a sample and drops those that are too old. A pass between two ticks replaces the newest sample, so that many
-// changes of the inventory do not make the window long.
-func (w *window) add(s sample, length, every time.Duration) {
-	n := len(w.samples)
-	if n > 1 && s.at.Sub(w.samples[n-2].at) < every {
-		w.samples[n-1] = s
-		return
-	}
-	w.samples = append(w.samples, s)
-	drop := 0
-	// One sample may be older, as the window spans the time between samples; half a tick is for timers that come late.
-	for len(w.samples)-drop > 2 && s.at.Sub(w.samples[drop+1].at) >= length-every/2 {
-		drop++
-	}
-	w.samples = append(w.samples[:0], w.samples[drop:]...)
-}
-
-// usage is what the window says; CPU and throttling are known from the second sample on.
-func (w *window) usage(quota cgroup.Quota) spec.Usage {
-	if len(w.samples) == 0 {
-		return spec.Usage{CPUQuota: quota.Cores()}
-	}
-	first, last := w.samples[0], w.samples[len(w.samples)-1]
-	u := spec.Usage{CPUQuota: quota.Cores(), MemBytes: last.stats.Memory}
-	if took := last.at.Sub(first.at); took > 0 && last.stats.CPU >= first.stats.CPU {
-		u.CPU = float64(last.stats.CPU-first.stats.CPU) / float64(took)
-	}
-	if last.stats.Periods > first.stats.Periods && last.stats.Throttled >= first.stats.Throttled {
-		u.ThrottledShare = float64(last.stats.Throttled-first.stats.Throttled) / float64(last.stats.Periods-first.stats.Periods)
-	}
-	return u
-}
-
 // figures are what is told of one container.
 func (w *watched) figures() spec.Usage {
-	u := w.window.usage(w.have.Quota)
-	u.Base, u.Weight, u.Lost, u.Advice = w.want.Base, w.have.Weight, w.lost.share, w.lost.advice
+	u := spec.Usage{
+		CPUQuota: w.have.Quota.Cores(), MemBytes: w.memory,
+		Base: w.want.Base, Weight: w.have.Weight, Lost: w.lost.share, Advice: w.lost.advice,
+	}
+	u.CPU, u.ThrottledShare = w.window.Rates()
 	return u
 }
 
@@ -66,7 +26,7 @@ func (l *loop) publish(now time.Time) {
 	l.news, l.looked = false, now
 	next := map[string]spec.Usage{}
 	for id, w := range l.watched {
-		if len(w.window.samples) == 0 {
+		if w.window.Empty() {
 			continue
 		}
 		u, key := w.figures(), cmp.Or(w.want.Task, id)

@@ -17,18 +17,11 @@ type tracked struct {
 	key     figures.Key // as which it was last shown; the zero Key: not at all
 	group   *cgroup.Group
 	ownNet  bool
-	netDir  string   // its network's folder below /proc
-	root    string   // its root's
-	samples []sample // oldest first
+	netDir  string // its network's folder below /proc
+	root    string // its root's
+	window  cgroup.Window
 	figures *figures.Figures
 	trouble string
-}
-
-// sample is the counters at one moment.
-type sample struct {
-	at                 time.Time
-	cpu                time.Duration
-	periods, throttled uint64
 }
 
 func (s *Sampler) newTracked(pid int, key figures.Key) *tracked {
@@ -80,8 +73,8 @@ func (s *Sampler) read(t *tracked) (*figures.Figures, error) {
 		},
 		Pids: figures.Pids{Current: d.Pids, Limit: d.PidsLimit},
 	}
-	t.add(sample{at: now, cpu: d.CPU, periods: d.Periods, throttled: d.Throttled}, s.o.Window, s.o.Every)
-	f.CPU.Used, f.CPU.Share = t.rates()
+	t.window.Add(now, d.Stats, s.o.Window, s.o.Every)
+	f.CPU.Used, f.CPU.Share = t.window.Rates()
 	if t.ownNet {
 		err = s.readNetwork(t.netDir, f)
 	}
@@ -98,28 +91,6 @@ func base(c docker.Container) float64 {
 		q.Period = cgroup.DefaultPeriod
 	}
 	return q.Cores()
-}
-
-// add appends a sample and forgets those older than the window, except the one that the window begins at.
-func (t *tracked) add(now sample, window, every time.Duration) {
-	t.samples = append(t.samples, now)
-	drop := 0
-	for len(t.samples)-drop > 2 && now.at.Sub(t.samples[drop+1].at) >= window-every/2 {
-		drop++
-	}
-	t.samples = append(t.samples[:0], t.samples[drop:]...)
-}
-
-// rates are the cores used and the throttled share over the window.
-func (t *tracked) rates() (cpu, throttled float64) {
-	first, last := t.samples[0], t.samples[len(t.samples)-1]
-	if took := last.at.Sub(first.at); took > 0 && last.cpu >= first.cpu {
-		cpu = float64(last.cpu-first.cpu) / float64(took)
-	}
-	if last.periods > first.periods && last.throttled >= first.throttled {
-		throttled = float64(last.throttled-first.throttled) / float64(last.periods-first.periods)
-	}
-	return cpu, throttled
 }
 
 // plus adds the figures of a container of the same pod: its network is the sandbox's. nil adds nothing.
