@@ -122,7 +122,7 @@ func (e *Engine) Start() {
 	e.t.Helper()
 	_ = os.Remove(e.dir + "/docker.pid") // a killed engine leaves it, and the id may be someone else's by now
 	args := []string{"--host", e.host, "--data-root", e.dir + "/data", "--exec-root", e.dir + "/exec",
-		"--containerd", e.dir + "/containerd.sock", "--pidfile", e.dir + "/docker.pid", "--live-restore"}
+		"--containerd", e.dir + "/containerd.sock", "--pidfile", e.dir + "/docker.pid", "--live-restore=" + strconv.FormatBool(!e.daemon.holds)}
 	if e.space == "" {
 		args = append(args, "--bridge", e.daemon.bridge, "--iptables=false", "--ip-masq=false", "--ip-forward=false")
 	}
@@ -132,6 +132,9 @@ func (e *Engine) Start() {
 		return err
 	})
 }
+
+// LiveRestore says whether containers live on while the engine is away, as they do at first; it holds from the next Start on.
+func (e *Engine) LiveRestore(on bool) { e.daemon.holds = !on }
 
 // ownBridge makes the default bridge of this engine. With "--bridge none" dockerd would delete docker0, which is the
 // machine's own engine's.

@@ -25,6 +25,7 @@ type daemon struct {
 	dir        string
 	bridge     string // its default network; "" until made
 	space      string // its network namespace; "" for the machine's own
+	holds      bool   // without live-restore: its containers end with it
 }
 
 func (e *Engine) in(t TB) *Engine { return &Engine{t: t, daemon: e.daemon} }
