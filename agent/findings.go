@@ -60,6 +60,9 @@ func draining(doc *spec.HostDocument, byTask map[string]docker.Container, out fu
 		}
 		c := byTask[s.TaskID]
 		t := drain.Task{ID: s.TaskID, Pid: c.Pid, For: s.DrainFor, Shared: c.NetworkMode == "host"}
+		if c.Running && c.Pid == 0 { // the engine has not described it yet, or not again
+			t.Pid = drain.Unknown
+		}
 		for _, p := range s.Ports {
 			t.Ports = append(t.Ports, p.Port)
 		}

@@ -107,14 +107,17 @@ func TestDraining(t *testing.T) {
 		{TaskID: "stays", Ports: ports},
 		{TaskID: "goes", Drain: true, DrainFor: time.Minute, Ports: ports, Services: []spec.Service{{Port: 80}, {Port: 8080}}, Probes: []spec.Probe{{Protocol: "TCP", Port: 80}}},
 		{TaskID: "gone", Drain: true, Ports: ports},
+		{TaskID: "obscure", Drain: true, Ports: ports},
 	}}
 	goes := box("1", "a", "blue", "10.1.0.10", true, "goes", time.Unix(1e9, 0))
 	goes.Pid, goes.NetworkMode = 42, "host"
-	byTask := running(docker.Snapshot{Containers: []docker.Container{goes}})
+	obscure := box("2", "b", "blue", "10.1.0.11", true, "obscure", time.Unix(1e9, 0)) // listed only
+	byTask := running(docker.Snapshot{Containers: []docker.Container{goes, obscure}})
 	got := draining(doc, byTask, func(task string) (spec.Drain, bool) { return spec.Drain{Left: 1}, task == "gone" })
 	want := []drain.Task{
 		{ID: "goes", Pid: 42, Ports: []int{80, 443, 8080}, Shared: true, For: time.Minute},
 		{ID: "gone", Ports: []int{80, 443}, Out: &spec.Drain{Left: 1}},
+		{ID: "obscure", Pid: drain.Unknown, Ports: []int{80, 443}},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)

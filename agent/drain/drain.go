@@ -28,10 +28,13 @@ const (
 	maxPace = 5 * time.Second
 )
 
+// Unknown is the Pid of a task that runs, and of whose process nothing is known just now.
+const Unknown = -1
+
 // Task is one draining task.
 type Task struct {
 	ID    string
-	Pid   int // of its first process, whose network namespace counts; 0: it does not run
+	Pid   int // of its first process, whose network namespace counts; 0: it does not run; or Unknown
 	Ports []int
 	// Shared: the network namespace is the host's, in which others are connected to, too.
 	Shared bool
@@ -164,6 +167,9 @@ func (w *Waiter) advance(t Task, x *wait, now time.Time) time.Time {
 func (w *Waiter) look(t Task, x *wait, now time.Time) (known bool) {
 	if t.Pid == 0 || len(t.Ports) == 0 {
 		return true
+	}
+	if t.Pid == Unknown {
+		return false
 	}
 	s, err := w.read(t.Pid)
 	switch {

@@ -56,6 +56,7 @@ func TestWaits(t *testing.T) {
 			}
 			return Sockets{}, fs.ErrNotExist
 		}, 2 * time.Second, 2, 0},
+		{"its process is not known", out, Task{Pid: Unknown, Ports: []int{80}, For: 2 * time.Second}, nil, 2 * time.Second, 0, 0},
 		{"nobody knows", out, Task{Pid: 1, Ports: []int{80}, For: 2 * time.Second}, func(time.Duration) (Sockets, error) { return Sockets{}, errors.New("no") }, 2 * time.Second, 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
