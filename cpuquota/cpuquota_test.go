@@ -314,6 +314,27 @@ func TestEngineRestarts(t *testing.T) {
 	})
 }
 
+// One that the engine lists and cannot describe just now is kept as it was last described.
+func TestObscureContainer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		k, _, stop := h.start()
+		defer stop()
+		h.one(docker.Container{Labels: map[string]string{spec.LabelTask: "t1"}, NanoCPUs: 2e8})
+		h.inventory.Set(docker.Snapshot{Connected: true, Containers: []docker.Container{{
+			ID: "c1", Name: "mesos-1", State: "paused", Running: true, Partial: true, Labels: map[string]string{spec.LabelTask: "t1"},
+		}}})
+		h.write("docker/c1/cpu.max", "max 100000")
+		pass(time.Second)
+		if got := h.quota(); got != "20000 100000" {
+			t.Errorf("quota %q", got)
+		}
+		if all, _ := k.Usage().Get(); all["t1"].Base != 0.2 {
+			t.Errorf("usage %+v", all)
+		}
+	})
+}
+
 func TestAdvice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t)

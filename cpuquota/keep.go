@@ -73,6 +73,9 @@ func (l *loop) decide(now time.Time, document spec.HostDocument, snapshot docker
 	running := map[string]docker.Container{}
 	var all []policy.Container
 	for _, c := range snapshot.Containers {
+		if w := l.watched[c.ID]; w != nil && c.Partial && c.Running {
+			c = w.container // as it was last described
+		}
 		if c.Running && c.Pid > 0 {
 			running[c.ID] = c
 			all = append(all, toPolicy(c))
