@@ -3,13 +3,10 @@
 package cpuquota
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"math"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -20,6 +17,7 @@ import (
 
 	"github.com/berth-project/berth/internal/cgroup"
 	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/internal/realtest"
 	"github.com/berth-project/berth/internal/watch"
 	"github.com/berth-project/berth/spec"
 )
@@ -28,37 +26,6 @@ const (
 	busyImage = "berth-it-quota:1"
 	busyName  = "berth-it-quota"
 )
-
-// needDocker connects to the real engine. BERTH_REQUIRE_REAL=1 makes its absence a failure.
-func needDocker(t *testing.T) *docker.Client {
-	t.Helper()
-	c, err := docker.New("")
-	if err == nil {
-		err = c.Ping(t.Context())
-	}
-	if err == nil {
-		t.Cleanup(func() { _ = c.Close() })
-		return c
-	}
-	if os.Getenv("BERTH_REQUIRE_REAL") == "1" {
-		t.Fatalf("no Docker Engine: %v", err)
-	}
-	t.Skipf("SKIPPED: no Docker Engine: %v", err)
-	return nil
-}
-
-// run runs a command and returns its output.
-func run(t *testing.T, stdin io.Reader, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Stdin = stdin
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
 
 // busyContainer starts a container that spins on one core with a quota of 0.2, and limits of memory and processes.
 func busyContainer(t *testing.T, c *docker.Client) docker.Container {
@@ -72,22 +39,12 @@ func busyContainer(t *testing.T, c *docker.Client) docker.Container {
 // startBusy starts a container of that kind that spins on one core.
 func startBusy(t *testing.T, c *docker.Client, kind docker.CreateSpec) docker.Container {
 	t.Helper()
-	dir := t.TempDir()
-	source := filepath.Join(dir, "main.go")
-	if err := os.WriteFile(source, []byte("package main\n\nimport \"runtime\"\n\nfunc main() {\n\truntime.GOMAXPROCS(1)\n\tfor {\n\t}\n}\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	run(t, nil, "go", "build", "-o", filepath.Join(dir, "busy"), source)
-	image := run(t, nil, "tar", "-C", dir, "-c", "busy")
-	run(t, bytes.NewReader([]byte(image)), "docker", "import", "-", busyImage)
+	realtest.Image(t, busyImage, "package main\n\nimport \"runtime\"\n\nfunc main() {\n\truntime.GOMAXPROCS(1)\n\tfor {\n\t}\n}\n")
 	ctx := context.Background()
 	_ = c.Remove(ctx, busyName, true) // of a test that was killed
-	kind.Name, kind.Image, kind.Cmd, kind.Network = busyName, busyImage, []string{"/busy"}, "none"
+	kind.Name, kind.Image, kind.Network = busyName, busyImage, "none"
 	id, err := c.Create(ctx, kind)
-	t.Cleanup(func() {
-		_ = c.Remove(ctx, busyName, true)
-		_ = exec.Command("docker", "rmi", busyImage).Run()
-	})
+	t.Cleanup(func() { _ = c.Remove(ctx, busyName, true) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +107,7 @@ func (k *keeping) group(t *testing.T, c docker.Container) *cgroup.Group {
 }
 
 func TestRealQuota(t *testing.T) {
-	c := needDocker(t)
+	c := realtest.Docker(t)
 	container := busyContainer(t, c)
 	k := keep(t, c)
 	group := k.group(t, container)
@@ -196,7 +153,7 @@ func TestRealQuota(t *testing.T) {
 // A container of docker run has an allowance by its label, and a burst where the kernel has one; then docker update is
 // another creation.
 func TestRealAllowance(t *testing.T) {
-	c := needDocker(t)
+	c := realtest.Docker(t)
 	container := startBusy(t, c, docker.CreateSpec{NanoCPUs: 2e8, Labels: map[string]string{spec.AppLabelStartup: "1.5x4s", spec.AppLabelBurst: "10ms"}})
 	k := keep(t, c)
 	group := k.group(t, container)
@@ -209,7 +166,7 @@ func TestRealAllowance(t *testing.T) {
 	if since := time.Since(container.StartedAt); since < 4*time.Second {
 		t.Errorf("the allowance ended after %v", since)
 	}
-	run(t, nil, "docker", "update", "--cpus", "0.1", container.ID)
+	realtest.Run(t, nil, "docker", "update", "--cpus", "0.1", container.ID)
 	k.seen(container.ID)
 	wantSettings(t, group, 3*time.Second, func(s cgroup.Settings) bool {
 		return s.Quota.Time == 10*time.Millisecond && (s.Burst == 10*time.Millisecond || !s.CanBurst)

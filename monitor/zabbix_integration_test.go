@@ -20,12 +20,13 @@ import (
 
 	"github.com/berth-project/berth/internal/cgroup"
 	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/internal/realtest"
 	"github.com/berth-project/berth/monitor/zabbix"
 	"github.com/berth-project/berth/monitor/zbxd"
 	"github.com/berth-project/berth/spec"
 )
 
-// needAgent finds the real agent. BERTH_REQUIRE_REAL=1 makes its absence a failure.
+// needAgent finds the real agent.
 func needAgent(t *testing.T) string {
 	t.Helper()
 	path, err := exec.LookPath("zabbix_agentd")
@@ -35,15 +36,11 @@ func needAgent(t *testing.T) string {
 	if _, err := os.Stat("/usr/sbin/zabbix_agentd"); err == nil {
 		return "/usr/sbin/zabbix_agentd"
 	}
-	if os.Getenv("BERTH_REQUIRE_REAL") == "1" {
-		t.Fatal("zabbix_agentd is not installed (Debian package zabbix-agent)")
-	}
-	t.Skip("SKIPPED: zabbix_agentd is not installed (Debian package zabbix-agent)")
+	realtest.Missing(t, "zabbix_agentd is not installed (Debian package zabbix-agent)")
 	return ""
 }
 
-// TestRealAgent lets a real zabbix_agentd, running as its own user, answer discovery and every item. The instance is this
-// test's own process, so that real cgroup and /proc files are read.
+// TestRealAgent lets a real zabbix_agentd, running as its own user, answer discovery and every item of a real container.
 func TestRealAgent(t *testing.T) {
 	agentd := needAgent(t)
 	dir, err := os.MkdirTemp("", "berth-monitor-")
@@ -55,11 +52,7 @@ func TestRealAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := filepath.Join(dir, "berth-zabbix")
-	build := exec.Command("go", "build", "-o", client, "../cmd/berth-zabbix")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the client: %v\n%s", err, out)
-	}
+	realtest.Run(t, nil, "go", "build", "-o", client, "../cmd/berth-zabbix")
 	socket := filepath.Join(dir, "zabbix.sock")
 	port := freeAddress(t, 10000)
 	startMonitor(t, socket, port)
@@ -141,10 +134,7 @@ func startMonitor(t *testing.T, socket, port string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.inventory.Set(docker.Snapshot{Connected: true, Containers: []docker.Container{{
-		ID: "self", Running: true, Pid: os.Getpid(), StartedAt: time.Now(),
-		Labels: map[string]string{spec.LabelTask: "t", spec.LabelApp: "/it/monitor", spec.LabelSeat: "0"},
-	}}})
+	h.inventory.Set(docker.Snapshot{Connected: true, Containers: []docker.Container{startContainer(t)}})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()
@@ -154,6 +144,32 @@ func startMonitor(t *testing.T, socket, port string) {
 			t.Errorf("Run: %v", err)
 		}
 	})
+}
+
+// startContainer runs a container that does nothing, as Berth would have labelled it.
+func startContainer(t *testing.T) docker.Container {
+	t.Helper()
+	const name = "berth-it-zabbix"
+	c := realtest.Docker(t)
+	realtest.Image(t, name+":1", "package main\n\nimport \"time\"\n\nfunc main() { time.Sleep(time.Hour) }\n")
+	ctx := context.WithoutCancel(t.Context())
+	_ = c.Remove(ctx, name, true) // of a test that was killed
+	id, err := c.Create(ctx, docker.CreateSpec{
+		Name: name, Image: name + ":1", Network: "none",
+		Labels: map[string]string{spec.LabelTask: "t", spec.LabelApp: "/it/monitor", spec.LabelSeat: "0"},
+	})
+	t.Cleanup(func() { _ = c.Remove(ctx, name, true) })
+	if err == nil {
+		err = c.Start(ctx, id)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	container, err := c.Inspect(ctx, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return container
 }
 
 // startAgentd runs the agent in the foreground on a free loopback port.

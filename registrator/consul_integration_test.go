@@ -24,6 +24,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/internal/realtest"
 	"github.com/berth-project/berth/internal/watch"
 	"github.com/berth-project/berth/registrator/services"
 	"github.com/berth-project/berth/spec"
@@ -40,7 +41,7 @@ type consulServer struct {
 	client  *api.Client
 }
 
-// needConsul finds a real Consul. BERTH_REQUIRE_REAL=1 makes its absence a failure.
+// needConsul finds a real Consul.
 func needConsul(t *testing.T) string {
 	t.Helper()
 	cache, _ := os.UserCacheDir()
@@ -55,10 +56,7 @@ func needConsul(t *testing.T) string {
 	if path, err := exec.LookPath("consul"); err == nil {
 		return path
 	}
-	if os.Getenv("BERTH_REQUIRE_REAL") == "1" {
-		t.Fatal("no Consul binary: neither BERTH_CONSUL nor the cache folder nor PATH has one")
-	}
-	t.Skip("SKIPPED: no Consul binary: neither BERTH_CONSUL nor the cache folder nor PATH has one")
+	realtest.Missing(t, "no Consul binary: neither BERTH_CONSUL nor the cache folder nor PATH has one")
 	return ""
 }
 

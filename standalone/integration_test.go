@@ -3,16 +3,12 @@
 package standalone
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +18,7 @@ import (
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
 	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/internal/realtest"
 )
 
 const (
@@ -58,55 +55,12 @@ func main() {
 }
 `
 
-// buildImage imports an image with one static program.
-func buildImage(t *testing.T) {
-	t.Helper()
-	dir := t.TempDir()
-	source, program := filepath.Join(dir, "main.go"), filepath.Join(dir, "guest")
-	if err := os.WriteFile(source, []byte(guest), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	build := exec.Command("go", "build", "-o", program, source)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the guest: %v\n%s", err, out)
-	}
-	binary := must(os.ReadFile(program))
-	var layer bytes.Buffer
-	w := tar.NewWriter(&layer)
-	if err := w.WriteHeader(&tar.Header{Name: "guest", Mode: 0o755, Size: int64(len(binary))}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(binary); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	load := exec.Command("docker", "import", "-c", `ENTRYPOINT ["/guest"]`, "-", testImage)
-	load.Stdin = &layer
-	if out, err := load.CombinedOutput(); err != nil {
-		t.Fatalf("import the image: %v\n%s", err, out)
-	}
-	t.Cleanup(func() { _ = exec.Command("docker", "rmi", "-f", testImage).Run() })
-}
-
 // realWorld is an engine on this machine's Docker.
 func realWorld(t *testing.T) *world {
 	t.Helper()
-	c, err := docker.New("")
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := realtest.Docker(t)
+	realtest.Image(t, testImage, guest)
 	ctx, cancel := context.WithCancel(context.Background())
-	if err := c.Ping(ctx); err != nil {
-		cancel()
-		if os.Getenv("BERTH_REQUIRE_REAL") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	buildImage(t)
 	if err := c.CreateNetwork(ctx, docker.NetworkSpec{
 		Name: pool, Driver: "bridge", Subnet: netip.MustParsePrefix("10.231.77.0/24"), Gateway: netip.MustParseAddr("10.231.77.1"),
 	}); err != nil {

@@ -3,14 +3,11 @@
 package docker_test
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
 	"net/netip"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/internal/realtest"
 )
 
 const (
@@ -51,52 +49,13 @@ func main() {
 
 func realClient(t *testing.T) *docker.Client {
 	t.Helper()
-	c, err := docker.New("")
-	if err == nil {
-		err = c.Ping(t.Context())
-	}
-	if err != nil {
-		if os.Getenv("BERTH_REQUIRE_REAL") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	dir := t.TempDir()
-	source, binary := filepath.Join(dir, "main.go"), filepath.Join(dir, "guest")
-	if err := os.WriteFile(source, []byte(program), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	build := exec.Command("go", "build", "-o", binary, source)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	raw, err := os.ReadFile(binary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var layer bytes.Buffer
-	w := tar.NewWriter(&layer)
-	if err := w.WriteHeader(&tar.Header{Name: "guest", Mode: 0o755, Size: int64(len(raw))}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(raw); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	load := exec.Command("docker", "import", "-c", `ENTRYPOINT ["/guest"]`, "-", realImage)
-	load.Stdin = &layer
-	if out, err := load.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	c := realtest.Docker(t)
+	realtest.Image(t, realImage, program)
 	t.Cleanup(func() {
 		ctx := context.Background()
 		_ = c.Remove(ctx, realName, true)
 		_ = c.Remove(ctx, realName+".old", true)
 		_ = c.RemoveNetwork(ctx, realName)
-		_ = exec.Command("docker", "rmi", "-f", realImage).Run()
 	})
 	return c
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"io"
 	"math"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/berth-project/berth/internal/cgroup"
 	"github.com/berth-project/berth/internal/docker"
+	"github.com/berth-project/berth/internal/realtest"
 	"github.com/berth-project/berth/monitor/figures"
 )
 
@@ -26,37 +26,15 @@ const (
 	realName  = "berth-it-sampler"
 )
 
-// needDocker connects to the real engine. BERTH_REQUIRE_REAL=1 makes its absence a failure.
-func needDocker(t *testing.T) *docker.Client {
+// command runs docker and returns what it says.
+func command(t *testing.T, args ...string) string {
 	t.Helper()
-	c, err := docker.New("")
-	if err == nil {
-		t.Cleanup(func() { _ = c.Close() })
-		var there bool
-		if there, err = c.ImageExists(t.Context(), realImage); err == nil && there {
-			return c
-		}
-	}
-	if os.Getenv("BERTH_REQUIRE_REAL") == "1" {
-		t.Fatalf("no Docker Engine with %s (make images): %v", realImage, err)
-	}
-	t.Skipf("SKIPPED: no Docker Engine with %s (make images): %v", realImage, err)
-	return nil
-}
-
-// command runs docker and returns its output; a fault is the test's end unless it may fail.
-func command(t *testing.T, mayFail bool, args ...string) string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "docker", args...).CombinedOutput()
-	if err != nil && !mayFail {
-		t.Fatalf("docker %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return strings.TrimSpace(string(out))
+	return strings.TrimSpace(realtest.Run(t, nil, "docker", args...))
 }
 
 // TestRealContainer compares what is measured of a container of the base image with what the kernel and the engine say.
 func TestRealContainer(t *testing.T) {
-	c := needDocker(t)
+	c := realtest.Docker(t, realImage)
 	groups, err := cgroup.Open("", "")
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +48,7 @@ func TestRealContainer(t *testing.T) {
 	defer s.Close()
 	_ = exec.Command("docker", "rm", "-f", realName).Run() // of a test that was killed
 	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", realName).Run() })
-	command(t, false, "run", "-d", "--name", realName, "--memory", "64m", "--memory-swap", "64m", "--cpus", "0.5", "--pids-limit", "300", "--cpu-shares", "512",
+	command(t, "run", "-d", "--name", realName, "--memory", "64m", "--memory-swap", "64m", "--cpus", "0.5", "--pids-limit", "300", "--cpu-shares", "512",
 		"-e", "MARATHON_APP_ID=/it/sampler", realImage)
 	look := func() figures.Instance {
 		t.Helper()
@@ -111,9 +89,9 @@ func TestRealContainer(t *testing.T) {
 	againstKernel(t, look)
 	againstEngine(t, look)
 
-	command(t, true, "exec", realName, "sh", "-c", "tail /dev/zero")
+	_ = exec.Command("docker", "exec", realName, "sh", "-c", "tail /dev/zero").Run() // it is killed
 	killed := until("the kill is counted", func(i figures.Instance) bool { return i.Memory.OOMKills >= 1 })
-	command(t, false, "restart", "-t", "1", realName)
+	command(t, "restart", "-t", "1", realName)
 	if i := look(); i.Restarts != 1 || i.Memory.OOMKills < killed.Memory.OOMKills || i.Uptime > 60 {
 		t.Errorf("after the restart: %d restarts, %d kills, up for %v s", i.Restarts, i.Memory.OOMKills, i.Uptime)
 	}
@@ -123,7 +101,7 @@ func TestRealContainer(t *testing.T) {
 func againstKernel(t *testing.T, look func() figures.Instance) {
 	t.Helper()
 	inside := func(name string) uint64 {
-		n, err := strconv.ParseUint(command(t, false, "exec", realName, "cat", "/sys/class/net/eth0/statistics/"+name), 10, 64)
+		n, err := strconv.ParseUint(command(t, "exec", realName, "cat", "/sys/class/net/eth0/statistics/"+name), 10, 64)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +121,7 @@ func againstKernel(t *testing.T, look func() figures.Instance) {
 func againstEngine(t *testing.T, look func() figures.Instance) {
 	t.Helper()
 	var stats struct{ MemUsage, PIDs string }
-	if err := json.Unmarshal([]byte(command(t, false, "stats", "--no-stream", "--format", "{{json .}}", realName)), &stats); err != nil {
+	if err := json.Unmarshal([]byte(command(t, "stats", "--no-stream", "--format", "{{json .}}", realName)), &stats); err != nil {
 		t.Fatal(err)
 	}
 	i := look()
