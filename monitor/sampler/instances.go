@@ -95,9 +95,7 @@ func (j *join) seat(seat spec.HostSeat) figures.Instance {
 		fill(&i, t)
 		if f := i.Figures; f != nil {
 			for _, m := range seat.Containers {
-				if c := j.running[m.TaskID]; c != nil {
-					plus(f, m.Name, c.figures)
-				}
+				t.add(f, m.Name, j.running[m.TaskID])
 			}
 			j.advise(f, seat.TaskID, seat.CPUs)
 		}

@@ -22,6 +22,7 @@ type tracked struct {
 	window  cgroup.Window
 	figures *figures.Figures
 	trouble string
+	members map[string]*member // of a pod's sandbox: its containers by name
 }
 
 func (s *Sampler) newTracked(pid int, key figures.Key) *tracked {
@@ -91,41 +92,4 @@ func base(c docker.Container) float64 {
 		q.Period = cgroup.DefaultPeriod
 	}
 	return q.Cores()
-}
-
-// plus adds the figures of a container of the same pod: its network is the sandbox's. nil adds nothing.
-func plus(f *figures.Figures, name string, c *figures.Figures) {
-	if c == nil {
-		return
-	}
-	f.CPU = figures.CPU{
-		Seconds: f.CPU.Seconds + c.CPU.Seconds, Used: f.CPU.Used + c.CPU.Used,
-		// A sum with something unlimited in it has no limit.
-		Quota: sumOfLimits(f.CPU.Quota, c.CPU.Quota), Base: sumOfLimits(f.CPU.Base, c.CPU.Base),
-		Weight: f.CPU.Weight + c.CPU.Weight, Periods: f.CPU.Periods + c.CPU.Periods, Throttled: f.CPU.Throttled + c.CPU.Throttled,
-		Waited: f.CPU.Waited + c.CPU.Waited, Share: max(f.CPU.Share, c.CPU.Share),
-	}
-	f.Memory = figures.Memory{
-		Used: f.Memory.Used + c.Memory.Used, RSS: f.Memory.RSS + c.Memory.RSS, Cache: f.Memory.Cache + c.Memory.Cache,
-		Swap: f.Memory.Swap + c.Memory.Swap, Limit: sumOfLimits(f.Memory.Limit, c.Memory.Limit),
-		OOMKills: f.Memory.OOMKills + c.Memory.OOMKills,
-	}
-	f.IO = figures.IO{
-		ReadBytes: f.IO.ReadBytes + c.IO.ReadBytes, WriteBytes: f.IO.WriteBytes + c.IO.WriteBytes,
-		Reads: f.IO.Reads + c.IO.Reads, Writes: f.IO.Writes + c.IO.Writes,
-	}
-	f.Pids = figures.Pids{Current: f.Pids.Current + c.Pids.Current, Limit: sumOfLimits(f.Pids.Limit, c.Pids.Limit)}
-	services := f.Services[:len(f.Services):len(f.Services)] // appending copies: others share the array
-	for _, service := range c.Services {
-		service.Name = name + "/" + service.Name
-		services = append(services, service)
-	}
-	f.Services = services
-}
-
-func sumOfLimits[T int64 | float64](a, b T) T {
-	if a == 0 || b == 0 {
-		return 0
-	}
-	return a + b
 }
