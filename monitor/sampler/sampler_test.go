@@ -321,6 +321,21 @@ func TestCloseLeavesNothingOpen(t *testing.T) {
 	}
 }
 
+// TestManyInterfaces: a container with more than are looked at has its figures all the same.
+func TestManyInterfaces(t *testing.T) {
+	m := newMachine(t)
+	m.group("c1", 0)
+	text := netDev
+	for n := range 2000 {
+		text += fmt.Sprintf("\nveth%04d: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0", n)
+	}
+	m.write(m.proc, "42/net/dev", text)
+	all := m.pass(spec.HostState{}, docker.Container{ID: "c1", Name: "dind", Running: true, Pid: 42}).Instances
+	if len(all) != 1 || all[0].Figures == nil || len(all[0].Networks) != maxInterfaces {
+		t.Errorf("got %+v", all)
+	}
+}
+
 func FuzzNetDev(f *testing.F) {
 	f.Add([]byte(netDev))
 	f.Fuzz(func(t *testing.T, b []byte) {
