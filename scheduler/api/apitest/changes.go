@@ -115,12 +115,12 @@ func (w *World) store(next map[spec.AppID]*spec.App, c api.Change) (*api.Changed
 	if len(d.Steps) > 0 {
 		d.StepSince = w.now
 		w.deployments = append(w.deployments, d)
-		w.publish(api.DeploymentInfo(d, 0, w.now))
+		w.publish(api.DeploymentInfo(still(d), 0, w.now))
 	} else {
 		if len(out.InPlace) > 0 {
 			w.inPlace = append(w.inPlace, w.recordInPlace(d, original, out))
 		}
-		w.publish(api.DeploymentSuccess(d, w.now))
+		w.publish(api.DeploymentSuccess(still(d), w.now))
 	}
 	return out, nil
 }
@@ -174,7 +174,7 @@ func (w *World) Kill(_ context.Context, ids []string, o api.KillOptions) ([]*spe
 			}
 			t.Rung, t.KillWanted, t.KillReason = spec.Killing, w.now, "killed through the API"
 			killed = append(killed, t)
-			w.publish(api.InstanceChanged(t, "Killed", w.now))
+			w.publish(api.InstanceChanged(still(t), "Killed", w.now))
 			if a := w.apps[app]; a != nil && o.Scale {
 				if fewer[app] == nil {
 					copied := *a

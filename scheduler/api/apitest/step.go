@@ -82,14 +82,14 @@ func (w *World) step() (moved bool) {
 			continue
 		}
 		moved = true
-		w.publish(api.DeploymentStepSuccess(d, d.Current, w.now))
+		w.publish(api.DeploymentStepSuccess(still(d), d.Current, w.now))
 		d.Current, d.StepSince = d.Current+1, w.now
 		if d.Current < len(d.Steps) {
-			w.publish(api.DeploymentInfo(d, d.Current, w.now))
+			w.publish(api.DeploymentInfo(still(d), d.Current, w.now))
 			continue
 		}
 		w.deployments = slices.DeleteFunc(w.deployments, func(x *spec.Deployment) bool { return x == d })
-		w.publish(api.DeploymentSuccess(d, w.now))
+		w.publish(api.DeploymentSuccess(still(d), w.now))
 	}
 	return moved
 }
@@ -154,7 +154,7 @@ func (w *World) launch(app *spec.App, seat spec.SeatID) *spec.Task {
 			t.ClientPorts = t.Ports // as if the host published them
 		}
 	}
-	w.publish(api.InstanceChanged(t, "Staging", w.now))
+	w.publish(api.InstanceChanged(still(t), "Staging", w.now))
 	return t
 }
 
@@ -182,14 +182,14 @@ func (w *World) run(app *spec.App, t *spec.Task) {
 		t.Health = append(t.Health, spec.CheckHealth{Alive: true, Known: true, FirstSuccess: w.now, LastSuccess: w.now})
 	}
 	w.usage[t.ID] = spec.Usage{CPUQuota: app.CPUs, CPU: app.CPUs / 2, ThrottledShare: 0.125, MemBytes: 32 << 20}
-	w.publish(api.StatusUpdate(t, w.now))
-	w.publish(api.InstanceChanged(t, "Running", w.now))
+	w.publish(api.StatusUpdate(still(t), w.now))
+	w.publish(api.InstanceChanged(still(t), "Running", w.now))
 }
 
 func (w *World) endDeployment(id, reason string) {
 	w.deployments = slices.DeleteFunc(w.deployments, func(d *spec.Deployment) bool {
 		if d.ID == id {
-			w.publish(api.DeploymentFailed(d, reason, w.now))
+			w.publish(api.DeploymentFailed(still(d), reason, w.now))
 		}
 		return d.ID == id
 	})

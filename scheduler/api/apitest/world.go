@@ -125,6 +125,12 @@ func (w *World) View(ctx context.Context) (*api.View, error) {
 	return &s.View, nil
 }
 
+// still is a copy for an event, which is read when its reader comes to it: by then the world has moved on.
+func still[T any](x *T) *T {
+	copied := *x
+	return &copied
+}
+
 func (w *World) publish(e api.Event) {
 	if w.Events != nil {
 		w.Events.Publish(e)
