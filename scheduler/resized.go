@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"math"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -51,10 +50,10 @@ func (s *Scheduler) noteInPlace(d *spec.Deployment, n decision, inPlace []spec.A
 	}
 }
 
-// quotaMeasured takes in what a host measured of a task. Quotas are whole microseconds of a period, so they are equal within a hundredth.
+// quotaMeasured takes in what a host measured of a task.
 func (s *Scheduler) quotaMeasured(t *spec.Task, u spec.Usage, now time.Time) {
 	r := s.history.resizes[t.Seat.App]
-	if r == nil || !r.waiting[t.ID] || math.Abs(u.Quota()-r.quota) > 0.01*r.quota {
+	if r == nil || !r.waiting[t.ID] || !spec.SameQuota(u.Quota(), r.quota) {
 		return
 	}
 	delete(r.waiting, t.ID)

@@ -48,6 +48,15 @@ func ParseCores(text string) (float64, error) {
 	return n, nil
 }
 
+// leastCores is the smallest quota that the kernel takes: 1 ms in a period of 100.
+const leastCores = 0.01
+
+// SameQuota says whether a quota in cores, as a host measured it, is the one that is wanted. The kernel has whole microseconds of a period.
+func SameQuota(measured, wanted float64) bool {
+	wanted = max(wanted, leastCores)
+	return math.Abs(measured-wanted) <= 0.01*wanted
+}
+
 // ParseBurst reads the CPU time that a container may save up, such as "50ms" (AppLabelBurst).
 func ParseBurst(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(strings.TrimSpace(text))

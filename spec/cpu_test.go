@@ -36,3 +36,14 @@ func TestLabelValues(t *testing.T) {
 		}
 	}
 }
+
+func TestSameQuota(t *testing.T) {
+	for _, c := range []struct {
+		measured, wanted float64
+		same             bool
+	}{{1.5, 1.5, true}, {1.496, 1.5, true}, {1.45, 1.5, false}, {0, 1.5, false}, {0.01, 0.001, true}, {0.001, 0.001, false}, {0.02, 0.001, false}} {
+		if SameQuota(c.measured, c.wanted) != c.same {
+			t.Errorf("%v for %v: %v", c.measured, c.wanted, !c.same)
+		}
+	}
+}

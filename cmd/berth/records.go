@@ -83,7 +83,7 @@ func lasted(d deploymentRecord) string {
 	if err != nil || d.Ended.IsZero() || len(d.Steps) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("  took %.1fs", d.Ended.Sub(began).Seconds())
+	return fmt.Sprintf("  took %.1fs", max(0, d.Ended.Sub(began).Seconds())) // versions differ by a millisecond at least, also of changes at one moment
 }
 
 // inPlace are what a deployment changed in place, a line each.

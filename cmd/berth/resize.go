@@ -38,7 +38,7 @@ as an ordinary rolling update; with it just as much is held as the quota is, or 
 
 The command waits until the hosts say that the kernel has the new quota (--wait=false does not).`,
 		Example: `  berth resize web --cpus 1.5                      # in place, within what is held
-  berth resize web --cpus 1.5 --restart            # in place if possible to the core, otherwise a rolling update
+  berth resize web --cpus 1.5 --restart            # in place if just 1.5 are held already, otherwise a rolling update
   berth resize web --cpus 1 --held 2 --restart     # from now on web can go up to 2 cores in place
   berth resize web --cpus 1.5 --dry-run -o json    # would it be in place?`,
 		Args:              cobra.ExactArgs(1),
@@ -163,7 +163,7 @@ func (c *cli) awaitQuota(ctx context.Context, a *apiClient, f waitFlags, r api.R
 		for _, row := range list.Instances {
 			switch {
 			case row.State != "running" || row.Outdated || done[row.TaskID]:
-			case row.CPUs == r.CPUs && math.Abs(quotaOf(row)-r.CPUs) <= 0.01*r.CPUs:
+			case row.CPUs == r.CPUs && spec.SameQuota(quotaOf(row), r.CPUs):
 				done[row.TaskID] = true
 				out = append(out, resizedInstance{name(row), row.Host, was[row.TaskID], quotaOf(row), time.Since(began).Milliseconds()})
 			case missing == "":
