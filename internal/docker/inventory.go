@@ -23,7 +23,8 @@ type Source interface {
 
 const (
 	firstBackoff = 100 * time.Millisecond
-	maxBackoff   = 5 * time.Second
+	// maxBackoff is the longest that an engine that is back goes unnoticed. Containers that it starts anew have no quota until then.
+	maxBackoff = time.Second
 	// resync is how often the list is compared: engines drop events of a client that was slow for 100 ms.
 	resync = 30 * time.Second
 	// listTimeout is how long the engine may take for a list, for which it waits for no container. One that is frozen does not
