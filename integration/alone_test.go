@@ -106,24 +106,28 @@ func (a *alone) group(name string) (*cgroup.Group, error) {
 	return a.groups.Find(n, id, "")
 }
 
-// quota is a container's as the kernel has it, in cores.
-func (a *alone) quota(name string) (float64, error) {
-	g, err := a.group(name)
-	if err != nil {
-		return 0, err
+// found are the control groups of the containers that are to have these quotas. Looking at them costs nothing; asking a busy engine
+// for them may take longer than a repair.
+func (a *alone) found(want map[string]float64) map[string]*cgroup.Group {
+	a.t.Helper()
+	groups := map[string]*cgroup.Group{}
+	for name := range want {
+		rig.Eventually(a.t, 30*time.Second, name+" runs", func() (err error) {
+			groups[name], err = a.group(name)
+			return err
+		})
 	}
-	q, err := g.Quota()
-	return q.Cores(), err
+	return groups
 }
 
-// wantQuotas waits until the kernel has these quotas; 0 is none.
-func (a *alone) wantQuotas(limit time.Duration, when string, want map[string]float64) {
+// wantQuotas waits until the kernel has these quotas, in cores; 0 is none.
+func (a *alone) wantQuotas(limit time.Duration, when string, groups map[string]*cgroup.Group, want map[string]float64) {
 	a.t.Helper()
 	began := time.Now()
 	rig.Eventually(a.t, limit, "quotas "+when, func() error {
 		for name, cores := range want {
-			if got, err := a.quota(name); err != nil || got != cores {
-				return fmt.Errorf("%s has %v cores, want %v (%v)", name, got, cores, err)
+			if q, err := groups[name].Quota(); err != nil || q.Cores() != cores {
+				return fmt.Errorf("%s has %v cores, want %v (%v)", name, q.Cores(), cores, err)
 			}
 		}
 		return nil
@@ -131,17 +135,18 @@ func (a *alone) wantQuotas(limit time.Duration, when string, want map[string]flo
 	a.t.Logf("quotas %s: right after %v", when, time.Since(began).Round(time.Millisecond))
 }
 
-// change sets a quota by hand, as somebody who means well might.
-func (a *alone) change(name string, to time.Duration) {
-	a.t.Helper()
-	g, err := a.group(name)
-	if err == nil {
-		err = g.SetQuota(cgroup.Quota{Time: to})
-	}
-	if err != nil {
-		a.t.Fatalf("change the quota of %s: %v", name, err)
+// setQuotas sets quotas by hand, as somebody who means well might; 0 is none.
+func setQuotas(t *testing.T, groups map[string]*cgroup.Group, to map[string]time.Duration) {
+	t.Helper()
+	for name, quota := range to {
+		if err := groups[name].SetQuota(cgroup.Quota{Time: quota}); err != nil {
+			t.Fatalf("change the quota of %s: %v", name, err)
+		}
 	}
 }
+
+// repair is how soon a quota is to be right again after somebody changed it.
+const repair = 2 * time.Second
 
 // wantServices waits until Consul's catalog has these services and no others: service -> the ids of its entries.
 func (a *alone) wantServices(when string, want map[string]string) {
@@ -208,20 +213,14 @@ func TestAgentAlone(t *testing.T) {
 	a.run("plain", "--cpus", "0.4")
 	a.run("free", "-p", "80", "-e", "SERVICE_IGNORE=yes")
 	quotas := map[string]float64{"web": 0.3, "mesos-shop": 0.25, "mesos-chronos": 0.2, "plain": 0.4, "free": 0}
-	for name := range quotas {
-		if got, err := a.quota(name); err != nil || got != 0 && name != "plain" {
-			t.Fatalf("%s has a quota of %v already, %v", name, got, err)
-		}
-	}
+	groups := a.found(quotas)
+	a.wantQuotas(0, "of docker run", groups, map[string]float64{"web": 0, "mesos-shop": 0, "mesos-chronos": 0, "plain": 0.4, "free": 0})
 	a.start()
-	a.wantQuotas(10*time.Second, "after the start", quotas)
+	a.wantQuotas(10*time.Second, "after the start", groups, quotas)
 
 	t.Run("quotas are repaired", func(t *testing.T) {
-		a := a.in(t)
-		for name, to := range map[string]time.Duration{"web": 90 * time.Millisecond, "mesos-shop": 0, "plain": 10 * time.Millisecond} {
-			a.change(name, to)
-		}
-		a.wantQuotas(2*time.Second, "after they were changed by hand", quotas)
+		setQuotas(t, groups, map[string]time.Duration{"web": 90 * time.Millisecond, "mesos-shop": 0, "plain": 10 * time.Millisecond})
+		a.in(t).wantQuotas(repair, "after they were changed by hand", groups, quotas)
 	})
 	t.Run("Consul", func(t *testing.T) { testAloneInConsul(t, a.in(t)) })
 	t.Run("Prometheus", func(t *testing.T) {
@@ -289,17 +288,19 @@ func (a *alone) again() {
 	a.run("allowed", "--label", "berth.cpus=0.15", "--label", "BERTH_CPU_STARTUP=2x1h")
 	a.run("mesos-cart", marathonTask("/prod/cart", 0.25, rig.FreePort(a.t))...)
 	a.run("mesos-aurora", "--cpu-shares", "204", "-e", "SERVICE_IGNORE=yes")
-	a.change("plain", 90*time.Millisecond)
-	a.start("--cpu-floor", "0.05", "--cpu-ceiling", "0.2", "--marathon-quota=false")
-	a.wantQuotas(10*time.Second, "after kill -9, with a floor, a ceiling and no quota for Marathon's tasks", map[string]float64{
+	want := map[string]float64{
 		"web2": 0.2, "small": 0.05, "allowed": 0.2, "plain": 0.2, "free": 0, "mesos-cart": 0, "mesos-aurora": 0,
 		"mesos-shop": 0.25, // which the agent before gave it, and this one leaves alone
-	})
+	}
+	groups := a.found(want)
+	setQuotas(a.t, groups, map[string]time.Duration{"plain": 90 * time.Millisecond})
+	a.start("--cpu-floor", "0.05", "--cpu-ceiling", "0.2", "--marathon-quota=false")
+	a.wantQuotas(10*time.Second, "after kill -9, with a floor, a ceiling and no quota for Marathon's tasks", groups, want)
 	a.wantServices("after kill -9, while containers went and others came", map[string]string{
 		"web2": "berth:h1:web2:80", "prod-shop": "berth:h1:mesos-shop:80", "prod-cart": "berth:h1:mesos-cart:80",
 	})
-	a.change("web2", 90*time.Millisecond)
-	a.wantQuotas(2*time.Second, "after the next comparison", map[string]float64{"web2": 0.2, "mesos-cart": 0, "mesos-aurora": 0})
+	setQuotas(a.t, groups, map[string]time.Duration{"web2": 90 * time.Millisecond})
+	a.wantQuotas(repair, "after the next comparison", groups, want)
 }
 
 // TestQuotasOutlastTheEngine: quotas are right again soon after an engine is back that was killed, or was away while somebody changed
@@ -311,66 +312,38 @@ func TestQuotasOutlastTheEngine(t *testing.T) {
 	a.run("plain", "--restart", "always", "--cpus", "0.4")
 	a.run("mesos-shop", append(marathonTask("/prod/shop", 0.25, rig.FreePort(t)), "--restart", "always")...)
 	quotas := map[string]float64{"web": 0.3, "plain": 0.4, "mesos-shop": 0.25}
+	wrong := map[string]time.Duration{"web": 90 * time.Millisecond, "plain": 10 * time.Millisecond, "mesos-shop": 0}
+	groups := a.found(quotas)
 	a.start()
-	a.wantQuotas(10*time.Second, "after the start", quotas)
-	disturb := func() {
-		for name := range quotas {
-			a.change(name, 90*time.Millisecond)
-		}
-	}
-	started := func(name string) string { return a.engine.Docker("inspect", "--format", "{{.State.StartedAt}}", name) }
-	before := started("web")
+	a.wantQuotas(10*time.Second, "after the start", groups, quotas)
+	started := func() string { return a.engine.Docker("inspect", "--format", "{{.State.StartedAt}}", "web") }
+	before := started()
 
 	a.engine.Kill9()
+	setQuotas(t, groups, wrong)
+	a.wantQuotas(repair, "while the engine is away", groups, quotas)
 	a.engine.Start()
-	disturb()
-	a.wantQuotas(2*time.Second, "after kill -9 of the engine with live-restore, and changes by hand", quotas)
-	if started("web") != before {
+	setQuotas(t, groups, wrong)
+	a.wantQuotas(repair, "after kill -9 of an engine with live-restore", groups, quotas)
+
+	a.engine.Kill9()
+	a.kill9()
+	setQuotas(t, groups, wrong)
+	a.start()
+	a.engine.Start()
+	a.wantQuotas(repair, "after the agent was killed, too", groups, quotas)
+	if started() != before {
 		t.Error("the engine has no live-restore")
 	}
-
-	groups := map[string]*cgroup.Group{}
-	for name := range quotas {
-		g, err := a.group(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		groups[name] = g
-	}
-	a.engine.Kill9()
-	for name, g := range groups {
-		if err := g.SetQuota(cgroup.Quota{Time: 90 * time.Millisecond}); err != nil {
-			t.Fatalf("change the quota of %s: %v", name, err)
-		}
-	}
-	rig.Eventually(t, 2*time.Second, "quotas while the engine is away", func() error {
-		for name, g := range groups {
-			if q, err := g.Quota(); err != nil || q.Cores() != quotas[name] {
-				return fmt.Errorf("%s has %v, want %v (%v)", name, q, quotas[name], err)
-			}
-		}
-		return nil
-	})
-	a.kill9()
-	for _, g := range groups {
-		if err := g.SetQuota(cgroup.Quota{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	a.start()
-	a.engine.Start()
-	a.wantQuotas(2*time.Second, "after the agent was killed, too, and the quotas removed", quotas)
 
 	a.engine.LiveRestore(false)
 	a.engine.Kill9()
 	a.engine.Start()
-	for name := range quotas {
-		rig.Eventually(t, 30*time.Second, name+" runs again", func() error { _, err := a.group(name); return err })
-	}
-	a.wantQuotas(2*time.Second, "after kill -9 of the engine without live-restore", quotas)
-	if started("web") == before {
+	groups = a.found(quotas)
+	a.wantQuotas(repair, "after kill -9 of an engine without live-restore", groups, quotas)
+	if started() == before {
 		t.Error("without live-restore the engine has not started its containers anew")
 	}
-	disturb()
-	a.wantQuotas(2*time.Second, "after changes by hand", quotas)
+	setQuotas(t, groups, wrong)
+	a.wantQuotas(repair, "of containers that the engine has started anew", groups, quotas)
 }
