@@ -283,7 +283,7 @@ func (w *owner) decide() {
 		doc: w.doc, applied: w.applied, snap: w.snap, refused: w.pools.refused, networks: w.pools.settled.status,
 		held:   held(w.doc, w.snap, hostHeld(w.doc.Pools, w.pools.host), time.Now()),
 		health: w.health, drained: w.acknowledged(), usage: w.usage, freed: w.freed.gone,
-		endpoints: w.surveyor.result, pulled: w.pulled,
+		endpoints: w.surveyor.result, pulled: w.pulled, metrics: w.o.Metrics,
 	}))
 }
 

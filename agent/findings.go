@@ -192,13 +192,14 @@ type found struct {
 	// endpoints as last surveyed; nil before, and where another process tells them.
 	endpoints *spec.HostEndpoints
 	pulled    []spec.PullResult
+	metrics   string
 }
 
 // report assembles the whole report.
 func report(f found) spec.HostReport {
 	r := spec.HostReport{
 		Host: f.doc.Host, DocumentVersion: f.applied, Networks: map[string]string{}, Held: f.held,
-		Health: map[string][]spec.CheckHealth{}, Usage: map[string]spec.Usage{}, Endpoints: f.endpoints, Pulls: f.pulled,
+		Health: map[string][]spec.CheckHealth{}, Usage: map[string]spec.Usage{}, Endpoints: f.endpoints, Pulls: f.pulled, Metrics: f.metrics,
 	}
 	for _, p := range f.doc.Pools {
 		r.Networks[p.Name] = readiness(f, p.Name)

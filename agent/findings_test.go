@@ -135,10 +135,12 @@ func TestReport(t *testing.T) {
 		doc: doc, applied: 6, snap: docker.Snapshot{Connected: true}, refused: map[string]string{"red": "too red"}, networks: map[string]string{"blue": ""},
 		health:  map[string][]spec.CheckHealth{"c": {{Alive: true}}, "gone": {{}}},
 		drained: map[string]spec.Drain{"b": {Left: 2}, "c": {}, "gone": {}}, usage: map[string]spec.Usage{"a": {CPUQuota: 1}, "gone": {}},
+		metrics: ":9109",
 	}
 	want := spec.HostReport{
 		Host: "h", DocumentVersion: 6, Networks: map[string]string{"blue": "", "red": "too red", "green": "its Docker network is not created yet"},
 		Health: map[string][]spec.CheckHealth{"c": {{Alive: true}}}, Drained: []string{"b"}, Drains: map[string]spec.Drain{"b": {Left: 2}}, Usage: map[string]spec.Usage{"a": {CPUQuota: 1}},
+		Metrics: ":9109",
 	}
 	if d := cmp.Diff(want, report(f), compared...); d != "" {
 		t.Error(d)

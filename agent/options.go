@@ -75,7 +75,9 @@ type Options struct {
 	Drained *watch.Value[map[string]spec.Drain]
 	// Usage are figures for people, task id -> usage. May be nil.
 	Usage *watch.Value[map[string]spec.Usage]
-	Log   logrus.FieldLogger
+	// Metrics is where this process serves Prometheus, for the scheduler's list of targets: spec.HostReport.Metrics.
+	Metrics string
+	Log     logrus.FieldLogger
 
 	// Credentials are those for an image's registry; default: what this user's Docker configuration has.
 	Credentials func(ctx context.Context, image string) (docker.Credentials, error)

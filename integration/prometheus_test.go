@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,18 +21,23 @@ import (
 	"github.com/berth-project/berth/integration/rig"
 )
 
-// TestPrometheus: a real Prometheus with what `berth monitor assets` writes finds every figure, can evaluate every alert rule and every
-// panel of the dashboards, and an update adds one series an instance.
+// TestPrometheus: a real Prometheus with what `berth monitor assets` writes finds the host by the scheduler's word, can evaluate every
+// alert rule and every panel of the dashboards, and an update adds one series an instance.
 func TestPrometheus(t *testing.T) {
 	requireReal(t, "docker", "prometheus", webImage)
-	address := fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t))
-	b := rig.New(t, rig.Options{Binary: binary, Flags: append(roomy(), "--monitor-interval", "1s", "--metrics-listen", address)})
+	address, listen := fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t)), fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t))
+	token := filepath.Join(t.TempDir(), "discovery-token")
+	if err := os.WriteFile(token, []byte("of-prometheus\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := rig.New(t, rig.Options{Binary: binary, Flags: append(roomy(), "--monitor-interval", "1s", "--metrics-listen", address,
+		"--listen", listen, "--discovery-token-file", token)})
 	app := b.AppID("web")
 	b.Create(b.App("web", webImage, 2, rig.HTTPCheck("/healthz"), rig.With("cpus", 0.5), rig.With("mem", 128)))
 	b.Running(app, 2, 30*time.Second)
 	assets := filepath.Join(b.Dir, "assets")
 	b.CLI("monitor", "assets", assets)
-	p := startPrometheus(t, assets, address)
+	p := startPrometheus(t, assets, listen, token)
 
 	selector := fmt.Sprintf(`app="%s"`, app)
 	p.eventually("both instances are healthy", "sum(berth_instance_health{"+selector+"}) == 2")
@@ -77,15 +81,16 @@ type prometheus struct {
 	url string
 }
 
-// startPrometheus runs one that scrapes an address each second, with the rules and the settings that are in a folder.
-func startPrometheus(t *testing.T, assets, scraped string) *prometheus {
+// startPrometheus runs one with the rules and the settings that are in a folder, but that it asks each second, and the scheduler at an
+// address what there is to be asked.
+func startPrometheus(t *testing.T, assets, scheduler, token string) *prometheus {
 	t.Helper()
 	settings, err := os.ReadFile(filepath.Join(assets, "prometheus-scrape.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := regexp.MustCompile(`targets: \[.*\]`).ReplaceAllString(string(settings), "targets: ["+scraped+"]")
-	text = strings.Replace(text, "scrape_interval: 15s", "scrape_interval: 1s", 1) + "global: {evaluation_interval: 1s}\n"
+	text := strings.NewReplacer("10.0.0.10:8080", scheduler, "/etc/prometheus/berth-token", token, "scrape_interval: 15s", "scrape_interval: 1s",
+		"refresh_interval: 1m", "refresh_interval: 1s").Replace(string(settings)) + "global: {evaluation_interval: 1s}\n"
 	config := filepath.Join(assets, "prometheus.yaml")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

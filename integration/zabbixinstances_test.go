@@ -29,7 +29,7 @@ func TestZabbixInstances(t *testing.T) {
 		h.Flags = []string{"--zabbix-trapper", here[n].String() + ":" + z.port, "--zabbix-every", "1s", "--monitor-interval", "1s"}
 	}
 	listen := "127.0.0.1:" + lowPort(t)
-	b := rig.New(t, rig.Options{Binary: binary, Hosts: hosts, Flags: []string{"--listen", listen, "--zabbix-token-file", z.write("token", "the-discovery-only")}})
+	b := rig.New(t, rig.Options{Binary: binary, Hosts: hosts, Flags: []string{"--listen", listen, "--discovery-token-file", z.write("token", "the-discovery-only")}})
 	app := b.AppID("web")
 	on := func(host string) []any { return []any{[]any{"hostname", "LIKE", host}} }
 	b.Create(b.App("web", webImage, 2, rig.HTTPCheck("/healthz"), rig.With("cpus", 0.2), rig.With("mem", 64), rig.With("constraints", on("h1"))))

@@ -88,7 +88,7 @@ func (s *Scheduler) hostViews(now time.Time) []api.HostView {
 		if s.blocks != nil {
 			v.Blocks = s.blocks.On(name)
 		}
-		v.Policies = h.policies
+		v.Policies, v.Metrics = h.policies, h.metrics
 		v.Starting, v.MaxStarting = s.pace(name, now)
 		v.Drain = s.drainView(name)
 	}

@@ -225,7 +225,7 @@ func (s *Scheduler) report(r spec.HostReport, now time.Time) error {
 		}
 	}
 	s.alive(h, r.Host, now)
-	h.reported, h.networks, h.held = true, r.Networks, r.Held
+	h.reported, h.networks, h.held, h.metrics = true, r.Networks, r.Held, r.Metrics
 	s.pulls.Heard(r.Host, r.Pulls)
 	if s.holding[r.Host] = len(r.Held) > 0; !s.holding[r.Host] {
 		delete(s.holding, r.Host)

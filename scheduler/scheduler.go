@@ -104,6 +104,7 @@ type host struct {
 	endpoints *spec.HostEndpoints
 	toldAt    time.Time
 	policies  *spec.PolicyReport // nil: nobody there has told of any
+	metrics   string             // where its agent serves Prometheus, as told; "": it does not
 	ran       []time.Time        // when tasks began to run lately, oldest first
 }
 

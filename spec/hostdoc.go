@@ -187,6 +187,8 @@ type HostReport struct {
 	Policies *PolicyReport `json:",omitempty"`
 	// Pulls are what became of the document's Pulls, by number.
 	Pulls []PullResult `json:",omitempty"`
+	// Metrics is where the agent serves Prometheus, HOST:PORT; "": it does not. Without a HOST it does so at all of the host's addresses.
+	Metrics string `json:",omitempty"`
 }
 
 // Drain is how a host drained a task: the steps with their times, by the host's clock. Steps that were not reached have none.

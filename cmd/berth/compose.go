@@ -303,7 +303,7 @@ func (c *composition) listen() ([]api.Listener, error) {
 		if c.token == "" {
 			c.log.WithField("address", tcp.Addr().String()).Warn("the API is open: everyone who reaches this address is root on this machine")
 		}
-		out = append(out, api.Listener{Listener: tcp, Token: c.token, ZabbixToken: c.zabbixToken})
+		out = append(out, api.Listener{Listener: tcp, Token: c.token, DiscoveryToken: c.discoveryToken})
 	}
 	return out, nil
 }
@@ -361,7 +361,7 @@ func (c *composition) addAgent(api, token string, drained *watch.Value[map[strin
 	}
 	a, err := agent.New(agent.Options{
 		Host: c.Hostname, StateDir: c.StateDir, API: api, Token: token, IPAMName: c.IPAMName, Engine: c.docker, ExternalNetwork: c.externalNet,
-		Inventory: c.inventory, State: c.state, Drained: drained, Usage: usage, Log: c.log,
+		Inventory: c.inventory, State: c.state, Drained: drained, Usage: usage, Metrics: c.MetricsListen, Log: c.log,
 	})
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ type schedulerOptions struct {
 	PoolsFile      string
 	AuthorizedKeys string
 	Cluster        string
-	ZabbixToken    string // the file
+	DiscoveryToken string // the file
 	BaseImage      string
 	PullConfigs    string
 	Roles          []string
@@ -75,7 +75,7 @@ func (o *schedulerOptions) register(cmd *cobra.Command) {
 	f.StringVar(&o.PoolsFile, "pools", "", "Calico v3 YAML: IPPool (the first is the default), BGPConfiguration, BGPPeer, Node, NetworkPolicy, GlobalNetworkPolicy, NetworkSet, GlobalNetworkSet (default: one pool, berth, 10.88.0.0/16)")
 	f.StringVar(&o.AuthorizedKeys, "authorized-keys", "", "file with the operators' public SSH keys, for every instance")
 	f.StringVar(&o.Cluster, "zabbix-cluster", spec.DefaultCluster, "name of this cluster in Zabbix's host names (NAME.APP.SEAT), where one Zabbix watches several; another name is other hosts with a history of their own")
-	f.StringVar(&o.ZabbixToken, "zabbix-token-file", "", "file with a token that opens Zabbix's discovery (GET /berth/v1/zabbix/discovery) on --listen, and nothing else")
+	f.StringVar(&o.DiscoveryToken, "discovery-token-file", "", "file with a token that opens Zabbix's discovery and Prometheus's (GET /berth/v1/zabbix/discovery, /berth/v1/prometheus/targets) on --listen, and nothing else")
 	f.StringVar(&o.BaseImage, "base-image", spec.BaseImage, "image of apps that name none")
 	f.StringVar(&o.PullConfigs, "pull-configs", "", "folder, on every host, of docker configurations that pullConfig may name (default: pullConfig is refused)")
 	f.BoolVar(&o.Admit.AllowPrivileged, "allow-privileged", false, "admit privileged containers")
@@ -168,11 +168,11 @@ func (s *settings) settleScheduler() error {
 	if s.keys, err = readKeys(s.AuthorizedKeys); err != nil {
 		errs = append(errs, err)
 	}
-	if s.zabbixToken, err = readSecret(s.ZabbixToken); err != nil {
-		errs = append(errs, fmt.Errorf("--zabbix-token-file: %w", err))
+	if s.discoveryToken, err = readSecret(s.DiscoveryToken); err != nil {
+		errs = append(errs, fmt.Errorf("--discovery-token-file: %w", err))
 	}
-	if s.zabbixToken != "" && s.zabbixToken == s.token {
-		errs = append(errs, errors.New("--zabbix-token-file has the token of --token-file: whoever can read it in Zabbix would be root on every host"))
+	if s.discoveryToken != "" && s.discoveryToken == s.token {
+		errs = append(errs, errors.New("--discovery-token-file has the token of --token-file: whoever can read it in Zabbix or Prometheus would be root on every host"))
 	}
 	if err := spec.CheckCluster(cmp.Or(s.Cluster, spec.DefaultCluster)); err != nil {
 		errs = append(errs, fmt.Errorf("--zabbix-cluster: %w", err))

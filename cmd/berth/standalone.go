@@ -108,12 +108,12 @@ type settings struct {
 	fleet       *standalone.Fleet // nil: nothing is simulated
 	endpoints   []endpoint        // none: this machine only
 	token       string
-	// zabbixToken opens the discovery only; "": nobody has such a token.
-	zabbixToken string
-	pools       []spec.Pool
-	network     calico.Resources // pools, and what else the operators said of the fleet's network
-	keys        []string
-	log         *logrus.Logger
+	// discoveryToken opens what monitoring discovers by, and nothing else; "": nobody has such a token.
+	discoveryToken string
+	pools          []spec.Pool
+	network        calico.Resources // pools, and what else the operators said of the fleet's network
+	keys           []string
+	log            *logrus.Logger
 	// externalNet: another process keeps this host's network.
 	externalNet bool
 	// alone: there is no scheduler.

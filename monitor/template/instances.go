@@ -84,7 +84,7 @@ func instancesTemplate() Template {
 			{Macro: "{$BERTH.GROUP}", Value: "/", Description: "The group of apps to be found"},
 			{Macro: "{$BERTH.PAGE}", Value: "1", Description: "Which of the pages, from 1"},
 			{Macro: "{$BERTH.PAGES}", Value: "1", Description: "How many hosts share the cluster's instances"},
-			{Macro: "{$BERTH.TOKEN}", Description: "The token of --zabbix-token-file: set it on the host, as secret text"},
+			{Macro: "{$BERTH.TOKEN}", Description: "The token of --discovery-token-file: set it on the host, as secret text"},
 		},
 	}
 }

@@ -34,11 +34,12 @@ func authorized(r *http.Request, token string) bool {
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
-// zabbixMay says whether the request reads Zabbix's discovery and shows the token for that. Zabbix keeps its tokens where many
-// may come by them, and the API's own is root on every host.
-func zabbixMay(r *http.Request, token string) bool {
-	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
-	return token != "" && reads && is(segments(r.URL.Path), "berth", "v1", "zabbix", "discovery") && authorized(r, token)
+// mayDiscover says whether the request reads what monitoring has to find, and shows the token for that. Zabbix and Prometheus keep
+// their tokens where many may come by them, and the API's own is root on every host.
+func mayDiscover(r *http.Request, token string) bool {
+	reads, p := r.Method == http.MethodGet || r.Method == http.MethodHead, segments(r.URL.Path)
+	discovers := is(p, "berth", "v1", "zabbix", "discovery") || is(p, "berth", "v1", "prometheus", "targets")
+	return token != "" && reads && discovers && authorized(r, token)
 }
 
 // foreignOrigin says whether a web page of another site sent the request: a browser would add what the user's machine is

@@ -229,6 +229,7 @@ type HostView struct {
 	Endpoints             *spec.HostEndpoints // as last told, at ToldAt; nil: never
 	ToldAt                time.Time
 	Policies              *spec.PolicyReport // nil: never told
+	Metrics               string             // where its agent serves Prometheus, as it told: HOST:PORT or :PORT; "": nowhere
 	Contact               time.Time          // when its `berth net` was last answered; zero: not since the scheduler began
 	Dead                  time.Time          // when it was declared dead; zero: it is not, or was heard of since
 	Drain                 *HostDrain         // nil: it is not being drained

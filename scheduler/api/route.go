@@ -19,7 +19,7 @@ type methods map[string]handler
 // Handler answers all requests; with a token, only those that show it.
 func (s *Server) Handler(token string) http.Handler { return s.handler(token, "") }
 
-func (s *Server) handler(token, zabbixToken string) http.Handler {
+func (s *Server) handler(token, discoveryToken string) http.Handler {
 	return http.HandlerFunc(func(plain http.ResponseWriter, r *http.Request) {
 		w, r := s.measured.begin(plain, r, s.o.Now())
 		defer func() { w.end(s.o.Now()) }()
@@ -41,7 +41,7 @@ func (s *Server) handler(token, zabbixToken string) http.Handler {
 			_ = respond(w, r, http.StatusServiceUnavailable, errorBody{Message: "Too many concurrent requests."})
 			return
 		}
-		if token != "" && !authorized(r, token) && !zabbixMay(r, zabbixToken) {
+		if token != "" && !authorized(r, token) && !mayDiscover(r, discoveryToken) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="Berth", charset="UTF-8"`)
 			_ = respond(w, r, http.StatusUnauthorized, errorBody{Message: "Invalid username or password."})
 			return
@@ -246,6 +246,8 @@ func (s *Server) routeBerth(p []string) methods {
 		return methods{"POST": s.json(s.postResize)}
 	case is(p, "zabbix", "discovery"):
 		return methods{"GET": s.json(s.getZabbixDiscovery)}
+	case is(p, "prometheus", "targets"):
+		return methods{"GET": s.json(s.getPrometheusTargets)}
 	case is(p, "hosts"):
 		return methods{"GET": s.json(s.getHosts)}
 	case len(p) == 3 && p[0] == "hosts" && p[2] == "dead":

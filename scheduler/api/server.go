@@ -168,8 +168,8 @@ type Listener struct {
 	net.Listener
 	// Token is demanded of every request. Empty: none, for unix sockets, whose file mode is the lock.
 	Token string
-	// ZabbixToken opens Zabbix's discovery and nothing else; it means nothing without Token. Empty: there is none.
-	ZabbixToken string
+	// DiscoveryToken opens what Zabbix and Prometheus find hosts and instances by, and nothing else; it means nothing without Token. Empty: there is none.
+	DiscoveryToken string
 }
 
 // stopping is the context key of the server's own context: see streamContext.
@@ -190,7 +190,7 @@ func (s *Server) Serve(ctx context.Context, listeners []Listener) error {
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
 		srv := &http.Server{
-			Handler: s.handler(l.Token, l.ZabbixToken), BaseContext: func(net.Listener) context.Context { return base },
+			Handler: s.handler(l.Token, l.DiscoveryToken), BaseContext: func(net.Listener) context.Context { return base },
 			ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 			WriteTimeout: writeTimeout,
 			ErrorLog:     httpErrorLog(s.log),

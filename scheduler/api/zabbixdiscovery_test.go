@@ -75,8 +75,8 @@ func TestZabbixPages(t *testing.T) {
 	}
 }
 
-// TestZabbixToken opens the discovery and nothing else.
-func TestZabbixToken(t *testing.T) {
+// TestDiscoveryToken opens what monitoring discovers by, and nothing else.
+func TestDiscoveryToken(t *testing.T) {
 	s, err := api.New(options(apitest.New(api.NewLog(0))))
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestZabbixToken(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(ctx, []api.Listener{{Listener: l, Token: "root", ZabbixToken: "zabbix"}}) }()
+	go func() { served <- s.Serve(ctx, []api.Listener{{Listener: l, Token: "root", DiscoveryToken: "zabbix"}}) }()
 	t.Cleanup(func() {
 		if stop(); <-served != nil {
 			t.Error("serve failed")
@@ -99,6 +99,7 @@ func TestZabbixToken(t *testing.T) {
 	}{
 		{"GET", discovery, "root", 200}, {"GET", discovery, "zabbix", 200}, {"HEAD", discovery, "zabbix", 200}, {"GET", discovery, "", 401}, {"GET", discovery, "zabbi", 401},
 		{"POST", discovery, "zabbix", 401}, {"GET", "/berth/v1/instances", "zabbix", 401}, {"GET", "/v2/apps", "zabbix", 401}, {"GET", "/berth/v1/zabbix", "zabbix", 401},
+		{"GET", "/berth/v1/prometheus/targets", "zabbix", 200}, {"PUT", "/berth/v1/prometheus/targets", "zabbix", 401}, {"GET", "/berth/v1/prometheus", "zabbix", 401},
 		{"GET", discovery + "/../../instances", "zabbix", 401}, {"GET", "/v2/apps", "root", 200},
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), c.method, "http://"+l.Addr().String()+c.path, nil)
