@@ -19,7 +19,7 @@ import (
 const zabbixTemplate = "../monitor/template/berth-containers.yaml"
 
 // TestZabbixServer: a real server takes the template, finds the instances by itself and keeps their history by seat,
-// whatever becomes of their containers.
+// whatever becomes of their containers; by zabbix_agentd, by Berth's own port, and by that through a real proxy.
 func TestZabbixServer(t *testing.T) {
 	requireReal(t, "docker", webImage)
 	requireZabbix(t)
@@ -40,8 +40,17 @@ func TestZabbixServer(t *testing.T) {
 	}
 	running := b.Running(app, 2, 30*time.Second)
 	z.createHost("berth-host", template.HostTemplate, z.startAgent(b), map[string]string{"{$BERTH.UNHEALTHY.FOR}": "5s"})
-	own := z.in(t) // the same machine by Berth's own port; its discoveries go on while the other is looked at
+	// The same machine by Berth's own port, once more through a proxy; their discoveries go on while the first is looked at.
+	own, proxied := z.in(t), z.in(t)
 	own.createHost("berth-port", template.HostTemplate, port, nil)
+	proxied.proxy, _ = z.startProxy()
+	proxied.createHost("berth-proxied", template.HostTemplate, port, nil)
+	askAgain := func() {
+		t.Helper()
+		if err := z.checkNow(append(own.asked(), proxied.asked()...)...); err != nil {
+			t.Error(err)
+		}
+	}
 
 	first := z.discover(2)
 	t.Run("values", func(t *testing.T) {
@@ -75,9 +84,7 @@ func TestZabbixServer(t *testing.T) {
 		z, b := z.in(t), b.In(t)
 		b.CLI("scale", app, "3")
 		running = b.Running(app, 3, 30*time.Second)
-		if err := own.checkNow(own.asked()...); err != nil {
-			t.Error(err)
-		}
+		askAgain()
 		now := z.discover(3)
 		sameItems(t, first, now)
 		if one, all := z.ofSeat(first, 0), z.ofSeat(now, 2); one != zabbixfigures.PerInstance() || one != all {
@@ -92,9 +99,7 @@ func TestZabbixServer(t *testing.T) {
 		before := z.fresh(uptime)
 		began := time.Now()
 		b.Engine.Docker("kill", running[0].ID)
-		if err := own.checkNow(own.asked()...); err != nil {
-			t.Error(err)
-		}
+		askAgain()
 		rig.Eventually(t, 30*time.Second, "seat 0 has another container", func() error {
 			_, err := replaced(b, app, running, 0)
 			return err
@@ -133,7 +138,8 @@ func TestZabbixServer(t *testing.T) {
 	})
 
 	t.Run("the port of its own", func(t *testing.T) { own.in(t).testPort(z.in(t), port, 3) })
-	t.Run("pages", func(t *testing.T) { testPages(t, b.In(t), []*zabbix{z, own}, "127.0.0.1:"+port, 3) })
+	t.Run("the port through a proxy", func(t *testing.T) { proxied.in(t).testPort(z.in(t), port, 3) })
+	t.Run("pages", func(t *testing.T) { testPages(t, b.In(t), []*zabbix{z, own, proxied}, "127.0.0.1:"+port, 3) })
 }
 
 // ofSeat counts the items of a seat, without those of its networks and services, which are discovered by rules of their own.

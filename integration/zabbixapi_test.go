@@ -136,11 +136,15 @@ func (z *zabbix) createHost(name, template, port string, macros map[string]strin
 	for macro, value := range macros {
 		own = append(own, map[string]string{"macro": macro, "value": value})
 	}
-	z.want("host.create", map[string]any{
+	host := map[string]any{
 		"host": name, "groups": []any{map[string]string{"groupid": groups[0].GroupID}}, "macros": own,
 		"templates":  []any{map[string]string{"templateid": templates[0].TemplateID}},
 		"interfaces": []any{map[string]any{"type": 1, "main": 1, "useip": 1, "ip": "127.0.0.1", "dns": "", "port": port}},
-	}, &hosts)
+	}
+	if z.proxy != "" {
+		host["proxy_hostid"] = z.proxy
+	}
+	z.want("host.create", host, &hosts)
 	z.host = hosts.HostIDs[0]
 }
 

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -18,15 +19,17 @@ import (
 )
 
 // TestZabbixInstances: a real server makes a host of each instance, and its database says that the history of each goes on when the
-// instance is redeployed and when it moves to another host of the fleet.
+// instance is redeployed, when it moves to another host of the fleet, and when a real proxy takes it over.
 func TestZabbixInstances(t *testing.T) {
 	requireReal(t, "docker", webImage)
 	requireZabbix(t)
 	hosts := []*rig.Host{rig.StartHost(t, "h1", webImage), rig.StartHost(t, "h2", webImage)}
 	here := []netip.Addr{hosts[0].Connect(t), hosts[1].Connect(t)}
 	z := startZabbix(t, "", here...)
+	proxy, proxyPort := z.startProxy(here...)
 	for n, h := range hosts {
-		h.Flags = []string{"--zabbix-trapper", here[n].String() + ":" + z.port, "--zabbix-every", "1s", "--monitor-interval", "1s"}
+		to := here[n].String()
+		h.Flags = []string{"--zabbix-trapper", to + ":" + z.port + "," + to + ":" + proxyPort, "--zabbix-every", "1s", "--monitor-interval", "1s"}
 	}
 	listen := "127.0.0.1:" + lowPort(t)
 	b := rig.New(t, rig.Options{Binary: binary, Hosts: hosts, Flags: []string{"--listen", listen, "--discovery-token-file", z.write("token", "the-discovery-only")}})
@@ -75,6 +78,14 @@ func TestZabbixInstances(t *testing.T) {
 	b.Settle(2 * time.Minute)
 	third := z.history(seats, time.Now(), "h2")
 	goesOn(t, "the move", second, third, began)
+
+	// Behind a proxy: the same seats, discovered by it, and from then on told to it. The server takes what they tell no longer.
+	began = time.Now()
+	var updated struct{ HostIDs []string }
+	z.want("host.update", map[string]string{"hostid": z.host, "proxy_hostid": proxy}, &updated)
+	z.behind(proxy, seats)
+	fourth := z.history(seats, time.Now(), "h2")
+	goesOn(t, "the proxy", third, fourth, began)
 
 	for _, s := range seats {
 		if got, want := z.texts(s.items["berth.host"]), []string{"h1", "h2"}; !slices.Equal(got, want) {
@@ -171,6 +182,20 @@ func (z *zabbix) seats(b *rig.Berth, app string, wanted int) []zabbixSeat {
 		s.items = z.itemsOf(s.hostID)
 	}
 	return out
+}
+
+// behind has the discovery run until the seats' hosts are monitored by the proxy.
+func (z *zabbix) behind(proxy string, seats []zabbixSeat) {
+	z.t.Helper()
+	press := z.pressing(z.itemOf(z.host, "berth.instances"))
+	z.eventually(60*time.Second, "the proxy monitors the instances", func() error {
+		for _, s := range seats {
+			if got := z.sql(`SELECT coalesce(proxy_hostid, 0) FROM hosts WHERE hostid = ` + s.hostID); got[0][0] != proxy {
+				return errors.Join(fmt.Errorf("%s is monitored by %s, not by %s", s.host, got[0][0], proxy), press())
+			}
+		}
+		return nil
+	})
 }
 
 func (z *zabbix) itemsOf(hostID string) map[string]string {

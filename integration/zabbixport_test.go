@@ -118,7 +118,8 @@ func (z *zabbix) discovered() []string {
 	return keys
 }
 
-// testPort: what the server got of Berth's own port, which is the agent of a Zabbix host of its own, is what it got through zabbix_agentd.
+// testPort: what the server, or a proxy of it, got of Berth's own port, which is the agent of a Zabbix host of its own, is what it got
+// through zabbix_agentd.
 func (z *zabbix) testPort(agentd *zabbix, port string, seats int) {
 	stored(z.t, []*zabbix{z}, seats, "")
 	if got := z.sql(`SELECT port, available, error FROM interface WHERE hostid = ` + z.host); fmt.Sprint(got) != fmt.Sprint([][]string{{port, "1", ""}}) {

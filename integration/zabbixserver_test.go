@@ -45,6 +45,9 @@ func requireZabbix(t *testing.T) {
 			missing = append(missing, pattern)
 		}
 	}
+	if zabbixProxy() == "" {
+		missing = append(missing, "zabbix_proxy")
+	}
 	if len(missing) == 0 {
 		return
 	}
@@ -65,6 +68,7 @@ type zabbix struct {
 	host  string // id of the host with Berth's agent
 	app   string // whose items are looked at
 	port  string // where the server takes values
+	proxy string // id of the proxy that is to monitor what createHost makes, "" for the server itself
 }
 
 // startZabbix sets up a new Zabbix as an operator does: the schema as delivered, no settings but the necessary. Its server listens
@@ -147,17 +151,49 @@ func (z *zabbix) startServer(listen []netip.Addr) {
 	z.t.Helper()
 	port := lowPort(z.t)
 	z.port = port
-	addresses := "127.0.0.1"
-	for _, a := range listen {
-		addresses += "," + a.String()
-	}
 	settings := z.write("server.conf",
-		"LogType=console", "ListenIP="+addresses, "ListenPort="+port, "SocketDir="+z.folder("server", "zabbix"),
+		"LogType=console", "ListenIP="+loopbackAnd(listen), "ListenPort="+port, "SocketDir="+z.folder("server", "zabbix"),
 		"PidFile="+z.dir+"/server/server.pid", "DBHost="+z.dir+"/socket", "DBName=zabbix", "DBUser=zabbix",
 		"CacheUpdateFrequency=1", // seconds until it sees what was configured
 		"HousekeepingFrequency=0", "StartPollers=2", "StartPingers=0", "StartDiscoverers=0", "StartHTTPPollers=0", "StartODBCPollers=0")
 	exited := z.daemon("zabbix_server", syscall.SIGTERM, exec.Command("zabbix_server", "-f", "-c", settings))
 	z.listens(port, exited)
+}
+
+// startProxy runs a proxy of the server, which listens on loopback and on these, and returns its id and its port.
+func (z *zabbix) startProxy(listen ...netip.Addr) (id, port string) {
+	z.t.Helper()
+	var made struct{ ProxyIDs []string }
+	z.want("proxy.create", map[string]any{"host": "berth-proxy", "status": 5}, &made) // 5: it asks the server for its settings
+	port = lowPort(z.t)
+	dir := z.folder("proxy", "zabbix")
+	settings := z.write("proxy.conf",
+		"LogType=console", "Hostname=berth-proxy", "Server=127.0.0.1:"+z.port, "ListenIP="+loopbackAnd(listen), "ListenPort="+port,
+		"SocketDir="+dir, "PidFile="+dir+"/proxy.pid", "DBName="+dir+"/proxy.db", "ConfigFrequency=1", "DataSenderFrequency=1",
+		"HousekeepingFrequency=0", "StartPollers=2", "StartPingers=0", "StartDiscoverers=0", "StartHTTPPollers=0", "StartODBCPollers=0")
+	exited := z.daemon("zabbix_proxy", syscall.SIGTERM, exec.Command(zabbixProxy(), "-f", "-c", settings))
+	z.listens(port, exited)
+	return made.ProxyIDs[0], port
+}
+
+// zabbixProxy is the proxy's program, or "". Debian's package and that of the server exclude each other, so it is usually not on PATH but
+// where scripts/install-deps has unpacked it.
+func zabbixProxy() string {
+	if cache, err := os.UserCacheDir(); err == nil {
+		if path, err := exec.LookPath(filepath.Join(cache, "berth", "zabbix_proxy")); err == nil {
+			return path
+		}
+	}
+	path, _ := exec.LookPath("zabbix_proxy")
+	return path
+}
+
+func loopbackAnd(more []netip.Addr) string {
+	addresses := "127.0.0.1"
+	for _, a := range more {
+		addresses += "," + a.String()
+	}
+	return addresses
 }
 
 // startFrontend runs the API under PHP's own web server. It may read its settings from one place only, which may be the
