@@ -92,7 +92,7 @@ func TestKeptFilesAreOpenedAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(g.cpu.dir, "cpu.max")
-	max, err := os.ReadFile(file)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestKeptFilesAreOpenedAnew(t *testing.T) {
 	if _, err := r.file(g.cpu, "cpu.max"); !errors.Is(err, ErrNotFound) || len(g.cpu.open) != 0 {
 		t.Errorf("gone: %v, open are %v", err, g.cpu.open)
 	}
-	if err := errors.Join(os.Remove(file), os.WriteFile(file, max, 0o644)); err != nil {
+	if err := errors.Join(os.Remove(file), os.WriteFile(file, text, 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	if s, err := r.Settings(g, AllParts()); err != nil || s.Quota.Cores() != 0.2 {
