@@ -137,7 +137,7 @@ func (h host) ofHost() []Item {
 func (h host) rule(key, name, master string) Rule {
 	key = h.asked(key)
 	return Rule{
-		UUID: id("rule", key), Name: h.of(name), Type: "DEPENDENT", Key: key, Delay: "0", Lifetime: "7d", MasterItem: &Keyed{h.asked(master)},
+		UUID: id("rule", key), Name: h.of(name), Type: "DEPENDENT", Key: key, Delay: "0", Lifetime: "7d", MasterItem: &ItemOf{Key: h.asked(master)},
 		Preprocessing: []Step{
 			{Type: "JSONPATH", Parameters: []string{"$.discovery"}},
 			{Type: "DISCARD_UNCHANGED_HEARTBEAT", Parameters: []string{"1h"}},

@@ -43,7 +43,7 @@ func instancesTemplate() Template {
 	counted := func(key, name, path, description string, triggers ...Trigger) Item {
 		return Item{
 			UUID: id(key), Name: name, Type: "DEPENDENT", Key: key, Delay: "0", History: "7d", Description: description,
-			Preprocessing: []Step{{Type: "JSONPATH", Parameters: []string{path}}}, MasterItem: &Keyed{discoveryItem},
+			Preprocessing: []Step{{Type: "JSONPATH", Parameters: []string{path}}}, MasterItem: &ItemOf{Key: discoveryItem},
 			Tags: []Tag{component("status")}, Triggers: triggers,
 		}
 	}
@@ -70,7 +70,7 @@ func instancesTemplate() Template {
 		DiscoveryRules: []Rule{{
 			UUID: id("rule"), Name: "Instances", Type: "DEPENDENT", Key: "berth.instances.discovery", Delay: "0",
 			Description: "A seat that is wanted stays in it also while nothing runs there. What is not wanted any more keeps its history for 30 days.",
-			MasterItem:  &Keyed{discoveryItem}, Preprocessing: []Step{{Type: "DISCARD_UNCHANGED_HEARTBEAT", Parameters: []string{"30m"}}},
+			MasterItem:  &ItemOf{Key: discoveryItem}, Preprocessing: []Step{{Type: "DISCARD_UNCHANGED_HEARTBEAT", Parameters: []string{"30m"}}},
 			HostPrototypes: []HostPrototype{{
 				UUID: id("host"), Host: "{#HOST}", Name: "{#NAME}", GroupLinks: []GroupLink{{Named{allInstances}}}, GroupPrototypes: []Named{{groupsOfApps}},
 				Templates: []Named{{InstanceTemplate}}, CustomInterfaces: "YES", Interfaces: []HostInterface{{IP: "{#IP}"}},
@@ -181,7 +181,7 @@ func inner(m zabbix.Meta, part, macro string) Item {
 // innerRule finds the parts of an instance in the JSON that is sent of it.
 func innerRule(part, name string) Rule {
 	return Rule{
-		UUID: UUID(InstanceTemplate, "rule", part), Name: name, Type: "DEPENDENT", Key: "berth." + part + ".discovery", Delay: "0", Lifetime: "7d", MasterItem: &Keyed{spec.ZabbixFigures},
+		UUID: UUID(InstanceTemplate, "rule", part), Name: name, Type: "DEPENDENT", Key: "berth." + part + ".discovery", Delay: "0", Lifetime: "7d", MasterItem: &ItemOf{Key: spec.ZabbixFigures},
 		Preprocessing: []Step{{Type: "JSONPATH", Parameters: []string{"$.discovery." + part}}, {Type: "DISCARD_UNCHANGED_HEARTBEAT", Parameters: []string{"1h"}}},
 	}
 }

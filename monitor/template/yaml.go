@@ -59,7 +59,7 @@ type Item struct {
 	Description       string    `yaml:"description,omitempty"`
 	ValueMap          *Named    `yaml:"valuemap,omitempty"`
 	Preprocessing     []Step    `yaml:"preprocessing,omitempty"`
-	MasterItem        *Keyed    `yaml:"master_item,omitempty"`
+	MasterItem        *ItemOf   `yaml:"master_item,omitempty"`
 	URL               string    `yaml:"url,omitempty"`
 	QueryFields       []Field   `yaml:"query_fields,omitempty"`
 	Headers           []Field   `yaml:"headers,omitempty"`
@@ -71,11 +71,6 @@ type Item struct {
 // Named refers to something by its name.
 type Named struct {
 	Name string `yaml:"name"`
-}
-
-// Keyed refers to an item by its key.
-type Keyed struct {
-	Key string `yaml:"key"`
 }
 
 // Step is one of preprocessing.
@@ -115,7 +110,7 @@ type Rule struct {
 	TriggerPrototypes []Trigger       `yaml:"trigger_prototypes,omitempty"`
 	GraphPrototypes   []Graph         `yaml:"graph_prototypes,omitempty"`
 	HostPrototypes    []HostPrototype `yaml:"host_prototypes,omitempty"`
-	MasterItem        *Keyed          `yaml:"master_item,omitempty"`
+	MasterItem        *ItemOf         `yaml:"master_item,omitempty"`
 	Preprocessing     []Step          `yaml:"preprocessing,omitempty"`
 }
 
@@ -135,9 +130,9 @@ type GraphItem struct {
 	Item      ItemOf `yaml:"item"`
 }
 
-// ItemOf is an item of a template.
+// ItemOf refers to an item by its key, and where it may be another template's by that template's name.
 type ItemOf struct {
-	Host string `yaml:"host"`
+	Host string `yaml:"host,omitempty"`
 	Key  string `yaml:"key"`
 }
 
@@ -186,7 +181,7 @@ func UUID(words ...string) string {
 // Dependent is the item of a figure, read from the JSON of a master item. Its id is the caller's affair.
 func Dependent(m zabbix.Meta, key, name, master, path string, tags ...Tag) Item {
 	i := Item{
-		Name: name, Type: "DEPENDENT", Key: key, Delay: "0", History: "7d", Units: m.Units, Description: m.Description, MasterItem: &Keyed{master},
+		Name: name, Type: "DEPENDENT", Key: key, Delay: "0", History: "7d", Units: m.Units, Description: m.Description, MasterItem: &ItemOf{Key: master},
 		// What an instance has not (a limit, a network of its own) is not in the JSON: that is no fault of the item.
 		Preprocessing: []Step{{Type: "JSONPATH", Parameters: []string{path}, ErrorHandler: "DISCARD_VALUE"}},
 		Tags:          tags,
