@@ -122,8 +122,12 @@ func TestExitCodes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
-			if got := exitCode(&out, c.err); got != c.want {
+			called := newWeightCommand(&cli{})
+			if got := exitCode(&out, called, c.err); got != c.want {
 				t.Errorf("got %d, want %d", got, c.want)
+			}
+			if got := strings.Contains(out.String(), "Usage: "+called.UseLine()); got != (c.want == exitUsage) {
+				t.Errorf("said how it is called: %v, in %q", got, out.String())
 			}
 		})
 	}

@@ -18,5 +18,6 @@ func berth() int {
 	c := newCLI(os.Stdin, os.Stdout, os.Stderr)
 	root := newRootCommand(c)
 	root.SetArgs(dropInArgs(os.Args[1:]))
-	return exitCode(c.err, root.ExecuteContext(ctx))
+	called, err := root.ExecuteContextC(ctx)
+	return exitCode(c.err, called, err)
 }

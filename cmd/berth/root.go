@@ -119,8 +119,8 @@ const (
 	exitInterrupted = 130
 )
 
-// exitCode says on w what went wrong and returns the code for it.
-func exitCode(w io.Writer, err error) int {
+// exitCode says on w what went wrong with a command, and how it is called if that was wrong, and returns the code for it.
+func exitCode(w io.Writer, called *cobra.Command, err error) int {
 	if err == nil {
 		return 0
 	}
@@ -133,7 +133,11 @@ func exitCode(w io.Writer, err error) int {
 	)
 	switch {
 	case !errors.As(err, &failed):
-		fmt.Fprintln(w, "Run 'berth --help' or 'berth VERB --help' for usage.")
+		if called.HasSubCommands() {
+			fmt.Fprintf(w, "Run '%s --help' for a list of commands.\n", called.CommandPath())
+		} else {
+			fmt.Fprintf(w, "Usage: %s\nRun '%s --help' for flags and examples.\n", called.UseLine(), called.CommandPath())
+		}
 		return exitUsage
 	case errors.Is(err, errTimeout):
 		return exitTimeout
