@@ -93,6 +93,7 @@ type play struct {
 	nets   map[string]uint64 // what the hosts' networks were answered last
 	fence  time.Duration
 	warned []string // of the last change
+	mute   bool     // the hosts' agents
 }
 
 func newPlay(t *testing.T) *play {
@@ -123,6 +124,10 @@ func (p *play) start() {
 
 // report is what the hosts' agents say.
 func (p *play) report() {
+	if p.mute {
+		calm()
+		return
+	}
 	for _, name := range slices.Sorted(maps.Keys(p.hosts)) {
 		r := spec.HostReport{Host: name, Networks: map[string]string{}}
 		for _, pool := range p.pools {
@@ -404,6 +409,10 @@ func (p *play) command(f []string) error {
 		p.w.mu.Lock()
 		p.w.auto = f[1] == "on"
 		p.w.mu.Unlock()
+	case "agents": // agents off|on: nobody on the hosts speaks any more
+		if p.mute = f[1] == "off"; !p.mute {
+			p.report()
+		}
 	case "crash": // crash [SEAT STATE]: the scheduler dies without a word and starts again; meanwhile a task changes
 		p.stop()
 		if len(f) > 1 {

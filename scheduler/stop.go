@@ -24,7 +24,7 @@ func (s *Scheduler) killFor(t *spec.Task, want lifecycle.KillWanted, now time.Ti
 	if t == nil || t.Rung >= spec.Killing {
 		return
 	}
-	known := t.Rung == spec.Running && s.hosts[t.Host] != nil && s.hosts[t.Host].reported
+	known := t.Rung == spec.Running && s.canDrain(t, func(at time.Time) bool { return !now.Before(at) })
 	s.step(t, want, now)
 	s.noteWanted(s.state.Tasks[t.ID])
 	s.log.WithFields(logrus.Fields{"app": string(t.Seat.App), "task": t.ID, "seat": t.Seat.Index, "reason": want.Reason}).Info("stopping task")
@@ -32,6 +32,19 @@ func (s *Scheduler) killFor(t *spec.Task, want lifecycle.KillWanted, now time.Ti
 		s.step(s.state.Tasks[t.ID], lifecycle.Drained{}, now)
 	}
 	s.timer(s.state.Tasks[t.ID], now)
+}
+
+// agentReturn is how long a host's agent may take to notice that the scheduler has been started again, and to speak: a few times its
+// longest pause between two attempts.
+const agentReturn = 15 * time.Second
+
+// canDrain says whether somebody on the task's host can take it out of discovery. A scheduler that has just begun does not know that yet
+// of any host: it may be in the middle of a deployment, of instances that clients know since the one before.
+func (s *Scheduler) canDrain(t *spec.Task, due func(time.Time) bool) bool {
+	if h := s.hosts[t.Host]; h != nil && h.reported {
+		return true
+	}
+	return t.CreatedAt.Before(s.began) && !due(s.began.Add(agentReturn))
 }
 
 // killResend is how long a KILL may go unanswered beyond the grace period before it is sent again.
@@ -118,6 +131,10 @@ func (s *Scheduler) timer(t *spec.Task, now time.Time) {
 		if !t.Drained && due(t.KillWanted.Add(s.opts.DrainTimeout+app.DrainFor(s.opts.Launch.DrainFor))) {
 			s.log.WithFields(logrus.Fields{"app": string(t.Seat.App), "task": t.ID, "host": t.Host}).Warn("the host did not confirm the drain in time")
 			s.drained(t, spec.Drain{Unsure: "the host did not confirm the drain in time"}, now)
+			t = s.state.Tasks[t.ID]
+		}
+		if !t.Drained && !s.canDrain(t, due) {
+			s.drained(t, spec.Drain{Unsure: "no agent on the host has spoken since the scheduler began"}, now)
 			t = s.state.Tasks[t.ID]
 		}
 		grace := s.grace(app)
