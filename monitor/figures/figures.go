@@ -72,7 +72,7 @@ const (
 // Check is one probe.
 type Check struct {
 	Protocol string `json:"protocol"`
-	Target   string `json:"target"` // port and path, or the command; at most 120 bytes
+	Target   string `json:"target"` // port and path, or the program of a command; at most 120 bytes
 	Health   Health `json:"health"`
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/berth-project/berth/monitor/figures"
@@ -185,23 +186,23 @@ func checks(state spec.HostState, seat spec.HostSeat) []figures.Check {
 	return all
 }
 
-// maxTarget bounds what is shown of a command.
+// maxTarget bounds what is shown of a probe.
 const maxTarget = 120
 
-// target is what a probe asks.
+// target is what a probe asks. Of a command it is the program alone: its arguments may hold a password, and monitoring is read by many.
 func target(p spec.Probe) string {
-	text := p.Command
+	text := ""
+	for _, word := range strings.Fields(p.Command) {
+		if !strings.Contains(word, "=") { // no setting of a variable
+			text = word
+			break
+		}
+	}
 	switch {
 	case p.Protocol != "COMMAND":
 		text = net.JoinHostPort("", strconv.Itoa(p.Port)) + p.Path
 	case len(p.Argv) > 0:
-		text = ""
-		for _, word := range p.Argv {
-			if text += " " + word; len(text) > maxTarget {
-				break
-			}
-		}
-		text = text[1:]
+		text = p.Argv[0]
 	}
 	if len(text) <= maxTarget {
 		return text

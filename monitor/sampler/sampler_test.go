@@ -140,7 +140,7 @@ func testEverything(t *testing.T) {
 	want := figures.Instance{
 		App: "/prod/web", Instance: "prod_web.instance-1", Hostname: "web-0.prod", Task: "t1", Version: "v1", Pool: "pool", Address: "10.9.0.10", Managed: true,
 		State: figures.Running, Health: figures.Unknown, Started: c.StartedAt, Restarts: 3,
-		Checks: []figures.Check{{Protocol: "HTTP", Target: ":80/ok", Health: figures.Healthy}, {Protocol: "COMMAND", Target: "/bin/true -x", Health: figures.Unknown}},
+		Checks: []figures.Check{{Protocol: "HTTP", Target: ":80/ok", Health: figures.Healthy}, {Protocol: "COMMAND", Target: "/bin/true", Health: figures.Unknown}},
 		Figures: &figures.Figures{
 			CPU:    figures.CPU{Seconds: 2, Quota: 0.2, Base: 0.15, Weight: 999, Periods: 10, Throttled: 3, Waited: 0.5, Lost: 0.3, Advice: 0.4},
 			Memory: figures.Memory{Used: 50000000, RSS: 1000, Cache: 2000, Swap: 4096, Limit: 100000000, OOMKills: 2},
