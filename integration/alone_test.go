@@ -4,6 +4,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -127,7 +128,7 @@ func (a *alone) wantQuotas(limit time.Duration, when string, groups map[string]*
 	rig.Eventually(a.t, limit, "quotas "+when, func() error {
 		for name, cores := range want {
 			if q, err := groups[name].Quota(); err != nil || q.Cores() != cores {
-				return fmt.Errorf("%s has %v cores, want %v (%v)", name, q.Cores(), cores, err)
+				return errors.Join(fmt.Errorf("%s has %v cores, want %v", name, q.Cores(), cores), err)
 			}
 		}
 		return nil
@@ -163,7 +164,7 @@ func (a *alone) wantServices(when string, want map[string]string) {
 		for name, id := range want {
 			found, _, err := a.consul.Services(name, 0)
 			if err != nil || len(found) != 1 || found[id] == nil {
-				return fmt.Errorf("%s has %d entries, %s is among them: %v (%v)", name, len(found), id, found[id] != nil, err)
+				return errors.Join(fmt.Errorf("%s has %d entries, %s is among them: %v", name, len(found), id, found[id] != nil), err)
 			}
 		}
 		return nil

@@ -283,7 +283,6 @@ func TestBuildKilled(t *testing.T) {
 	}
 	type builder struct {
 		cmd *exec.Cmd
-		err *bytes.Buffer
 	}
 	start := func(name, command string) builder {
 		t.Helper()

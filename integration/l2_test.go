@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -112,7 +113,7 @@ func TestL2(t *testing.T) {
 			if err != nil && strings.Contains(string(out), "refused") {
 				return nil
 			}
-			return fmt.Errorf("%s: %v", out, err)
+			return errors.Join(fmt.Errorf("it says %q", out), err)
 		})
 		took := time.Since(began)
 		t.Logf("%s: the client reached the address %v after the start", when, took.Round(time.Millisecond))

@@ -136,7 +136,7 @@ func answers(address string, where ...string) error {
 		return nil // by the container itself
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %v: %s", address, err, out)
+		return fmt.Errorf("%s: %w: %s", address, err, out)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -49,7 +50,7 @@ func wantStarts(t *testing.T, b *rig.Berth, app string, want ...int) {
 		}
 		for seat, n := range want {
 			if got, err := starts(b, now[seat]); err != nil || got != n {
-				return fmt.Errorf("seat %d: %d starts, want %d (%v)", seat, got, n, err)
+				return errors.Join(fmt.Errorf("seat %d: %d starts, want %d", seat, got, n), err)
 			}
 		}
 		return idle(b, app)

@@ -143,7 +143,6 @@ func (m *Monitor) exchange(c net.Conn, limit int) {
 	}
 	line, err := r.ReadSlice('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
-		line = nil
 		_, _ = c.Write(zbxd.Request{}.AppendFault(nil, fmt.Errorf("a request is one line of at most %d bytes", maxLine)))
 		return
 	}

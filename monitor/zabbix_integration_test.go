@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -115,7 +116,7 @@ func realGet(t *testing.T, address, key string) string {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(address)
 	out, err := exec.CommandContext(t.Context(), "zabbix_get", "-s", host, "-p", port, "-k", key).CombinedOutput()
-	if _, failed := err.(*exec.ExitError); err != nil && !failed {
+	if failed := (*exec.ExitError)(nil); err != nil && !errors.As(err, &failed) {
 		t.Fatalf("zabbix_get: %v", err)
 	}
 	return strings.TrimSuffix(string(out), "\n")

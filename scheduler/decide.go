@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -79,8 +78,6 @@ func (s *Scheduler) advance(now time.Time) {
 		}
 	}
 }
-
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 // advanceApp decides about one app. What it decides holds until something of the app's changes.
 func (s *Scheduler) advanceApp(id spec.AppID, now time.Time) {

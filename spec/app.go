@@ -79,6 +79,7 @@ type Container struct {
 // ContainerType is Marathon's container type; Berth runs both as Docker containers.
 type ContainerType string
 
+// The container types.
 const (
 	ContainerDocker ContainerType = "DOCKER"
 	ContainerMesos  ContainerType = "MESOS"
@@ -128,6 +129,7 @@ type PortDefinition struct {
 // NetworkMode is Marathon's network mode.
 type NetworkMode string
 
+// The network modes.
 const (
 	NetworkHost      NetworkMode = "host"
 	NetworkContainer NetworkMode = "container"
@@ -202,6 +204,7 @@ type UpgradeStrategy struct{ MinimumHealthCapacity, MaximumOverCapacity float64 
 // KillSelection says which instance goes first when there are too many.
 type KillSelection string
 
+// The kill selections.
 const (
 	YoungestFirst KillSelection = "YOUNGEST_FIRST"
 	OldestFirst   KillSelection = "OLDEST_FIRST"

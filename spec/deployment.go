@@ -5,6 +5,7 @@ import "time"
 // ActionKind is Marathon's name of a deployment action.
 type ActionKind string
 
+// The deployment actions.
 const (
 	StartApplication   ActionKind = "StartApplication"
 	ScaleApplication   ActionKind = "ScaleApplication"

@@ -8,6 +8,7 @@ import (
 // Rung is how far a task has come. It never goes back; a restart is a new task.
 type Rung int
 
+// The rungs, in their order.
 const (
 	Created  Rung = iota // in the store, the engine has not heard of it
 	Launched             // ACCEPT sent

@@ -168,12 +168,12 @@ func (l *life) commands(ctx context.Context, setting string, list []unit.Command
 
 // resultOf is the Result of a failed step.
 func resultOf(err error) string {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // the outermost is the step that failed
 	case nil:
 		return "success"
 	case *commandError:
 		switch {
-		case e.err == errTimeout:
+		case errors.Is(e.err, errTimeout):
 			return "timeout"
 		case e.err != nil:
 			return "resources"
@@ -211,7 +211,7 @@ func (l *life) fail(err error) {
 		if step := (*stepError)(nil); errors.As(err, &step) || r.ExitReason == "" {
 			r.ExitReason, r.ExitCode = "exited", exitCodeOf(err)
 		}
-		if bad, ok := err.(*commandError); ok && bad.err == nil {
+		if bad, ok := err.(*commandError); ok && bad.err == nil { //nolint:errorlint // as in resultOf
 			r.ExitReason, r.ExitCode = ending(bad.status)
 		}
 		r.set(manager.Activating, "stop-post", uptime())

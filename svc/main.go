@@ -2,6 +2,7 @@ package svc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -106,7 +107,7 @@ func bySupervise(verb string, args []string, stderr io.Writer) int {
 	}
 	folder, err := os.Getwd()
 	if err != nil || len(args) <= at {
-		return complain(stderr, fmt.Errorf("%s is for s6-supervise to call (%v)", verb, err))
+		return complain(stderr, errors.Join(fmt.Errorf("%s is for s6-supervise to call", verb), err))
 	}
 	name := filepath.Base(args[at])
 	root, ok := rootOf(folder, name)

@@ -168,7 +168,7 @@ func supervisorOf(name string) (pid int, ok bool) {
 
 // detach starts a process of ours that outlives this one, whoever closes whatever terminal.
 func (s *Supervisor) detach(args ...string) error {
-	c := exec.Command(s.self, append([]string{"--root=" + s.root}, args...)...)
+	c := exec.Command(s.self, append([]string{"--root=" + s.root}, args...)...) //nolint:noctx // the service lives on
 	c.Args[0] = "berth-svc"
 	c.Dir, c.Env = "/", []string{"PATH=" + defaultPath}
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -100,7 +100,7 @@ func (w *Waiter) Run(ctx context.Context) error {
 		waits = current
 		w.publish(waits)
 		if !next.IsZero() {
-			timer.Reset(next.Sub(time.Now()))
+			timer.Reset(time.Until(next))
 		}
 		select {
 		case <-ctx.Done():

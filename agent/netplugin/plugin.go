@@ -150,7 +150,7 @@ func (p *Plugin) Serve(ctx context.Context, l net.Listener) error {
 			if err != nil {
 				err = server.Close()
 			}
-			<-failed
+			<-failed //nolint:errcheck // it says that it was closed
 			return err
 		case err := <-failed:
 			return fmt.Errorf("serve IPAM driver %s: %w", p.o.Name, err)

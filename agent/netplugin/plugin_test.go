@@ -27,10 +27,9 @@ func box(id, name, addr string, labels map[string]string) docker.Container {
 
 // world is a plugin with an inventory that the test sets.
 type world struct {
-	t    *testing.T
-	inv  watch.Value[docker.Snapshot]
-	p    *Plugin
-	http *httptest.Server
+	t   *testing.T
+	inv watch.Value[docker.Snapshot]
+	p   *Plugin
 }
 
 func newWorld(t *testing.T) *world {

@@ -100,8 +100,8 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 func warnings(h http.Header) []string {
 	var out []string
 	for _, value := range h.Values("Warning") {
-		_, text, found := strings.Cut(value, ` "`)
-		if text, found = strings.CutSuffix(text, `"`); found {
+		_, text, _ := strings.Cut(value, ` "`)
+		if text, whole := strings.CutSuffix(text, `"`); whole {
 			out = append(out, strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(text))
 		}
 	}

@@ -97,7 +97,7 @@ func measureCold(t *bench, consul *rig.Consul) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- r.Run(ctx) }()
-		return func() { stop(); <-done }
+		return func() { stop(); <-done } //nolint:errcheck // it ends as it was told
 	}
 	set := func(n int) {
 		s := docker.Snapshot{Connected: true}

@@ -92,7 +92,7 @@ func newQuotaBench(t *bench, image string) *quotaBench {
 	done := make(chan error, 2)
 	go func() { done <- inventory.Run(ctx) }()
 	go func() { done <- keeper.Run(ctx) }()
-	t.Cleanup(func() { stop(); <-done; <-done })
+	t.Cleanup(func() { stop(); <-done; <-done }) //nolint:errcheck // they end as they were told
 	return q
 }
 

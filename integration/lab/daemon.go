@@ -70,7 +70,7 @@ func (d Daemon) launch() error {
 	defer log.Close()
 	fmt.Fprintf(log, "--- started %s\n", time.Now().Format(time.RFC3339))
 	// Its life is not bound to any context, nor to the terminal.
-	cmd := exec.Command("nsenter", append([]string{"--net=" + d.space.path(), d.program}, d.args...)...)
+	cmd := exec.Command("nsenter", append([]string{"--net=" + d.space.path(), d.program}, d.args...)...) //nolint:noctx // as said
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {

@@ -21,7 +21,8 @@ const (
 	apiPort          = "8080"
 
 	// Pool is the name of the lab's pool, and PoolCIDR its range.
-	Pool, PoolCIDR = "berth", "10.88.0.0/16"
+	Pool     = "berth"
+	PoolCIDR = "10.88.0.0/16"
 
 	routerAS, hostAS = 65001, 64512
 )
@@ -165,7 +166,11 @@ func (l *Lab) Scheduler() Daemon {
 		marks: []string{"standalone", state},
 		answers: func(ctx context.Context) error {
 			client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: l.Fabric().Dial}}
-			resp, err := client.Get(l.api() + "/ping")
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, l.api()+"/ping", nil)
+			if err != nil {
+				return err
+			}
+			resp, err := client.Do(req)
 			if err != nil {
 				return err
 			}

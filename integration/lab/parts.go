@@ -22,10 +22,10 @@ func (l *Lab) Host(name string) (*Host, error) {
 
 // daemon finds one by the name of a part: "scheduler", "tor", "h1/net".
 func (l *Lab) daemon(part string) (Daemon, error) {
-	switch host, process, _ := strings.Cut(part, "/"); {
-	case part == "scheduler":
+	switch host, process, _ := strings.Cut(part, "/"); part {
+	case "scheduler":
 		return l.Scheduler(), nil
-	case part == "tor":
+	case "tor":
 		return l.Router.Daemon(), nil
 	default:
 		h, err := l.Host(host)

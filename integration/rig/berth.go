@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -280,12 +281,12 @@ func (b *Berth) removeApps() {
 	}
 	for _, pod := range pods {
 		if code, answer, failed := b.call(ctx, "DELETE", "/v2/pods"+pod.ID+"?force=true", nil); failed != nil || code != 202 {
-			err = fmt.Errorf("delete %s: %d %s (%v)", pod.ID, code, answer, failed)
+			err = errors.Join(fmt.Errorf("delete %s: %d %s", pod.ID, code, answer), failed)
 		}
 	}
 	for _, app := range list.Apps {
 		if code, answer, failed := b.call(ctx, "DELETE", "/v2/apps"+app.ID+"?force=true", nil); failed != nil || code != 200 {
-			err = fmt.Errorf("delete %s: %d %s (%v)", app.ID, code, answer, failed)
+			err = errors.Join(fmt.Errorf("delete %s: %d %s", app.ID, code, answer), failed)
 		}
 	}
 	if err != nil {
@@ -339,7 +340,7 @@ func (b *Berth) Remove() {
 	}
 	if left := b.Engine.ids(ctx, b.t, "network", "ls", "-q", "--filter", "name=^"+b.Pool+"$"); len(left) > 0 {
 		b.t.Errorf("--cleanup left network %s", b.Pool)
-		b.Engine.try(ctx, "network", "rm", b.Pool)
+		_, _ = b.Engine.try(ctx, "network", "rm", b.Pool) // the test has failed already
 	}
 }
 

@@ -64,6 +64,6 @@ func Image(t testing.TB, image, source string) {
 	}
 	Run(t, nil, "go", "build", "-o", filepath.Join(dir, "guest"), file)
 	layer := Run(t, nil, "tar", "-C", dir, "-c", "guest")
-	t.Cleanup(func() { _ = exec.Command("docker", "rmi", "-f", image).Run() })
+	t.Cleanup(func() { _ = exec.Command("docker", "rmi", "-f", image).Run() }) //nolint:noctx // the test's is over by then
 	Run(t, strings.NewReader(layer), "docker", "import", "-c", `ENTRYPOINT ["/guest"]`, "-", image)
 }

@@ -27,7 +27,7 @@ func TestMetrics(t *testing.T) {
 		f.world.Step()
 		ctx, leave := context.WithCancel(t.Context())
 		out := &stream{}
-		done := attach(f.server, ctx, out, "/v2/events")
+		done := attach(ctx, f.server, out, "/v2/events")
 		synctest.Wait()
 		time.Sleep(10 * time.Second)
 
@@ -152,7 +152,7 @@ func TestConcurrencyIsBounded(t *testing.T) {
 		}
 		ctx, leave := context.WithCancel(t.Context())
 		out := &stream{}
-		streamed := attach(f.server, ctx, out, "/v2/events")
+		streamed := attach(ctx, f.server, out, "/v2/events")
 		synctest.Wait()
 		posted := make(chan int)
 		go func() {

@@ -24,7 +24,7 @@ func (s *Server) handler(token, discoveryToken string) http.Handler {
 		w, r := s.measured.begin(plain, r, s.o.Now())
 		defer func() { w.end(s.o.Now()) }()
 		defer func() {
-			if p := recover(); p != nil && p != http.ErrAbortHandler {
+			if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // what was panicked with, not an error
 				w.code = http.StatusInternalServerError
 				s.log.WithField("path", r.URL.Path).WithField("stack", string(debug.Stack())).Errorf("request panicked: %v", p)
 				panic(http.ErrAbortHandler)

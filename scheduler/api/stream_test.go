@@ -61,7 +61,7 @@ func streamServer(t *testing.T, backlog int) (*api.Server, *api.Log) {
 }
 
 // attach starts a stream; done closes when the server has ended it.
-func attach(s *api.Server, ctx context.Context, out *stream, path string, header ...string) (done chan struct{}) {
+func attach(ctx context.Context, s *api.Server, out *stream, path string, header ...string) (done chan struct{}) {
 	r := httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil)
 	r.Header.Set("Accept", "text/event-stream")
 	for i := 0; i+1 < len(header); i += 2 {
@@ -78,7 +78,7 @@ func TestEventStream(t *testing.T) {
 		s, events := streamServer(t, 0)
 		ctx, leave := context.WithCancel(t.Context())
 		out := &stream{}
-		done := attach(s, ctx, out, "/v2/events")
+		done := attach(ctx, s, out, "/v2/events")
 		synctest.Wait()
 		want := "id: " + events.Token(1) + "\r\nevent: event_stream_attached\r\ndata: " +
 			`{"eventType":"event_stream_attached","remoteAddress":"192.0.2.1","timestamp":"2026-01-02T03:04:05.678Z"}` + "\r\n\r\n"
@@ -111,7 +111,7 @@ func TestEventStreamFiltersAndResumes(t *testing.T) {
 		}
 		ctx, leave := context.WithCancel(t.Context())
 		out := &stream{}
-		done := attach(s, ctx, out, "/v2/events?event_type=app_terminated_event&event_type=deployment_success", "Last-Event-ID", events.Token(2))
+		done := attach(ctx, s, out, "/v2/events?event_type=app_terminated_event&event_type=deployment_success", "Last-Event-ID", events.Token(2))
 		synctest.Wait()
 		events.Publish(api.RemoveHealthCheck("/d", apitest.Start))
 		events.Publish(api.AppTerminated("/d", apitest.Start))
@@ -140,7 +140,7 @@ func TestSlowEventReader(t *testing.T) {
 		s, events := streamServer(t, 8)
 		ctx, leave := context.WithCancel(t.Context())
 		out := &stream{hang: make(chan struct{})}
-		done := attach(s, ctx, out, "/v2/events?event_type=app_terminated_event")
+		done := attach(ctx, s, out, "/v2/events?event_type=app_terminated_event")
 		synctest.Wait()
 		events.Publish(api.AppTerminated("/first", apitest.Start))
 		synctest.Wait() // it hangs in this frame
@@ -230,7 +230,7 @@ func eventBody(t *testing.T, e api.Event) map[string]any {
 		s, events := streamServer(t, 0)
 		ctx, leave := context.WithCancel(t.Context())
 		out := &stream{}
-		done := attach(s, ctx, out, "/v2/events?event_type="+e.Type)
+		done := attach(ctx, s, out, "/v2/events?event_type="+e.Type)
 		synctest.Wait()
 		events.Publish(e)
 		synctest.Wait()

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -224,7 +225,7 @@ func decodeJSON(body []byte, into any) error {
 	if err == nil {
 		return nil
 	}
-	if t, ok := err.(*json.UnmarshalTypeError); ok {
+	if t := (*json.UnmarshalTypeError)(nil); errors.As(err, &t) {
 		f := &marathon.Faults{Message: "Invalid JSON"}
 		f.Add("/"+strings.ReplaceAll(t.Field, ".", "/"), "%s", expected(t.Type.Kind()))
 		return f

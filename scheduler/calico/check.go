@@ -77,10 +77,10 @@ func checkBehaviour(s v3.IPPoolSpec, at place, f *Faults) {
 	if len(s.AllowedUses) > 0 && !slices.Contains(s.AllowedUses, v3.IPPoolAllowedUseWorkload) {
 		f.add(at, "spec.allowedUses", "without %s the pool has no address for a container", v3.IPPoolAllowedUseWorkload)
 	}
-	if s.IPIP != nil {
+	if s.IPIP != nil { //nolint:staticcheck // it is deprecated, and refused for that
 		f.add(at, "spec.ipip", "is Calico's own old form: want ipipMode: Never")
 	}
-	if s.NATOutgoingV1 {
+	if s.NATOutgoingV1 { //nolint:staticcheck // as above
 		f.add(at, "spec.nat-outgoing", "is Calico's own old form: want natOutgoing")
 	}
 }

@@ -1,6 +1,7 @@
 package marathon
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -262,8 +263,8 @@ func (a groupApp) complete(current *spec.App, o Options, f *Faults) *spec.App {
 	validate(app, keep, o, found)
 	if len(found.Details) == 0 && current != nil {
 		app.Version, app.LastScaling, app.LastConfigChange = current.Version, current.LastScaling, current.LastConfigChange
-		if err, ok := validateResidentUpdate(current, app).(*Faults); ok {
-			found.Details = err.Details
+		if faults := (*Faults)(nil); errors.As(validateResidentUpdate(current, app), &faults) {
+			found.Details = faults.Details
 		}
 	}
 	return app

@@ -3,6 +3,7 @@ package marathon
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sort"
 )
@@ -55,8 +56,8 @@ func syntaxFault(text string) *Faults { return &Faults{Message: invalidJSON, Syn
 
 // syntaxText adds the position, as people look for it: line and column.
 func syntaxText(body []byte, err error) string {
-	syntax, ok := err.(*json.SyntaxError)
-	if !ok {
+	syntax := (*json.SyntaxError)(nil)
+	if !errors.As(err, &syntax) {
 		return err.Error()
 	}
 	before := body[:min(int(max(syntax.Offset-1, 0)), len(body))]

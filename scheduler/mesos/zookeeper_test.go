@@ -215,7 +215,7 @@ func TestZooKeeperPacketsAreBounded(t *testing.T) {
 		}
 		defer conn.Close()
 		hello := make([]byte, 4)
-		if _, err := io.ReadFull(conn, hello); err == nil {
+		if _, err = io.ReadFull(conn, hello); err == nil {
 			_, err = io.CopyN(io.Discard, conn, int64(binary.BigEndian.Uint32(hello)))
 		}
 		if err != nil {

@@ -297,7 +297,7 @@ func TestCache(t *testing.T) {
 		}
 		return len(all)
 	}
-	if get("/a") != "1234" || get("/a") != "1234" || len(*asked) != 2 || count() != 2 {
+	if first, second := get("/a"), get("/a"); first != "1234" || second != first || len(*asked) != 2 || count() != 2 {
 		t.Errorf("asked %v, %d files", *asked, count())
 	}
 	files["/a"] = []byte("new!")

@@ -169,10 +169,10 @@ func (s *ctl) listSockets(patterns []string) int {
 // listNothing is for kinds of units that a container does not have, and jobs, which nobody sees: a call waits for its own.
 func (s *ctl) listNothing(verb string) int {
 	kind := strings.TrimPrefix(verb, "list-")
-	switch {
-	case kind == "jobs":
+	switch kind {
+	case "jobs":
 		s.printf("No jobs running.\n")
-	case kind == "machines":
+	case "machines":
 		t := table{head: []string{"NAME", "STATE", "FAILED", "JOBS"}}
 		t.add(s.Hostname+" (host)", s.systemState(), strconv.Itoa(s.failed()), "0")
 		s.printTable(t, s.legend)
