@@ -1,6 +1,7 @@
 package zabbix
 
 import (
+	"slices"
 	"strconv"
 	"sync"
 
@@ -23,9 +24,22 @@ func object[T any](dst []byte, of *T, columns []column[T]) []byte {
 			dst = dst[:from]
 			continue
 		}
+		dst = quoteLong(dst, named)
 		first = false
 	}
 	return dst
+}
+
+// maxDigits is how long a number is that Zabbix takes out of JSON as it is. It prints it with 15 digits where that is the same number, and
+// one of 16 with a 0 at the end then as 1.79533787455944E+15, which is no unsigned number to it (seen with 6.0.14).
+const maxDigits = 15
+
+// quoteLong makes a string of a longer number that is the rest of dst.
+func quoteLong(dst []byte, from int) []byte {
+	if len(dst)-from <= maxDigits || dst[from] != '-' && (dst[from] < '0' || dst[from] > '9') {
+		return dst
+	}
+	return append(slices.Insert(dst, from, '"'), '"')
 }
 
 func (v *View) hostJSON() []byte {

@@ -395,3 +395,24 @@ func BenchmarkItem(b *testing.B) {
 		}
 	}
 }
+
+// TestLongNumbers: Zabbix takes them out of JSON as they are.
+func TestLongNumbers(t *testing.T) {
+	for in, want := range map[string]string{
+		"1": "1", "999999999999999": "999999999999999", "1795337874559440": `"1795337874559440"`, "-1795337874559440": `"-1795337874559440"`,
+		`"a text that is long already"`: `"a text that is long already"`, "": "",
+	} {
+		if got := string(quoteLong([]byte(`"n":`+in), len(`"n":`))); got != `"n":`+want {
+			t.Errorf("%s: %s", in, got)
+		}
+	}
+	snap := snapshot()
+	snap.Host.Document = 1795337874559440
+	v := NewTable("1").View(snap)
+	if all := ask(v, "berth.host"); !strings.Contains(all, `"host_document":"1795337874559440"`) {
+		t.Error(all)
+	}
+	if one := ask(v, "berth.host.document"); one != "1795337874559440" {
+		t.Error(one)
+	}
+}
