@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -43,16 +44,17 @@ func TestZabbixServer(t *testing.T) {
 	// The same machine by Berth's own port, once more through a proxy; their discoveries go on while the first is looked at.
 	own, proxied := z.in(t), z.in(t)
 	own.createHost("berth-port", template.HostTemplate, port, nil)
-	proxied.proxy, _ = z.startProxy()
+	proxied.proxy, _ = z.startProxy(3600) // it is told when to look
 	proxied.createHost("berth-proxied", template.HostTemplate, port, nil)
 	askAgain := func() {
 		t.Helper()
-		if err := z.checkNow(append(own.asked(), proxied.asked()...)...); err != nil {
+		if err := errors.Join(proxied.learn(), z.checkNow(append(own.asked(), proxied.asked()...)...)); err != nil {
 			t.Error(err)
 		}
 	}
 
 	first := z.discover(2)
+	askAgain()
 	t.Run("values", func(t *testing.T) {
 		z, b := z.in(t), b.In(t)
 		now := z.fresh()

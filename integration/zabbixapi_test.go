@@ -5,6 +5,7 @@ package integration
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -215,7 +216,7 @@ func (z *zabbix) pressing(itemIDs ...string) func() error {
 			return nil
 		}
 		last = time.Now()
-		return z.checkNow(itemIDs...)
+		return errors.Join(z.learn(), z.checkNow(itemIDs...))
 	}
 }
 

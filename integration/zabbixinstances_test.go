@@ -26,7 +26,7 @@ func TestZabbixInstances(t *testing.T) {
 	hosts := []*rig.Host{rig.StartHost(t, "h1", webImage), rig.StartHost(t, "h2", webImage)}
 	here := []netip.Addr{hosts[0].Connect(t), hosts[1].Connect(t)}
 	z := startZabbix(t, "", here...)
-	proxy, proxyPort := z.startProxy(here...)
+	proxy, proxyPort := z.startProxy(1, here...)
 	for n, h := range hosts {
 		to := here[n].String()
 		h.Flags = []string{"--zabbix-trapper", to + ":" + z.port + "," + to + ":" + proxyPort, "--zabbix-every", "1s", "--monitor-interval", "1s"}

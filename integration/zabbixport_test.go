@@ -26,9 +26,9 @@ func stored(t *testing.T, hosts []*zabbix, seats int, page string) {
 	press := z.pressing(asked...)
 	z.eventually(60*time.Second, "the database has values of what was discovered", func() error {
 		for _, z := range hosts {
-			got := z.values()
+			got, mayMiss := z.values(), z.mayMiss()
 			for _, key := range z.wanted(seats, page) {
-				if _, ok := got[key]; !ok {
+				if _, ok := got[key]; !ok && !mayMiss[key] {
 					return errors.Join(fmt.Errorf("host %s has %d values, but none of %s", z.host, len(got), key), press())
 				}
 			}
@@ -51,15 +51,31 @@ func (z *zabbix) right(seats int, page string) {
 		want["berth.health["+of+page+"]"] = 1
 		want["berth.service.state["+of+",nginx"+page+"]"] = serviceReady
 	}
-	got := z.values()
+	got, mayMiss := z.values(), z.mayMiss()
 	for key, n := range want {
-		if got[key] != n {
-			z.t.Errorf("%s of host %s is %v, want %v", key, z.host, got[key], n)
+		if v, ok := got[key]; v != n && (ok || !mayMiss[key]) {
+			z.t.Errorf("%s of host %s is %v, want %v", key, z.host, v, n)
 		}
 	}
 	if wrong := z.sql(`SELECT i.key_, r.error FROM items i JOIN item_rtdata r USING (itemid) WHERE (r.state = 1 OR r.error <> '') AND i.hostid = ` + z.host); len(wrong) > 0 {
 		z.t.Errorf("the server complains of items and discoveries of host %s: %v", z.host, wrong)
 	}
+}
+
+// mayMiss are the keys of items of which the database may have no value for an hour: a proxy learns of a new item from the database, and
+// may send its first value before the server knows the item, which then throws it away; and of what seldom changes a proxy sends an
+// unchanged value once an hour only.
+func (z *zabbix) mayMiss() map[string]bool {
+	z.t.Helper()
+	keys := map[string]bool{}
+	if z.proxy == "" {
+		return keys
+	}
+	const discardUnchangedHeartbeat = "20" // item_preproc.type
+	for _, row := range z.sql(`SELECT i.key_ FROM items i JOIN item_preproc p USING (itemid) WHERE p.type = ` + discardUnchangedHeartbeat + ` AND i.hostid = ` + z.host) {
+		keys[row[0]] = true
+	}
+	return keys
 }
 
 // serviceReady is how a service that runs and is ready is told to Zabbix.
@@ -130,7 +146,8 @@ func (z *zabbix) testPort(agentd *zabbix, port string, seats int) {
 	}
 }
 
-// testPages puts a template of two pages in place of the one that is there, as the operator of a large machine does.
+// testPages puts a template of two pages in place of the one that is there, as the operator of a large machine does. The last host is behind
+// the proxy.
 func testPages(t *testing.T, b *rig.Berth, hosts []*zabbix, address string, seats int) {
 	z := hosts[0].in(t)
 	source := b.CLI("zabbix", "template", "--pages", "2")
@@ -143,7 +160,11 @@ func testPages(t *testing.T, b *rig.Berth, hosts []*zabbix, address string, seat
 	if b.CLI("zabbix", "get", "berth.discovery["+z.app+",1,2]", "--address", address) == "[]\n" {
 		page = ",2/2"
 	}
-	stored(t, hosts, seats, page)
+	// A proxy that learned of the new rules before the server knows them would tell it of the first discovery in vain, and of the same one
+	// not again for an hour. What the server has discovered itself, it knows.
+	here, there := hosts[:len(hosts)-1], hosts[len(hosts)-1:]
+	stored(t, here, seats, page)
+	stored(t, there, seats, page)
 	for _, z := range hosts {
 		for _, key := range z.in(t).discovered() {
 			if !strings.HasSuffix(key, page+"]") {

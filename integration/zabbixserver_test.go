@@ -160,8 +160,9 @@ func (z *zabbix) startServer(listen []netip.Addr) {
 	z.listens(port, exited)
 }
 
-// startProxy runs a proxy of the server, which listens on loopback and on these, and returns its id and its port.
-func (z *zabbix) startProxy(listen ...netip.Addr) (id, port string) {
+// startProxy runs a proxy of the server, which listens on loopback and on these, and asks the server each so many seconds what there is to
+// be monitored. It returns its id and its port.
+func (z *zabbix) startProxy(every int, listen ...netip.Addr) (id, port string) {
 	z.t.Helper()
 	var made struct{ ProxyIDs []string }
 	z.want("proxy.create", map[string]any{"host": "berth-proxy", "status": 5}, &made) // 5: it asks the server for its settings
@@ -169,11 +170,23 @@ func (z *zabbix) startProxy(listen ...netip.Addr) (id, port string) {
 	dir := z.folder("proxy", "zabbix")
 	settings := z.write("proxy.conf",
 		"LogType=console", "Hostname=berth-proxy", "Server=127.0.0.1:"+z.port, "ListenIP="+loopbackAnd(listen), "ListenPort="+port,
-		"SocketDir="+dir, "PidFile="+dir+"/proxy.pid", "DBName="+dir+"/proxy.db", "ConfigFrequency=1", "DataSenderFrequency=1",
+		"SocketDir="+dir, "PidFile="+dir+"/proxy.pid", "DBName="+dir+"/proxy.db", "ConfigFrequency="+strconv.Itoa(every), "DataSenderFrequency=1",
 		"HousekeepingFrequency=0", "StartPollers=2", "StartPingers=0", "StartDiscoverers=0", "StartHTTPPollers=0", "StartODBCPollers=0")
 	exited := z.daemon("zabbix_proxy", syscall.SIGTERM, exec.Command(zabbixProxy(), "-f", "-c", settings))
 	z.listens(port, exited)
 	return made.ProxyIDs[0], port
+}
+
+// learn has the proxy, if there is one, ask the server what there is to be monitored.
+func (z *zabbix) learn() error {
+	if z.proxy == "" {
+		return nil
+	}
+	out, err := exec.CommandContext(z.t.Context(), zabbixProxy(), "-c", filepath.Join(z.dir, "proxy.conf"), "-R", "config_cache_reload").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("have the proxy look again: %w: %s", err, out)
+	}
+	return nil
 }
 
 // zabbixProxy is the proxy's program, or "". Debian's package and that of the server exclude each other, so it is usually not on PATH but
