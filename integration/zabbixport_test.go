@@ -14,8 +14,9 @@ import (
 	"github.com/berth-project/berth/integration/rig"
 )
 
-// stored waits until the database has values of what the discoveries of these Zabbix hosts, all the same machine, find of the app: of each
-// seat, and of an interface and a service of each, with keys that end in page. Should the server take its time, it is told to ask.
+// stored waits until the database has the right values of what the discoveries of these Zabbix hosts, all the same machine, find of the
+// app: of each seat, and of an interface and a service of each, with keys that end in page; and the server complains of none. Should
+// the server take its time, it is told to ask.
 func stored(t *testing.T, hosts []*zabbix, seats int, page string) {
 	t.Helper()
 	var asked []string
@@ -32,17 +33,23 @@ func stored(t *testing.T, hosts []*zabbix, seats int, page string) {
 					return errors.Join(fmt.Errorf("host %s has %d values, but none of %s", z.host, len(got), key), press())
 				}
 			}
+			for key, n := range z.known(seats, page) {
+				if v, ok := got[key]; v != n && (ok || !mayMiss[key]) { // it may be of a while ago, as when a service was down
+					return errors.Join(fmt.Errorf("%s of host %s is %v, want %v", key, z.host, v, n), press())
+				}
+			}
 		}
 		return nil
 	})
 	for _, z := range hosts {
-		z.in(t).right(seats, page)
+		if wrong := z.in(t).sql(`SELECT i.key_, r.error FROM items i JOIN item_rtdata r USING (itemid) WHERE (r.state = 1 OR r.error <> '') AND i.hostid = ` + z.host); len(wrong) > 0 {
+			t.Errorf("the server complains of items and discoveries of host %s: %v", z.host, wrong)
+		}
 	}
 }
 
-// right looks at values of which it knows what they must be, and at what the server has to say of the items.
-func (z *zabbix) right(seats int, page string) {
-	z.t.Helper()
+// known are values of which one knows what they must be, by key.
+func (z *zabbix) known(seats int, page string) map[string]float64 {
 	want := map[string]float64{"berth.ping": 1, "berth.host.docker": 1}
 	for seat := range seats {
 		of := fmt.Sprintf("%s,%d", z.app, seat)
@@ -51,15 +58,7 @@ func (z *zabbix) right(seats int, page string) {
 		want["berth.health["+of+page+"]"] = 1
 		want["berth.service.state["+of+",nginx"+page+"]"] = serviceReady
 	}
-	got, mayMiss := z.values(), z.mayMiss()
-	for key, n := range want {
-		if v, ok := got[key]; v != n && (ok || !mayMiss[key]) {
-			z.t.Errorf("%s of host %s is %v, want %v", key, z.host, v, n)
-		}
-	}
-	if wrong := z.sql(`SELECT i.key_, r.error FROM items i JOIN item_rtdata r USING (itemid) WHERE (r.state = 1 OR r.error <> '') AND i.hostid = ` + z.host); len(wrong) > 0 {
-		z.t.Errorf("the server complains of items and discoveries of host %s: %v", z.host, wrong)
-	}
+	return want
 }
 
 // mayMiss are the keys of items of which the database may have no value for an hour: a proxy learns of a new item from the database, and
