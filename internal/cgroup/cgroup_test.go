@@ -88,7 +88,7 @@ func stats(g *Group) (Stats, error) {
 
 var want = Stats{
 	CPU: 2500 * time.Millisecond, Periods: 100, Throttled: 25, ThrottledTime: 5 * time.Millisecond,
-	Memory: 100<<20 - 4857600, MemoryLimit: 256 << 20, Pids: 7,
+	Memory: 100<<20 - 4857600, Pids: 7,
 }
 
 func TestLayouts(t *testing.T) {
@@ -141,12 +141,15 @@ func TestLayouts(t *testing.T) {
 			if !reflect.DeepEqual(byPid, byID) {
 				t.Errorf("by pid %+v, by id %+v", byPid, byID)
 			}
-			got, err := stats(byID)
+			got, err := new(Reader).Read(byID)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d := cmp.Diff(want, got); d != "" {
+			if d := cmp.Diff(want, got.Stats); d != "" {
 				t.Errorf("stats (-want +got):\n%s", d)
+			}
+			if got.MemoryLimit != 256<<20 || got.Quota.Cores() != 0.2 || !got.HasWeight(512) {
+				t.Errorf("it has the settings %+v", got.Settings)
 			}
 			testQuota(t, byID)
 			testSettings(t, byID)

@@ -31,29 +31,8 @@ func (g *Group) Quota() (Quota, error) {
 	if g.cpu.dir == "" {
 		return Quota{}, fmt.Errorf("read the quota: %w", ErrNotFound)
 	}
-	if g.cpu.v2 {
-		b, err := readSmall(filepath.Join(g.cpu.dir, "cpu.max"))
-		if errors.Is(err, ErrNotFound) && isDir(g.cpu.dir) {
-			return Quota{}, nil // the cpu controller is not enabled for this group, so nothing limits it
-		}
-		if err != nil {
-			return Quota{}, fmt.Errorf("read the quota: %w", err)
-		}
-		q, err := parseMax(b)
-		if err != nil {
-			return Quota{}, fmt.Errorf("read the quota in %s: %w", g.cpu.dir, err)
-		}
-		return q, nil
-	}
-	quota, err := readInt(filepath.Join(g.cpu.dir, "cpu.cfs_quota_us"))
-	if err != nil {
-		return Quota{}, fmt.Errorf("read the quota: %w", err)
-	}
-	period, err := readInt(filepath.Join(g.cpu.dir, "cpu.cfs_period_us"))
-	if err != nil {
-		return Quota{}, fmt.Errorf("read the quota: %w", err)
-	}
-	return Quota{Time: time.Duration(max(quota, 0)) * time.Microsecond, Period: time.Duration(period) * time.Microsecond}, nil
+	s, err := new(Reader).Settings(g, Parts{})
+	return s.Quota, err
 }
 
 // SetQuota writes the group's CPU quota; Time 0 removes it, Period 0 means DefaultPeriod. A burst that is larger than the
@@ -69,7 +48,7 @@ func (g *Group) SetQuota(q Quota) error {
 	if !errors.Is(err, syscall.EINVAL) || q.Time <= 0 {
 		return err
 	}
-	if burst, there, berr := g.burst(); berr != nil || !there || burst <= q.Time || g.SetBurst(q.Time) != nil {
+	if s, serr := new(Reader).Settings(g, Parts{Burst: true}); serr != nil || s.Burst <= q.Time || g.SetBurst(q.Time) != nil {
 		return err
 	}
 	return g.setQuota(q)

@@ -15,24 +15,21 @@ type Stats struct {
 	Throttled     uint64        // counter: those in which it ran out of quota
 	ThrottledTime time.Duration // counter
 	Memory        int64         // bytes: the working set, that is without inactive page cache
-	MemoryLimit   int64         // bytes; 0: none
 	Pids          int64         // processes and threads
 }
 
-// Detail is everything that can be told of a group: what Stats has, and what is only shown. A controller that is not mounted,
-// or not enabled for the group, leaves its fields zero.
+// Detail is everything that can be told of a group: what it has used, what is set of it but for the burst, and what is only shown. A
+// controller that is not mounted, or not enabled for the group, leaves its fields zero.
 type Detail struct {
 	Stats
-	Quota  Quota
-	Weight int64 // as version 1's cpu.shares: 1024 is the kernel's default
+	Settings
 
 	RSS      int64  // bytes: anonymous memory
 	Cache    int64  // bytes: page cache
 	Swap     int64  // bytes
 	OOMKills uint64 // counter: processes killed for want of memory
 
-	IO        IO
-	PidsLimit int64 // 0: none
+	IO IO
 }
 
 // IO is what a group read from and wrote to block devices: counters, over all devices.
@@ -54,8 +51,12 @@ func (r *Reader) Used(g *Group) (Stats, error) {
 
 // Read reads everything of a group.
 func (r *Reader) Read(g *Group) (Detail, error) {
-	var d Detail
-	err := r.run(g, &d, (*Reader).cpu, (*Reader).bandwidth, (*Reader).memory, (*Reader).memoryLimit, (*Reader).kills, (*Reader).pids, (*Reader).pidsLimit, (*Reader).io)
+	set, err := r.Settings(g, Parts{Memory: true, Pids: true})
+	if err != nil {
+		return Detail{}, err
+	}
+	d := Detail{Settings: set}
+	err = r.run(g, &d, (*Reader).cpu, (*Reader).memory, (*Reader).kills, (*Reader).pids, (*Reader).io)
 	return d, err
 }
 
@@ -106,33 +107,6 @@ func (r *Reader) cpu(g *Group, d *Detail) error {
 	return nil
 }
 
-// bandwidth reads the quota and the weight.
-func (r *Reader) bandwidth(g *Group, d *Detail) error {
-	if g.cpu.dir == "" {
-		return nil
-	}
-	if !g.cpu.v2 {
-		quota, err1 := r.number(g.cpu, "cpu.cfs_quota_us")
-		period, err2 := r.number(g.cpu, "cpu.cfs_period_us")
-		shares, err3 := r.number(g.cpu, "cpu.shares")
-		d.Quota = Quota{Time: time.Duration(max(quota, 0)) * time.Microsecond, Period: time.Duration(period) * time.Microsecond}
-		d.Weight = shares
-		return errors.Join(err1, err2, optional(err3))
-	}
-	b, err := r.file(g.cpu, "cpu.max")
-	if err != nil {
-		return optional(err) // the cpu controller is not enabled for this group, so nothing limits it
-	}
-	if d.Quota, err = parseMax(b); err != nil {
-		return fmt.Errorf("in %s: %w", g.cpu.dir, err)
-	}
-	weight, err := r.number(g.cpu, "cpu.weight")
-	if err == nil && weight > 0 {
-		d.Weight = sharesOf(weight)
-	}
-	return optional(err)
-}
-
 func (r *Reader) memory(g *Group, d *Detail) error {
 	if g.memory.dir == "" {
 		return nil
@@ -172,22 +146,6 @@ func (r *Reader) memory(g *Group, d *Detail) error {
 	return nil
 }
 
-func (r *Reader) memoryLimit(g *Group, d *Detail) error {
-	if g.memory.dir == "" {
-		return nil
-	}
-	name := "memory.limit_in_bytes"
-	if g.memory.v2 {
-		name = "memory.max"
-	}
-	b, err := r.file(g.memory, name)
-	if err != nil {
-		return optionalIn(g.memory, err)
-	}
-	d.MemoryLimit, err = parseLimit(b)
-	return err
-}
-
 // kills reads what became of a group that was short of memory. Kernels before 4.13 do not count it in version 1.
 func (r *Reader) kills(g *Group, d *Detail) error {
 	if g.memory.dir == "" {
@@ -224,18 +182,6 @@ func (r *Reader) pids(g *Group, d *Detail) error {
 	}
 	d.Pids = n
 	return nil
-}
-
-func (r *Reader) pidsLimit(g *Group, d *Detail) error {
-	if g.pids.dir == "" {
-		return nil
-	}
-	b, err := r.file(g.pids, "pids.max")
-	if err != nil {
-		return optional(err)
-	}
-	d.PidsLimit, err = parseLimit(b)
-	return err
 }
 
 func (r *Reader) io(g *Group, d *Detail) error {

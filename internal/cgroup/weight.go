@@ -1,29 +1,12 @@
 package cgroup
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
 	"strconv"
 	"time"
 )
-
-// burst reads how much CPU time the group may save up, and whether the kernel has such a thing.
-func (g *Group) burst() (time.Duration, bool, error) {
-	file := g.burstFile()
-	if file == "" {
-		return 0, false, fmt.Errorf("read the burst: %w", ErrNotFound)
-	}
-	n, err := readInt(file)
-	if errors.Is(err, ErrNotFound) && isDir(g.cpu.dir) {
-		return 0, false, nil
-	}
-	if err != nil {
-		return 0, false, fmt.Errorf("read the burst: %w", err)
-	}
-	return time.Duration(n) * time.Microsecond, true, nil
-}
 
 // SetBurst writes how much CPU time the group may save up. The kernel refuses more than the group's quota.
 func (g *Group) SetBurst(d time.Duration) error {

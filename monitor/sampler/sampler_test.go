@@ -142,7 +142,7 @@ func testEverything(t *testing.T) {
 		State: figures.Running, Health: figures.Unknown, Started: c.StartedAt, Restarts: 3,
 		Checks: []figures.Check{{Protocol: "HTTP", Target: ":80/ok", Health: figures.Healthy}, {Protocol: "COMMAND", Target: "/bin/true", Health: figures.Unknown}},
 		Figures: &figures.Figures{
-			CPU:    figures.CPU{Seconds: 2, Quota: 0.2, Base: 0.15, Weight: 999, Periods: 10, Throttled: 3, Waited: 0.5, Lost: 0.3, Advice: 0.4},
+			CPU:    figures.CPU{Seconds: 2, Quota: 0.2, Base: 0.15, Weight: 1024, Periods: 10, Throttled: 3, Waited: 0.5, Lost: 0.3, Advice: 0.4},
 			Memory: figures.Memory{Used: 50000000, RSS: 1000, Cache: 2000, Swap: 4096, Limit: 100000000, OOMKills: 2},
 			IO:     figures.IO{ReadBytes: 11, WriteBytes: 21, Reads: 2, Writes: 3},
 			Pids:   figures.Pids{Current: 7, Limit: 64},
