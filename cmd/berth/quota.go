@@ -32,7 +32,7 @@ func (o quotaOptions) rules() (policy.Rules, error) {
 	if ceiling == 0 {
 		ceiling = float64(runtime.NumCPU())
 	}
-	if sane := o.CPUFloor >= minFloor && ceiling >= o.CPUFloor && !math.IsInf(ceiling, 0); !sane { // NaN is neither more nor less than anything
+	if !(o.CPUFloor >= minFloor && ceiling >= o.CPUFloor) || math.IsInf(ceiling, 0) { // so that NaN is refused, too
 		return policy.Rules{}, fmt.Errorf("--cpu-floor %v and --cpu-ceiling %v: the floor is at least %v, and the ceiling not below it", o.CPUFloor, ceiling, minFloor)
 	}
 	return policy.Rules{Floor: o.CPUFloor, Ceiling: ceiling, NoMarathon: !o.MarathonQuota}, nil

@@ -168,7 +168,8 @@ type Listener struct {
 	net.Listener
 	// Token is demanded of every request. Empty: none, for unix sockets, whose file mode is the lock.
 	Token string
-	// DiscoveryToken opens what Zabbix and Prometheus find hosts and instances by, and nothing else; it means nothing without Token. Empty: there is none.
+	// DiscoveryToken opens what Zabbix and Prometheus find hosts and instances by, and nothing else; it means nothing without Token.
+	// Empty: there is none.
 	DiscoveryToken string
 }
 
