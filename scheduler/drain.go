@@ -28,7 +28,7 @@ func (s *Scheduler) DrainHost(ctx context.Context, name, reason string) (*api.Ho
 	var out *api.HostDrain
 	err := s.doDurably(ctx, func() error {
 		if !s.knowsHost(name) {
-			return &api.NotFoundError{Message: fmt.Sprintf("Host '%s' is not known", name)}
+			return unknownHost(name)
 		}
 		now := time.Now()
 		was, again := s.state.Drains[name]
@@ -53,6 +53,11 @@ func (s *Scheduler) DrainHost(ctx context.Context, name, reason string) (*api.Ho
 	return out, nil
 }
 
+// unknownHost refuses a name that is nobody's, or no longer.
+func unknownHost(name string) error {
+	return &api.NotFoundError{Message: fmt.Sprintf("Host '%s' is not known; berth host ls lists those that are", name)}
+}
+
 // knowsHost says whether anything ever told of the host.
 func (s *Scheduler) knowsHost(name string) bool {
 	if s.hosts[name] != nil || len(s.byHost[name]) > 0 {
@@ -70,7 +75,7 @@ func (s *Scheduler) knowsHost(name string) bool {
 func (s *Scheduler) UndrainHost(ctx context.Context, name string) error {
 	return s.doDurably(ctx, func() error {
 		if _, drained := s.state.Drains[name]; !drained && !s.knowsHost(name) {
-			return &api.NotFoundError{Message: fmt.Sprintf("Host '%s' is not known", name)}
+			return unknownHost(name)
 		}
 		s.undrain(name, time.Now())
 		return nil

@@ -3,7 +3,6 @@ package scheduler
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -228,7 +227,7 @@ func (s *Scheduler) HostDead(ctx context.Context, name string) (*api.HostDeath, 
 	err := s.doDurably(ctx, func() error {
 		h, now := s.hosts[name], time.Now()
 		if h == nil {
-			return &api.NotFoundError{Message: fmt.Sprintf("Host '%s' is not known", name)}
+			return unknownHost(name)
 		}
 		h.dead = now
 		s.log.WithField("host", name).WithField("tasks", len(s.byHost[name])).Warn("an operator declares a host dead: its addresses move at once")

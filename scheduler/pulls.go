@@ -37,7 +37,7 @@ func (s *Scheduler) prepull(image string, hosts []string, refresh bool, now time
 	for _, name := range hosts {
 		switch h := s.hosts[name]; {
 		case h == nil:
-			return 0, &api.NotFoundError{Message: fmt.Sprintf("Host '%s' is not known", name)}
+			return 0, unknownHost(name)
 		case !h.dead.IsZero():
 			return 0, &api.ConflictError{Message: fmt.Sprintf("Host '%s' was declared dead.", name)}
 		}
