@@ -28,8 +28,8 @@ type alone struct {
 	consul          *rig.Consul // nil: none
 	dir             string
 	metrics, zabbix string // host:port
-	cmd             *exec.Cmd
 	groups          *cgroup.FS
+	killable
 }
 
 func newAlone(t *testing.T, consul *rig.Consul) *alone {
@@ -39,10 +39,11 @@ func newAlone(t *testing.T, consul *rig.Consul) *alone {
 		t.Fatal(err)
 	}
 	a := &alone{t: t, engine: rig.StartEngine(t), consul: consul, dir: t.TempDir(), groups: groups}
+	a.log = a.file("agent.log")
 	a.metrics, a.zabbix = "127.0.0.1:"+strconv.Itoa(rig.FreePort(t)), "127.0.0.1:"+strconv.Itoa(rig.FreePort(t))
 	t.Cleanup(func() {
 		a.kill9()
-		if log, _ := os.ReadFile(a.file("agent.log")); t.Failed() {
+		if log, _ := os.ReadFile(a.log); t.Failed() {
 			t.Logf("log of the agent:\n%s", log)
 		}
 	})
@@ -62,29 +63,12 @@ func (a *alone) file(name string) string { return filepath.Join(a.dir, name) }
 // start runs the agent.
 func (a *alone) start(more ...string) {
 	a.t.Helper()
-	log, err := os.OpenFile(a.file("agent.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	defer log.Close()
 	args := []string{"agent", "--alone", "--docker-host", a.engine.Host(), "--hostname", "h1", "--state-dir", a.file("state"), "--run-dir", a.file("run"),
 		"--metrics-listen", a.metrics, "--zabbix-listen", a.zabbix, "--monitor-interval", "1s"}
 	if a.consul != nil {
 		args = append(args, "--consul", a.consul.Address)
 	}
-	a.cmd = exec.Command(binary, append(args, more...)...)
-	a.cmd.Stdout, a.cmd.Stderr = log, log
-	if err := a.cmd.Start(); err != nil {
-		a.t.Fatal(err)
-	}
-}
-
-func (a *alone) kill9() {
-	if a.cmd != nil {
-		_ = a.cmd.Process.Kill()
-		_ = a.cmd.Wait()
-		a.cmd = nil
-	}
+	a.launch(a.t, append(args, more...)...)
 }
 
 // run starts a container with docker run.

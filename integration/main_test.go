@@ -92,6 +92,34 @@ func requireReal(t *testing.T, things ...string) {
 	}
 }
 
+// killable is a berth that a test starts and kills.
+type killable struct {
+	log string // the file that gets what it says
+	cmd *exec.Cmd
+}
+
+func (p *killable) launch(t *testing.T, args ...string) {
+	t.Helper()
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	p.cmd = exec.Command(binary, args...)
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p *killable) kill9() {
+	if p.cmd != nil {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+		p.cmd = nil
+	}
+}
+
 // requireMissing ends a test that lacks something real.
 func requireMissing(t *testing.T, missing string) {
 	t.Helper()

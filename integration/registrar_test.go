@@ -27,32 +27,14 @@ type registrar struct {
 	engine *rig.Engine
 	consul *rig.Consul
 	host   string
-	log    string
-	cmd    *exec.Cmd
+	killable
 }
 
 // start runs it with Registrator's own way to write flags.
 func (r *registrar) start(more ...string) {
 	r.t.Helper()
-	log, err := os.OpenFile(r.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer log.Close()
 	args := append([]string{"agent", "--registrar-only", "--docker-host", r.engine.Host(), "--hostname", r.host, "-tags", "fleet", "-resync", "1"}, more...)
-	r.cmd = exec.Command(binary, append(args, "consul://"+r.consul.Address)...)
-	r.cmd.Stdout, r.cmd.Stderr = log, log
-	if err := r.cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-}
-
-func (r *registrar) kill9() {
-	if r.cmd != nil {
-		_ = r.cmd.Process.Kill()
-		_ = r.cmd.Wait()
-		r.cmd = nil
-	}
+	r.launch(r.t, append(args, "consul://"+r.consul.Address)...)
 }
 
 // ghosts are the differences between what runs and what clients find in Consul: services without a running container, or
@@ -156,7 +138,7 @@ func (r *registrar) run(name string, more ...string) {
 // TestRegistrarOnly puts `berth agent --registrar-only` in the place of gliderlabs/registrator, and then kills everything in turn.
 func TestRegistrarOnly(t *testing.T) {
 	requireReal(t, "docker", "consul")
-	r := &registrar{t: t, engine: rig.StartEngine(t), consul: rig.StartConsulOnDisk(t), host: "h1", log: filepath.Join(t.TempDir(), "registrar.log")}
+	r := &registrar{t: t, engine: rig.StartEngine(t), consul: rig.StartConsulOnDisk(t), host: "h1", killable: killable{log: filepath.Join(t.TempDir(), "registrar.log")}}
 	t.Cleanup(func() {
 		r.kill9()
 		if log, _ := os.ReadFile(r.log); t.Failed() {
